@@ -1,0 +1,57 @@
+# The whole work in one word each. Assumes python3 (3.11 or newer), git and make; everything else goes into .venv.
+
+PYTHON ?= python3
+PROFILE ?= quick
+PUBLISHED ?= paper
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help report study book lab test check bench publish clean distclean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@echo "  PROFILE=$(PROFILE) can be smoke, quick or paper: make study PROFILE=paper"
+
+report: study  ## train the quick profile and build its report (PROFILE=quick)
+	$(BIN)/lnlab report $(PROFILE)
+
+study: $(STAMP)  ## train all runs of a profile, skipping what is done (PROFILE=quick)
+	$(BIN)/lnlab study $(PROFILE)
+
+book: $(STAMP)  ## build the published book from its committed pages and data, no training
+	$(BIN)/jupyter-book build book -n -W --keep-going
+	@test -f _build/html/index.html || { echo "error: _build/html/index.html was not written" >&2; exit 1; }
+	@echo "Open file://$(CURDIR)/_build/html/index.html"
+
+lab: $(STAMP)  ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+test: $(STAMP)  ## run all tests: unit, doctest, notebooks, book
+	$(BIN)/python -m pytest
+
+check: $(STAMP)  ## lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## time the trainer against its peers
+	$(BIN)/lnlab bench
+
+publish: $(STAMP)  ## maintainers: refresh the committed pages and data from results/paper (PUBLISHED=paper)
+	$(BIN)/lnlab publish $(PUBLISHED)
+
+clean:  ## remove built books and caches; keeps results and .venv
+	rm -rf _build .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean  ## also remove .venv; keeps results
+	rm -rf $(VENV)
+
+# Reinstalled when the list of packages or their versions change.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"error: lnlab needs Python 3.11 or newer, but $(PYTHON) is {v.major}.{v.minor}; choose another: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[book,test]'
+	@touch $@
