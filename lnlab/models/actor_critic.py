@@ -1,0 +1,175 @@
+"""Actor-critics of the offloading study over a stack of learners, with the norm by name.
+
+    gru: obs → Linear → norm → ReLU → GRU → norm → heads      (the norm sees the GRU's output; the carried state stays raw)
+    ff:  obs → Linear → norm → ReLU → Linear → norm → ReLU → heads
+
+One head product gives the policy's logits and the value. Forward and backward are written out, since a rollout's activations are
+those of the acting pass (same weights, same states): the differentiable pass has nothing left to compute forward.
+Checked against plain autograd through torch.nn modules.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lnlab.models.stacked import GRU, Layout, Linear, NoNorm, Views, make_norm
+
+
+class Tape(NamedTuple):
+    """Activations of a rollout, time-major; T + 1 slots, the last for the bootstrap value. B = 1 environment a row in training."""
+
+    obs: Tensor  # (T+1, N, B, I)
+    state: Tensor  # (T+1, N, B, H)  recurrent state before each step; empty for ff
+    embed: Tensor  # (T+1, N, B, H)  first Linear, before its norm
+    active: Tensor  # (T+1, N, B, H)  after norm and ReLU
+    gates: Tensor  # (T+1, N, B, 3H) gru: r|z|n;  ff: (…, H) second Linear, before its norm
+    hidden: Tensor  # (T+1, N, B, 3H) gru: h U + b; ff: empty
+    core: Tensor  # (T+1, N, B, H)  input of the heads
+    out: Tensor  # (T+1, N, B, A+1) logits | value
+
+
+class ActorCritic:
+    """What both networks share: embedding, heads, the flat layout and its initial values."""
+
+    recurrent = False
+
+    def __init__(self, inputs: int, hidden: int, actions: int, norm: str) -> None:
+        self.inputs, self.hidden, self.actions, self.norm = inputs, hidden, actions, norm
+        self.embed = Linear("embed", inputs, hidden)
+        self.embed_norm = make_norm(norm, "embed.norm", hidden)
+        self.core_norm = make_norm(norm, "core.norm", hidden)
+        self.heads = Linear("heads", hidden, actions + 1)
+        self.layout = Layout(self._shapes())
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        parts = [self.embed, self.embed_norm, self._core(), self.core_norm, self.heads]
+        return {name: shape for part in parts for name, shape in part.shapes.items()}
+
+    def _core(self) -> Linear | GRU:
+        raise NotImplementedError
+
+    def initial(self, generator: torch.Generator) -> Tensor:
+        """One learner's row (size,): orthogonal weights of gain 1 and zero biases; GRU uniform in ±1/√H; LN gain 1, bias 0.
+
+        The draws do not depend on the norm, so arms that differ in the norm alone start from the same weights.
+        """
+        row = torch.zeros(1, self.layout.size)
+        for name, view in self.layout.views(row).items():
+            self._fill(name, view[0], generator)
+        return row[0]
+
+    def _fill(self, name: str, view: Tensor, generator: torch.Generator) -> None:
+        if name.startswith("core.") and self.recurrent and ".norm" not in name:
+            view.uniform_(-(self.hidden**-0.5), self.hidden**-0.5, generator=generator)
+        elif name == "heads.weight":  # policy and value are two layers, each orthogonal by itself
+            view[:, :-1].copy_(_orthogonal(self.actions, self.hidden, generator).T)
+            view[:, -1:].copy_(_orthogonal(1, self.hidden, generator).T)
+        elif name.endswith(".weight"):
+            view.copy_(_orthogonal(view.shape[1], view.shape[0], generator).T)
+        elif name.endswith(".gain"):
+            view.fill_(1.0)
+
+    def tape(self, steps: int, rows: int, batch: int = 1, device: torch.device | str = "cpu") -> Tape:
+        """Buffers for `steps` steps (and one for the bootstrap) of `rows` learners with `batch` environments each."""
+        h, core = self.hidden, 3 * self.hidden if self.recurrent else self.hidden
+        widths = [self.inputs, h if self.recurrent else 0, h, h, core, core if self.recurrent else 0, h, self.actions + 1]
+        return Tape(*(torch.zeros(steps + 1, rows, batch, width, device=device) for width in widths))
+
+    def step(self, p: Views, tape: Tape, t: int) -> Tensor:
+        """Act at step t on tape.obs[t]: returns tape.out[t] (N, B, A+1); writes the next state to tape.state[t+1] if it has a slot."""
+        embed = self.embed.forward(p, tape.obs[t], tape.embed[t])
+        active = torch.clamp_min(self.embed_norm.forward(p, embed), 0.0, out=tape.active[t])
+        self._core_step(p, tape, t, active)
+        return self.heads.forward(p, tape.core[t], tape.out[t])
+
+    def backward(self, p: Views, g: Views, tape: Tape, dout: Tensor) -> None:
+        """Gradient of the loss from dout (T, N, A+1), written over every view in `g`. The tape must hold one environment a row."""
+        obs, state, embed, active, gates, hidden, core, _ = (x[: len(dout)].squeeze(2) for x in tape)
+        d_core = self.heads.backward(p, g, core, dout)
+        assert d_core is not None
+        d_active = self._core_backward(p, g, tape, (state, active, gates, hidden, core), d_core)
+        d_embed = self.embed_norm.backward(p, g, embed, d_active.mul_(active > 0))
+        self.embed.backward(p, g, obs, d_embed, need_dx=False)
+
+    def _core_step(self, p: Views, tape: Tape, t: int, active: Tensor) -> None:
+        raise NotImplementedError
+
+    def _core_backward(self, p: Views, g: Views, tape: Tape, parts: tuple[Tensor, ...], d_core: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class RecurrentActorCritic(ActorCritic):
+    """48 → 128 → GRU 128 → 3 + 1 in the source documents: 105,860 parameters, 106,372 with LN."""
+
+    recurrent = True
+
+    def _core(self) -> GRU:
+        self.core = GRU("core", self.hidden, self.hidden)
+        return self.core
+
+    def _core_step(self, p: Views, tape: Tape, t: int, active: Tensor) -> None:
+        last = t + 1 == len(tape.state)  # the bootstrap's slot: its next state is not wanted
+        following = torch.empty_like(tape.state[t]) if last else tape.state[t + 1]
+        h = self.core.forward(p, active, tape.state[t], tape.gates[t], tape.hidden[t], following)
+        tape.core[t].copy_(self.core_norm.forward(p, h))
+
+    def _core_backward(self, p: Views, g: Views, tape: Tape, parts: tuple[Tensor, ...], d_core: Tensor) -> Tensor:
+        state, active, gates, hidden, _ = parts
+        output = tape.state[1 : len(d_core) + 1].squeeze(2)
+        d_output = self.core_norm.backward(p, g, output, d_core)
+        return self.core.backward(p, g, active, state, gates, hidden, d_output)
+
+
+class FeedForwardActorCritic(ActorCritic):
+    """48 → 128 → 128 → 3 + 1 in the source documents: 23,300 parameters; LN before each ReLU is our definition (512 more)."""
+
+    def _core(self) -> Linear:
+        self.core = Linear("core", self.hidden, self.hidden)
+        return self.core
+
+    def _core_step(self, p: Views, tape: Tape, t: int, active: Tensor) -> None:
+        second = self.core.forward(p, active, tape.gates[t])
+        torch.clamp_min(self.core_norm.forward(p, second), 0.0, out=tape.core[t])
+
+    def _core_backward(self, p: Views, g: Views, tape: Tape, parts: tuple[Tensor, ...], d_core: Tensor) -> Tensor:
+        _, active, second, _, core = parts
+        d_second = self.core_norm.backward(p, g, second, d_core.mul_(core > 0))
+        d_active = self.core.backward(p, g, active, d_second)
+        assert d_active is not None
+        return d_active
+
+
+CORES: dict[str, type[ActorCritic]] = {"gru": RecurrentActorCritic, "ff": FeedForwardActorCritic}
+
+
+def make_actor_critic(core: str, norm: str, *, inputs: int = 48, hidden: int = 128, actions: int = 3) -> ActorCritic:
+    """The network of an arm, by name.
+
+    Raises:
+        ValueError: `core` or `norm` is unknown; the message names the allowed ones.
+
+    >>> make_actor_critic("gru", "ln").layout.count, make_actor_critic("gru", "none").layout.count
+    (106372, 105860)
+    """
+    if core not in CORES:
+        raise ValueError(f"unknown core {core!r}; choose one of {', '.join(CORES)}")
+    return CORES[core](inputs, hidden, actions, norm)
+
+
+def norm_layers(net: ActorCritic, parameters: Tensor) -> list[str]:
+    """Names of the norm layers found in live `parameters` (N, size): those whose gain is really there, not those of the settings."""
+    views = net.layout.views(parameters)
+    found = [part for part in (net.embed_norm, net.core_norm) if not isinstance(part, NoNorm)]
+    return [part.gain.removesuffix(".gain") for part in found if part.gain in views and bool((views[part.gain] != 0).any())]
+
+
+def _orthogonal(outputs: int, inputs: int, generator: torch.Generator) -> Tensor:
+    return torch.nn.init.orthogonal_(torch.empty(outputs, inputs), generator=generator)
+
+
+def seeded_rows(net: ActorCritic, keys: list[list[int]]) -> Tensor:
+    """Initial parameters (N, size), one row per key; a key is a list of integers such as [seed, purpose, worker]."""
+    states = [int(np.random.SeedSequence(key).generate_state(1)[0]) for key in keys]
+    return torch.stack([net.initial(torch.Generator().manual_seed(state)) for state in states])
