@@ -1,0 +1,215 @@
+"""A3C and Individual as one tensor program over a stack of learners (Mnih et al. 2016; documents D1 to D4).
+
+A learner is one set of parameters with its Adam; its members are the workers that share it: A3C has `seeds` learners of `workers`
+members, Individual has seeds·workers learners of one member each. Rows (seed-major: seed, worker) are the workers.
+
+Asynchrony is an explicit schedule. Each worker acts with its own snapshot of the shared parameters, taken when it last pushed. A tick
+is: every worker rolls out T steps on its snapshot; then, in an order drawn from the seed, each worker's gradient (computed on its
+snapshot) is clipped and applied with the shared Adam, and that worker takes a new snapshot. So a gradient is about workers − 1
+updates old, as with real asynchronous processes, and the run is exactly repeatable.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lnlab.config import EPISODE_STEPS, RunConfig
+from lnlab.envs.offloading import OffloadingBatch, draw_noise, training_velocities
+from lnlab.models.actor_critic import make_actor_critic, norm_layers, seeded_rows
+from lnlab.trainers.returns import Losses, actor_critic_gradient, n_step_returns, sample
+from lnlab.trainers.schedule import Purpose, action_uniforms, push_order
+
+CAPACITY = 200  # local units of every training worker
+Report = dict[str, np.ndarray]
+
+
+class ActorCriticTrainer:
+    """Trains every seed of a run side by side; iterating yields one report an episode, arrays (seeds, workers).
+
+    The result of a seed does not depend on the other seeds. A learner whose gradient stops being finite is frozen at its last finite
+    parameters, reported with alive = False, and touches no other.
+    """
+
+    def __init__(self, config: RunConfig, device: torch.device | str = "cpu") -> None:
+        self.config, self.device = config, torch.device(device)
+        self.seeds, self.workers = config.seed_list, config.workers
+        self.members = 1 if config.algorithm == "individual" else config.workers
+        self.rows = len(self.seeds) * self.workers
+        self.learners = self.rows // self.members
+        self.episode = 0
+        self.net = make_actor_critic(config.core, config.norm, hidden=config.hidden)
+        self.env = OffloadingBatch(
+            CAPACITY,
+            torch.tensor(training_velocities(self.workers), dtype=torch.float32).repeat(len(self.seeds)),
+            groups=len(self.seeds),
+            cloud=config.cloud,
+            device=self.device,
+        )
+        self._allocate()
+
+    @property
+    def parameter_count(self) -> int:
+        """Parameters of one learner."""
+        return self.net.layout.count
+
+    @property
+    def norm_layers(self) -> list[str]:
+        """Norm layers found in the live parameters."""
+        return norm_layers(self.net, self.parameters)
+
+    def __iter__(self) -> Iterator[Report]:
+        while self.episode < self.config.episodes:
+            yield self.train_episode()
+
+    def _allocate(self) -> None:
+        config, net = self.config, self.net
+        keys = [[seed, Purpose.INIT, worker] for seed in self.seeds for worker in range(self.learners // len(self.seeds))]
+        self.parameters = seeded_rows(net, keys).to(self.device)
+        self.parameters.grad = torch.zeros_like(self.parameters)
+        fast = {"fused": True} if self.device.type == "cpu" else {"capturable": True}
+        self.adam = torch.optim.Adam([self.parameters], lr=config.lr, **fast)
+        shared = self.members > 1
+        self.snapshot = self.parameters.repeat_interleave(self.members, 0) if shared else self.parameters
+        self.gradient = torch.zeros_like(self.snapshot) if shared else self.parameters.grad
+        self.carried = torch.zeros_like(self.gradient) if config.gradient_carry else None
+        self.alive = torch.ones(self.learners, dtype=torch.bool, device=self.device)
+        self.tape = net.tape(config.rollout, self.rows, device=self.device)
+        self.reward = torch.zeros(config.rollout, self.rows, device=self.device)
+        self.action = torch.zeros(config.rollout, self.rows, dtype=torch.int64, device=self.device)
+        self.snapshot_views, self.gradient_views = net.layout.views(self.snapshot), net.layout.views(self.gradient)
+
+    @torch.no_grad()
+    def train_episode(self) -> Report:
+        """One episode of 100 steps for every worker: five rollouts and updates of 20 steps in the documents' setting."""
+        config, updates = self.config, EPISODE_STEPS // self.config.rollout
+        noise = draw_noise(self.seeds, self.workers, self.episode, CAPACITY, device=self.device)
+        uniforms = action_uniforms(self.seeds, self.workers, self.episode, EPISODE_STEPS).to(self.device)
+        order = push_order(self.seeds, self.workers, self.episode, updates).to(self.device)
+        self.tape.obs[0].squeeze(1).copy_(self.env.reset(noise))
+        self.tape.state[0].zero_()
+        totals = torch.zeros(4, self.rows, device=self.device)  # return, value loss, gradient norm, clipped
+        for update in range(updates):
+            start = update * config.rollout
+            self._roll_out(uniforms[start : start + config.rollout])
+            losses = self._differentiate(terminal=update == updates - 1)
+            norm = self._push(order[update])
+            totals += torch.stack([self.reward.sum(0), losses.value, norm, (norm > config.clip_norm).float()])
+            self.tape.obs[0].copy_(self.tape.obs[-1])
+            self.tape.state[0].copy_(self.tape.state[-1])
+        self.episode += 1
+        return self._report(totals / torch.tensor([1.0, updates, updates, updates], device=self.device).unsqueeze(1), losses)
+
+    def _roll_out(self, uniforms: Tensor) -> None:
+        """T steps of every worker on its snapshot; the tape keeps what the gradient needs."""
+        for t, uniform in enumerate(uniforms):
+            out = self.net.step(self.snapshot_views, self.tape, t).squeeze(1)
+            self.action[t] = sample(out[:, :-1], uniform)
+            obs, reward = self.env.step(self.action[t])
+            self.tape.obs[t + 1].squeeze(1).copy_(obs)
+            self.reward[t].copy_(reward)
+
+    def _differentiate(self, *, terminal: bool) -> Losses:
+        """Gradient of every worker's rollout on its own snapshot, into `self.gradient`. The time limit counts as terminal."""
+        config, steps = self.config, self.config.rollout
+        if terminal:
+            bootstrap = torch.zeros(self.rows, device=self.device)
+        else:
+            bootstrap = self.net.step(self.snapshot_views, self.tape, steps)[:, 0, -1]
+        returns = n_step_returns(self.reward, bootstrap, config.gamma)
+        out = self.tape.out[:steps].squeeze(2)
+        dout, losses = actor_critic_gradient(
+            out, self.action, returns, value_cost=config.value_cost, entropy_cost=config.entropy_cost
+        )
+        self.net.backward(self.snapshot_views, self.gradient_views, self.tape, dout)
+        return losses
+
+    def _push(self, order: Tensor) -> Tensor:
+        """Clip and apply the gradients, one worker of each learner after the other; returns the norms before clipping (N,)."""
+        gradient = self.gradient
+        if self.carried is not None:  # the original never cleared it: the last clipped gradient is added to the new one
+            gradient = self.carried.add_(self.gradient)
+        if self.members > 1 and self.config.schedule == "sync":
+            return self._push_average(gradient)
+        norm = torch.linalg.vector_norm(gradient, dim=1)
+        self._freeze(norm)
+        gradient.mul_(self._clip_factor(norm).unsqueeze(1))
+        if self.members == 1:
+            self.adam.step()
+            return norm
+        for rows in order:
+            torch.index_select(gradient, 0, rows, out=self.parameters.grad)
+            self.adam.step()
+            self.snapshot.index_copy_(0, rows, self.parameters)
+        return norm
+
+    def _push_average(self, gradient: Tensor) -> Tensor:
+        """A2C: the members' gradients are averaged, clipped and applied in one step."""
+        torch.mean(gradient.view(self.learners, self.members, -1), 1, out=self.parameters.grad)
+        norm = torch.linalg.vector_norm(self.parameters.grad, dim=1).repeat_interleave(self.members)
+        self._freeze(norm)
+        self.parameters.grad.mul_(self._clip_factor(norm)[:: self.members].unsqueeze(1))
+        self.adam.step()
+        self.snapshot.view(self.learners, self.members, -1).copy_(self.parameters.unsqueeze(1))
+        return norm
+
+    def _clip_factor(self, norm: Tensor) -> Tensor:
+        """min(1, clip / (norm + 1e-6)) as torch.nn.utils.clip_grad_norm_ has it."""
+        return (self.config.clip_norm / (norm + 1e-6)).clamp_max(1.0)
+
+    def _freeze(self, norm: Tensor) -> None:
+        """Learners with a gradient that is not finite stop for good: no gradient, no momentum, hence no step."""
+        self.alive &= torch.isfinite(norm).view(self.learners, self.members).all(1)
+        if self.device.type == "cpu" and bool(self.alive.all()):
+            return  # a look that a GPU would have to wait for, but that saves a CPU two passes over the gradients
+        dead = ~self.alive.unsqueeze(1)
+        for buffer in (self.gradient, self.carried):
+            if buffer is not None:
+                buffer.view(self.learners, -1).masked_fill_(dead, 0.0)
+        self.parameters.grad.masked_fill_(dead, 0.0)
+        for moment in self._moments():
+            moment.masked_fill_(dead, 0.0)
+        norm.nan_to_num_(nan=torch.inf, posinf=torch.inf)
+
+    def _moments(self) -> list[Tensor]:
+        state = self.adam.state.get(self.parameters, {})
+        return [state[name] for name in ("exp_avg", "exp_avg_sq") if name in state]
+
+    def _report(self, means: Tensor, last: Losses) -> Report:
+        """The episode's numbers; `value_loss`, `policy_loss` and `entropy` are those of its last rollout, as the documents log them."""
+        rows = torch.stack([*means, last.value, last.policy, last.entropy, self.alive.repeat_interleave(self.members).float()])
+        returns, value_all, norm, clipped, value, policy, entropy, alive = rows.view(8, len(self.seeds), self.workers).cpu().numpy()
+        return {
+            "episode": np.array(self.episode),
+            "return": returns,
+            "value_loss": value,
+            "value_loss_all": value_all,
+            "policy_loss": policy,
+            "entropy": entropy,
+            "grad_norm": norm,
+            "clipped": clipped,
+            "alive": alive.astype(bool),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on to the same bits; taken between episodes, when environments and recurrent states start anew."""
+        return {
+            "episode": self.episode,
+            "parameters": self.parameters.clone(),
+            "snapshot": self.snapshot.clone(),
+            "carried": None if self.carried is None else self.carried.clone(),
+            "alive": self.alive.clone(),
+            "adam": self.adam.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up where `state` was saved; buffers keep their place in memory."""
+        self.episode = state["episode"]
+        self.parameters.copy_(state["parameters"])
+        self.snapshot.copy_(state["snapshot"])
+        self.alive.copy_(state["alive"])
+        if self.carried is not None:
+            self.carried.copy_(state["carried"])
+        self.adam.load_state_dict(state["adam"])

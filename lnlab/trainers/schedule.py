@@ -1,0 +1,34 @@
+"""Random numbers of the trainers, stateless: each is a function of (seed, purpose, episode), so resuming needs no generator state
+and a seed's numbers never depend on which other seeds are trained beside it."""
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Purpose(IntEnum):
+    """Streams of one seed. The environment's own start at 100 (lnlab.envs)."""
+
+    INIT = 1
+    ACTION = 2
+    SCHEDULE = 3
+    TEST_ACTION = 4
+
+
+def action_uniforms(seeds: Sequence[int], workers: int, episode: int, steps: int) -> Tensor:
+    """Uniform numbers (steps, N) in [0, 1), N = seeds · workers, that pick the actions of an episode."""
+    draws = [np.random.default_rng([seed, Purpose.ACTION, episode]).random((steps, workers), np.float32) for seed in seeds]
+    return torch.from_numpy(np.concatenate(draws, axis=1))
+
+
+def push_order(seeds: Sequence[int], workers: int, episode: int, updates: int) -> Tensor:
+    """Rows (updates, workers, seeds) of the worker that pushes its gradient first, second, … in each of the episode's updates."""
+    orders = []
+    for seed in seeds:
+        rng = np.random.default_rng([seed, Purpose.SCHEDULE, episode])
+        orders.append(rng.permuted(np.tile(np.arange(workers), (updates, 1)), axis=1))
+    rows = np.stack(orders, axis=-1) + workers * np.arange(len(seeds))
+    return torch.from_numpy(rows)
