@@ -1,0 +1,78 @@
+"""Where a run comes from: code, versions, machine. Written beside its data and shown on its page."""
+
+import functools
+import importlib.metadata
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lnlab.paths import PACKAGE
+
+PACKAGES = ("lnlab", "torch", "numpy", "pandas", "gymnasium")
+
+
+def now() -> str:
+    """The time, ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def source(package: Path = PACKAGE) -> dict[str, Any]:
+    """Commit of the repository that holds `package`, and whether the package has changes that are not in it.
+
+    Only a repository that tracks the package counts: an installed copy may lie in the environment folder of another project.
+    Other files (pages, data, notes) do not make it dirty, since they do not decide a number.
+    """
+    if _git(package, "ls-files", "--error-unmatch", "config.py") is None:
+        return {"commit": "unknown", "dirty": True}
+    return {
+        "commit": _git(package, "rev-parse", "HEAD") or "unknown",
+        "dirty": _git(package, "status", "--porcelain", "--", ".") != "",
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Versions, system, processor and number of usable cores."""
+    return {
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu": cpu_model(),
+        "machine_cores": usable_cores(),
+    }
+
+
+def usable_cores() -> int:
+    """Cores this process may run on, which a container or a batch system can make fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
+def cpu_model() -> str:
+    """Name of the processor, e.g. 'AMD EPYC 7763 64-Core Processor'."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        return names[0] if names else platform.machine()
+    return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _git(folder: Path, *command: str) -> str | None:
+    return _output("git", "-C", str(folder), *command)
+
+
+def _output(*command: str) -> str | None:
+    """What a command prints; None if it is missing or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

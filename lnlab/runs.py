@@ -1,0 +1,340 @@
+"""The run directory: one arm over all its seeds, complete or resumable at every instant.
+
+results/<profile>/<run id>/
+    config.json         every setting
+    provenance.json     code, versions, machine, times, speed, and the status: running, complete or failed
+    shards/<seeds>/     what is being trained: checkpoints and rows of a block of seeds (lnlab/shards.py)
+    episodes.parquet    every episode; not published
+    curves.parquet      the same, averaged over at most 100 blocks of episodes
+    metrics.parquet     the documents' numbers per seed and worker
+    evaluation.parquet  the 18 test scenarios
+    diagnostics.parquet measurements inside the network, where made
+
+Columns and units: `COLUMNS`. Checked by killing a writer at random moments (tests/test_runs.py).
+"""
+
+import functools
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lnlab import provenance
+from lnlab.columns import COLUMNS
+from lnlab.config import EPISODE_STEPS, ConfigError, RunConfig, parse
+from lnlab.files import lock, locked, read_json, unlock, write_json, write_table
+from lnlab.paths import RESULTS
+from lnlab.shards import KEYS, Report, Shard, seconds_trained
+
+__all__ = ["BLOCK", "COLUMNS", "Report", "Run", "Shard", "Study", "curves", "load", "publish"]
+
+BLOCK = 5  # seeds trained by one process side by side
+CURVE_POINTS = 100
+OWN_FILES = ("config.json", "provenance.json", *(f"{table}.parquet" for table in COLUMNS))
+PUBLISHED_FILES = tuple(name for name in OWN_FILES if name != "episodes.parquet")
+
+
+class Run:
+    """One run directory. `Run.open` to train, `Run(folder)` to read. Training, in outline::
+
+        run = Run.open(config)
+        for shard in run.shards:                     # each may be trained by its own process
+            trainer = make_trainer(run.config.with_seeds(shard.seeds))
+            if (state := shard.load()) is not None:
+                trainer.load_state_dict(state)
+            shard.record(norm_layers=trainer.norm_layers, parameter_count=trainer.parameter_count)
+            for report in trainer:
+                shard.append(report)
+            shard.checkpoint(trainer.state_dict())   # and every few seconds on the way
+        run.finish()                                 # or run.fail(error), or run.release() when interrupted
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.dir = Path(folder)
+
+    @classmethod
+    def open(cls, config: RunConfig, *, block: int = BLOCK) -> "Run":
+        """Create the run's directory, or go on with the one that is there.
+
+        A complete run comes back as it is (`run.complete`): nothing is left to do. `config.resume=False` deletes it first.
+
+        Args:
+            config: the run's settings; its folder is results/<profile>/<run id>.
+            block: seeds per shard. Fixed when the run is created, so a resumed run may use any number of processes.
+
+        Raises:
+            ConfigError: the directory holds a run with other settings.
+            RuntimeError: another process is training this run.
+        """
+        run = cls(RESULTS / config.profile / config.run_id)
+        run.dir.mkdir(parents=True, exist_ok=True)
+        lock(run.dir)
+        try:
+            run._prepare(config, block)
+        except BaseException:
+            unlock(run.dir)
+            raise
+        return run
+
+    @property
+    def id(self) -> str:
+        return self.dir.name
+
+    @functools.cached_property
+    def config(self) -> RunConfig:
+        """Settings of the run.
+
+        Raises:
+            FileNotFoundError: the folder holds no run.
+        """
+        return parse(json.loads((self.dir / "config.json").read_text(encoding="utf-8")))
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return read_json(self.dir / "provenance.json")
+
+    @property
+    def status(self) -> str:
+        """`running`, `complete`, `failed`, or `stopped`: not finished, and no process is at work on it."""
+        status = self.provenance.get("status", "running")
+        return "stopped" if status == "running" and not locked(self.dir) else status
+
+    @property
+    def complete(self) -> bool:
+        return self.provenance.get("status") == "complete"
+
+    @property
+    def shards(self) -> list[Shard]:
+        """The blocks of seeds that are trained together, in order."""
+        size, seeds = self.provenance["block"], self.config.seed_list
+        return [Shard(self.dir, seeds[i : i + size]) for i in range(0, len(seeds), size)]
+
+    @property
+    def episodes_done(self) -> int:
+        """Episodes on disk, summed over seeds; 0 to seeds · episodes."""
+        if self.complete:
+            return self.config.seeds * self.config.episodes
+        return sum(shard.episode * len(shard.seeds) for shard in self.shards)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table of the run; of one that is not finished, `episodes` up to the last checkpoint.
+
+        Raises:
+            KeyError: no table has this name.
+            FileNotFoundError: the run has no such table (`episodes` is not published).
+        """
+        if name not in COLUMNS:
+            raise KeyError(f"unknown table {name!r}; choose one of {', '.join(COLUMNS)}")
+        path = self.dir / f"{name}.parquet"
+        if name == "episodes" and not path.exists() and not self.complete:
+            return self._merged_rows()
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: run {self.id} has no table {name!r}")
+        return pd.read_parquet(path)
+
+    def record(self, **facts: Any) -> None:
+        """Add facts to the provenance."""
+        write_json(self.dir / "provenance.json", self.provenance | facts)
+
+    def finish(self, evaluation: pd.DataFrame | None = None, diagnostics: pd.DataFrame | None = None) -> None:
+        """Join the shards, write the tables, and mark the run complete, last.
+
+        Args:
+            evaluation, diagnostics: tables of the whole run; without them, those the shards kept (`Shard.write_table`), if any.
+
+        Raises:
+            ValueError: a shard has not trained all its episodes.
+        """
+        from lnlab.analysis.metrics import per_seed
+
+        for shard in self.shards:
+            if shard.episode != self.config.episodes:
+                raise ValueError(f"{shard.dir} has trained {shard.episode} of {self.config.episodes} episodes")
+        episodes = self._merged_rows()
+        tables = {"episodes": episodes, "curves": curves(episodes), "metrics": per_seed(episodes, self.config)}
+        tables |= {"evaluation": self._given_or_kept("evaluation", evaluation)}
+        tables |= {"diagnostics": self._given_or_kept("diagnostics", diagnostics)}
+        for name, frame in tables.items():
+            if frame is not None:
+                write_table(self.dir / f"{name}.parquet", frame)
+        self.record(**self._summary(), status="complete")
+        unlock(self.dir)
+
+    def fail(self, error: BaseException | str) -> None:
+        """Record that the run ended by `error`. It can be opened again and goes on from its last checkpoint."""
+        text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+        self.record(status="failed", error=text, finished=provenance.now())
+        unlock(self.dir)
+
+    def release(self) -> None:
+        """Let another process open the run: for a training that was interrupted."""
+        unlock(self.dir)
+
+    def _prepare(self, config: RunConfig, block: int) -> None:
+        if not config.resume:
+            self._clear()
+        if not self.provenance:  # new, or being deleted when its process died
+            shutil.rmtree(self.dir / "shards", ignore_errors=True)
+        if (self.dir / "config.json").exists():
+            _refuse_other_settings(self, config)
+        if self.complete:
+            return
+        write_json(self.dir / "config.json", config.model_dump())
+        self.__dict__.pop("config", None)  # cores or device may differ from the stopped process's
+        self._begin(block)
+
+    def _begin(self, block: int) -> None:
+        """Provenance at the start; when resumed, the first start stays and code that has changed since is listed."""
+        earlier, code = self.provenance, provenance.source()
+        cores = self.config.cores or provenance.usable_cores()
+        fresh = {"started": provenance.now(), "block": block, "sources": []} | code
+        kept = {key: earlier.get(key, value) for key, value in fresh.items()}
+        kept["sources"] = kept["sources"] + ([code] if code not in kept["sources"] else [])
+        kept["dirty"] = any(each["dirty"] for each in kept["sources"])
+        write_json(
+            self.dir / "provenance.json",
+            {"status": "running"} | kept | provenance.machine() | {"parameters": self.config.science, "cores": cores},
+        )
+
+    def _clear(self) -> None:
+        """Delete the run, not what others keep beside it (the executed page). Its status goes first."""
+        (self.dir / "provenance.json").unlink(missing_ok=True)
+        shutil.rmtree(self.dir / "shards", ignore_errors=True)
+        for name in OWN_FILES:
+            (self.dir / name).unlink(missing_ok=True)
+
+    def _merged_rows(self) -> pd.DataFrame:
+        rows = pd.concat([shard.rows() for shard in self.shards], ignore_index=True)
+        return rows.sort_values(KEYS, ignore_index=True)
+
+    def _given_or_kept(self, name: str, given: pd.DataFrame | None) -> pd.DataFrame | None:
+        if given is not None:
+            return given
+        kept = [frame for shard in self.shards if (frame := shard.table(name)) is not None]
+        if kept and len(kept) != len(self.shards):
+            raise ValueError(f"{self.dir}: {len(kept)} of {len(self.shards)} shards have a table {name!r}")
+        return pd.concat(kept, ignore_index=True) if kept else None
+
+    def _summary(self) -> dict[str, Any]:
+        """What is known at the end; `seconds` is the time of training that the data rest on, over all resumes."""
+        config, seconds = self.config, seconds_trained(self.shards)
+        steps = config.seeds * config.workers * config.episodes * EPISODE_STEPS
+        facts: dict[str, Any] = {}
+        for shard in self.shards:
+            facts |= shard.manifest["facts"]
+        speed = round(steps / seconds, 1) if seconds else None
+        times = {"finished": provenance.now(), "seconds": round(seconds, 2), "env_steps": steps, "steps_per_second": speed}
+        return facts | times
+
+
+def _refuse_other_settings(run: Run, config: RunConfig) -> None:
+    """A directory holds one experiment; its rows must not mix with those of another."""
+    there, asked = run.config.science, config.science
+    differing = [f"{name} is {there[name]!r} there, {asked[name]!r} asked" for name in asked if there[name] != asked[name]]
+    if differing:
+        raise ConfigError(
+            f"{run.dir} holds a run with other settings: {'; '.join(differing)}. "
+            "Choose another profile (profile=NAME), or start over with resume=false, which deletes the run that is there"
+        )
+
+
+def curves(episodes: pd.DataFrame) -> pd.DataFrame:
+    """Learning curves: `episodes` averaged over blocks of ceil(episodes / 100) episodes, float32; a last, short block stands alone.
+
+    A block with a NaN is NaN: a diverged learner must not look like a shorter one.
+    """
+    last = int(episodes["episode"].max())
+    size = -(-last // CURVE_POINTS)
+    block = ((episodes["episode"] - 1) // size + 1) * size
+    quantities = [name for name in episodes.columns if name not in KEYS]
+    frame = episodes.assign(episode=block.clip(upper=last))
+    mean = frame.astype(dict.fromkeys(quantities, "float64")).groupby(KEYS)[quantities].mean(skipna=False)
+    return mean.astype("float32").reset_index()
+
+
+@dataclass(frozen=True)
+class Study:
+    """The runs of a profile, in the order of their names."""
+
+    dir: Path
+    runs: list[Run]
+
+    def __getitem__(self, run_id: str) -> Run:
+        for run in self.runs:
+            if run.id == run_id:
+                return run
+        raise KeyError(f"no run {run_id!r} in {self.dir}; there are {', '.join(run.id for run in self.runs) or 'none'}")
+
+    def table(self, name: str) -> pd.DataFrame:
+        """One table of all complete runs that have it, with the columns run, algorithm, core, norm in front.
+
+        Raises:
+            FileNotFoundError: no complete run has it.
+        """
+        having = [run for run in self.runs if run.complete and (run.dir / f"{name}.parquet").exists()]
+        if not having:
+            raise FileNotFoundError(f"no complete run in {self.dir} has a table {name!r}")
+        return pd.concat([_labelled(run, name) for run in having], ignore_index=True)
+
+
+def _labelled(run: Run, name: str) -> pd.DataFrame:
+    frame, config = run.table(name), run.config
+    labels = {"run": run.id, "algorithm": config.algorithm, "core": config.core, "norm": config.norm}
+    for position, (column, value) in enumerate(labels.items()):
+        frame.insert(position, column, value)
+    return frame
+
+
+def load(profile_dir: Path | str) -> Study:
+    """The runs below a folder: results/<profile> or book/data/<profile>.
+
+    Raises:
+        FileNotFoundError: the folder holds no run.
+    """
+    folder = Path(profile_dir)
+    runs = [Run(path.parent) for path in sorted(folder.glob("*/config.json"))]
+    if not runs:
+        raise FileNotFoundError(f"{folder} holds no run; train some with: lnlab study {folder.name}")
+    return Study(folder, runs)
+
+
+def publish(profile_dir: Path, target: Path, *, allow_dirty: bool = False) -> list[str]:
+    """Copy the small tables, settings and provenance of the complete runs to `target`; returns their ids.
+
+    Raises:
+        ValueError: no run is complete, or one was made by code that no single commit holds (unless `allow_dirty`).
+    """
+    complete = [run for run in load(profile_dir).runs if run.complete]
+    if not complete:
+        raise ValueError(f"{profile_dir} has no complete run to publish")
+    problems = [f"{run.id}: {problem}" for run in complete if (problem := _unclear_source(run))]
+    if problems and not allow_dirty:
+        raise ValueError(f"the data could not be traced to a commit: {'; '.join(problems)}. Commit, then train again")
+    for run in complete:
+        _copy(run.dir, target / run.id)
+    return [run.id for run in complete]
+
+
+def _unclear_source(run: Run) -> str | None:
+    sources: Sequence[dict[str, Any]] = run.provenance["sources"]
+    if any(each["commit"] == "unknown" for each in sources):
+        return "made outside a git repository"
+    if any(each["dirty"] for each in sources):
+        return "made with changes that were not committed"
+    return f"made by {len(sources)} commits" if len(sources) > 1 else None
+
+
+def _copy(run_dir: Path, target: Path) -> None:
+    """Replace `target` as a whole, so that no table of an earlier run stays."""
+    fresh = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    for name in PUBLISHED_FILES:
+        if (run_dir / name).exists():
+            shutil.copyfile(run_dir / name, fresh / name)
+    shutil.rmtree(target, ignore_errors=True)
+    fresh.rename(target)
