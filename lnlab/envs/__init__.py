@@ -1,0 +1,1 @@
+"""Environments: task offloading, batched on tensors (`offloading`) and as a Gymnasium environment (`gym_view`)."""
