@@ -19,7 +19,7 @@ from torch import Tensor
 from lnlab.config import EPISODE_STEPS, RunConfig
 from lnlab.envs.offloading import OffloadingBatch, draw_noise, training_velocities
 from lnlab.models.actor_critic import make_actor_critic, norm_layers, seeded_rows
-from lnlab.trainers.returns import Losses, actor_critic_gradient, n_step_returns, sample
+from lnlab.trainers.returns import Losses, actor_critic_gradient, n_step_returns, over_time, sample
 from lnlab.trainers.schedule import Purpose, action_uniforms, push_order
 
 CAPACITY = 200  # local units of every training worker
@@ -96,7 +96,7 @@ class ActorCriticTrainer:
             self._roll_out(uniforms[start : start + config.rollout])
             losses = self._differentiate(terminal=update == updates - 1)
             norm = self._push(order[update])
-            totals += torch.stack([self.reward.sum(0), losses.value, norm, (norm > config.clip_norm).float()])
+            totals += torch.stack([over_time(self.reward), losses.value, norm, (norm > config.clip_norm).float()])
             self.tape.obs[0].copy_(self.tape.obs[-1])
             self.tape.state[0].copy_(self.tape.state[-1])
         self.episode += 1
@@ -107,9 +107,7 @@ class ActorCriticTrainer:
         for t, uniform in enumerate(uniforms):
             out = self.net.step(self.snapshot_views, self.tape, t).squeeze(1)
             self.action[t] = sample(out[:, :-1], uniform)
-            obs, reward = self.env.step(self.action[t])
-            self.tape.obs[t + 1].squeeze(1).copy_(obs)
-            self.reward[t].copy_(reward)
+            self.reward[t] = self.env.step(self.action[t], self.tape.obs[t + 1].squeeze(1))[1]
 
     def _differentiate(self, *, terminal: bool) -> Losses:
         """Gradient of every worker's rollout on its own snapshot, into `self.gradient`. The time limit counts as terminal."""

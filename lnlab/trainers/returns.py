@@ -22,12 +22,21 @@ def n_step_returns(reward: Tensor, bootstrap: Tensor, gamma: float) -> Tensor:
     return returns
 
 
+def over_time(x: Tensor) -> Tensor:
+    """Sum over the first axis, always in the order of time.
+
+    torch.sum groups its terms by the width of what it reduces, so a seed's last bits would depend on the seeds beside it.
+    """
+    return x.cumsum(0)[-1]
+
+
 def standardise(advantage: Tensor) -> Tensor:
     """Each rollout to mean 0 and standard deviation 1 over its T steps (ddof 1, floor 1e-8); a single step only loses its mean."""
-    centred = advantage - advantage.mean(0)
-    if len(advantage) == 1:
+    steps = len(advantage)
+    centred = advantage - over_time(advantage) / steps
+    if steps == 1:
         return centred
-    return centred / advantage.std(0).clamp_min(1e-8)
+    return centred / (over_time(centred.square()) / (steps - 1)).sqrt().clamp_min(1e-8)
 
 
 class Losses(NamedTuple):
@@ -62,8 +71,8 @@ def actor_critic_gradient(
     push = advantage * (policy - chosen) + entropy_cost * policy * (log_policy + entropy)
     gradient[..., :-1] = push / steps
     gradient[..., -1] = error * (2 * value_cost / steps)
-    policy_loss = -(advantage * (chosen * log_policy).sum(-1, keepdim=True)).mean((0, 2))
-    return gradient, Losses(policy_loss, error.square().mean(0), entropy.mean((0, 2)))
+    policy_loss = -(advantage * (chosen * log_policy).sum(-1, keepdim=True)).squeeze(-1)
+    return gradient, Losses(*(over_time(x) / steps for x in (policy_loss, error.square(), entropy.squeeze(-1))))
 
 
 def sample(logits: Tensor, uniform: Tensor) -> Tensor:

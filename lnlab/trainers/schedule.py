@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 class Purpose(IntEnum):
-    """Streams of one seed. The environment's own start at 100 (lnlab.envs)."""
+    """Streams of one seed; those below 10 are the environments'."""
 
-    INIT = 1
-    ACTION = 2
-    SCHEDULE = 3
-    TEST_ACTION = 4
+    INIT = 10
+    ACTION = 11
+    SCHEDULE = 12
+    TEST_ACTION = 13
 
 
 def action_uniforms(seeds: Sequence[int], workers: int, episode: int, steps: int) -> Tensor:

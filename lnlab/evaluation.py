@@ -1,0 +1,171 @@
+"""The 18 test scenarios of D1, for all learners of a run at once, beside reference policies that learn nothing.
+
+A scenario is a local capacity C and a velocity v. Training used C = 200 and v = 5 … 25: `seen` repeats it, `intra` changes the
+velocity, `extra` lowers the capacity (a poorer environment: every competent policy drops there).
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from lnlab.config import EPISODE_STEPS, RunConfig
+from lnlab.envs.offloading import Noise, OffloadingBatch, draw_noise, training_velocities
+from lnlab.models.actor_critic import ActorCritic, make_actor_critic
+from lnlab.policies import POLICIES
+from lnlab.trainers.returns import sample
+from lnlab.trainers.schedule import Purpose
+
+SCENARIOS: dict[str, list[tuple[int, int]]] = {  # group → (capacity, velocity in km/h)
+    "seen": [(200, 5), (200, 10), (200, 15), (200, 20), (200, 25)],
+    "intra": [(200, 7), (200, 12), (200, 17), (200, 25), (200, 30), (200, 35)],
+    "extra": [(100, 25), (100, 30), (150, 25), (150, 30), (150, 35), (100, 10), (150, 15)],
+}
+CLOUDS = ("budget", "refilled")  # the original's test rules, and a private pool with the training's refill
+MODES = ("greedy", "sampled")  # arg-max as in the original, and the policy as it was trained
+ACTIONS = ("local", "offload", "discard")
+ROWS = 2048  # environments stepped at once: activations stay in the cache
+TEST_EPISODE = 1_000_000  # test noise comes from episodes that no training reaches
+
+Act = Callable[[Tensor, int], Tensor]  # observations (E, 48), step → actions (E,)
+
+
+class Outcome(NamedTuple):
+    """Per environment: return of the episode and how often each action was taken."""
+
+    returns: Tensor  # (E,)
+    actions: Tensor  # (E, 3) shares
+
+
+def scenario_table() -> pd.DataFrame:
+    """The scenarios as rows: scenario (0 … 17), group, capacity, velocity."""
+    rows = [(group, *pair) for group, pairs in SCENARIOS.items() for pair in pairs]
+    table = pd.DataFrame(rows, columns=["group", "capacity", "velocity"])
+    table.insert(0, "scenario", range(len(table)))
+    return table
+
+
+def evaluate(config: RunConfig, parameters: Tensor, *, progress: bool = False) -> pd.DataFrame:
+    """Test every learner on every scenario, greedy and sampled, with both clouds.
+
+    Args:
+        config: the run's settings; `eval_episodes` per scenario.
+        parameters: (learners, size), seed-major, on the device to use.
+
+    Returns:
+        One row per learner, scenario, mode and cloud: seed, worker (−1 for a shared model), the scenario's columns, mode, cloud,
+        episodes, return_mean, return_std (over episodes, ddof 0), share_local, share_offload, share_discard.
+    """
+    net = make_actor_critic(config.core, config.norm, hidden=config.hidden)
+    per_learner = len(scenario_table()) * config.eval_episodes
+    chunk = max(1, ROWS // per_learner)
+    tables = []
+    with tqdm(total=len(parameters), desc="testing", unit="learner", disable=not progress) as bar:
+        for start in range(0, len(parameters), chunk):
+            rows = range(start, min(start + chunk, len(parameters)))
+            tables += _evaluate_chunk(config, net, parameters[rows.start : rows.stop], rows)
+            bar.update(len(rows))
+    return pd.concat(tables, ignore_index=True)
+
+
+def evaluate_policies(episodes: int, *, seed: int = 0, device: torch.device | str = "cpu") -> pd.DataFrame:
+    """The reference policies on the same scenarios: columns as `evaluate`, with `policy` in place of seed and worker."""
+    tables = []
+    for cloud in CLOUDS:
+        for name, policy in POLICIES.items():
+            env, noise, uniforms = _environments([seed], episodes, cloud, device)
+            outcome = play(env, noise, lambda obs, t, f=policy, u=uniforms: f(obs, u[t]))
+            tables.append(_summarise(outcome, episodes, [{"policy": name}]).assign(cloud=cloud, mode="policy"))
+    return pd.concat(tables, ignore_index=True)
+
+
+def policies_in_training(episodes: int, *, workers: int = 5, seed: int = 0) -> pd.DataFrame:
+    """The reference policies under the training rules (one pool shared by the workers): policy, return_mean, return_se, episodes.
+
+    The standard error is over episodes of the whole group of workers, since workers of one episode compete for one pool.
+    """
+    velocity = torch.tensor(training_velocities(workers), dtype=torch.float32).repeat(episodes)
+    rows = []
+    for name, policy in POLICIES.items():
+        env = OffloadingBatch(200, velocity, groups=episodes, cloud="shared")
+        noise = draw_noise(range(seed, seed + episodes), workers, TEST_EPISODE, 200)
+        uniforms = torch.from_numpy(np.random.default_rng([seed, Purpose.TEST_ACTION]).random((EPISODE_STEPS, len(velocity)), np.float32))
+        group = play(env, noise, lambda obs, t, f=policy, u=uniforms: f(obs, u[t])).returns.view(episodes, workers).mean(1)
+        rows.append((name, group.mean().item(), (group.std() / episodes**0.5).item(), episodes))
+    return pd.DataFrame(rows, columns=["policy", "return_mean", "return_se", "episodes"])
+
+
+@torch.no_grad()
+def play(env: OffloadingBatch, noise: Noise, act: Act) -> Outcome:
+    """One episode of every environment under `act`."""
+    obs = env.reset(noise)
+    returns = torch.zeros(len(obs), device=obs.device)
+    counts = torch.zeros(len(obs), len(ACTIONS), device=obs.device)
+    for t in range(EPISODE_STEPS):
+        action = act(obs, t)
+        counts.scatter_add_(1, action.unsqueeze(1), torch.ones_like(action, dtype=counts.dtype).unsqueeze(1))
+        obs, reward = env.step(action)
+        returns += reward
+    return Outcome(returns, counts / EPISODE_STEPS)
+
+
+def _evaluate_chunk(config: RunConfig, net: ActorCritic, parameters: Tensor, rows: range) -> Iterator[pd.DataFrame]:
+    """Tables of the learners in `rows`; a seed's learners meet the same test episodes, whatever the arm."""
+    per_seed = config.learners_per_seed
+    seeds = [config.seed_list[row // per_seed] for row in rows]
+    labels = [{"seed": seed, "worker": row % per_seed if per_seed > 1 else -1} for seed, row in zip(seeds, rows, strict=True)]
+    if per_seed == 1 and config.algorithm == "individual":
+        labels = [label | {"worker": 0} for label in labels]
+    for cloud in CLOUDS:
+        for mode in MODES:
+            env, noise, uniforms = _environments(seeds, config.eval_episodes, cloud, parameters.device)
+            outcome = play(env, noise, _actor(net, parameters, uniforms, mode))
+            yield _summarise(outcome, config.eval_episodes, labels).assign(cloud=cloud, mode=mode)
+
+
+def _actor(net: ActorCritic, parameters: Tensor, uniforms: Tensor, mode: str) -> Act:
+    """The stack of learners as one policy over E = learners · B environments, with its recurrent state from zero."""
+    views, batch = net.layout.views(parameters), uniforms.shape[1] // len(parameters)
+    tape = net.tape(1, len(parameters), batch, device=parameters.device)
+
+    def act(obs: Tensor, t: int) -> Tensor:
+        tape.obs[0].copy_(obs.view(len(parameters), batch, -1))
+        logits = net.step(views, tape, 0)[..., :-1].reshape(len(obs), -1)
+        tape.state[0].copy_(tape.state[1])
+        return logits.argmax(-1) if mode == "greedy" else sample(logits, uniforms[t])
+
+    return act
+
+
+def _environments(
+    seeds: list[int], episodes: int, cloud: str, device: torch.device | str
+) -> tuple[OffloadingBatch, Noise, Tensor]:
+    """Environments (learner-major, then scenario, then episode) of `seeds`, one entry a learner, with their random numbers."""
+    scenarios = scenario_table()
+    capacity = torch.tensor(scenarios.capacity.to_numpy(), dtype=torch.float32).repeat_interleave(episodes)
+    velocity = torch.tensor(scenarios.velocity.to_numpy(), dtype=torch.float32).repeat_interleave(episodes)
+    batch, total = len(capacity), len(capacity) * len(seeds)
+    env = OffloadingBatch(capacity.repeat(len(seeds)), velocity.repeat(len(seeds)), groups=total, cloud=cloud, device=device)
+    noise = draw_noise(seeds, batch, TEST_EPISODE, capacity.repeat(len(seeds)), device=device)
+    draws = [np.random.default_rng([seed, Purpose.TEST_ACTION]).random((EPISODE_STEPS, batch), np.float32) for seed in seeds]
+    return env, noise, torch.from_numpy(np.concatenate(draws, axis=1)).to(device)
+
+
+def _summarise(outcome: Outcome, episodes: int, labels: list[dict[str, Any]]) -> pd.DataFrame:
+    """Means over the episodes of each learner and scenario, as rows."""
+    scenarios = scenario_table()
+    shape = (len(labels), len(scenarios), episodes)
+    returns = outcome.returns.view(shape).double()
+    shares = outcome.actions.view(*shape, -1).double().mean(2).flatten(0, 1).cpu().numpy()
+    table = pd.concat([scenarios.assign(**label) for label in labels], ignore_index=True)
+    table["episodes"] = episodes
+    table["return_mean"] = returns.mean(2).flatten().cpu().numpy()
+    table["return_std"] = returns.std(2, correction=0).flatten().cpu().numpy()
+    for column, name in enumerate(ACTIONS):
+        table[f"share_{name}"] = shares[:, column]
+    first = list(labels[0])
+    return table[first + [name for name in table.columns if name not in first]]

@@ -1,0 +1,206 @@
+"""Trains a run to its end: blocks of seeds over processes, checkpoints on the way, then the test scenarios.
+
+One process a core with one torch thread each: two threads in one process are slower, since the tensors of a block are small.
+A stop (Ctrl-C, SIGTERM, or the loss of the parent) ends every process after its current episode, with a checkpoint.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.synchronize import Event
+from queue import Empty
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from lnlab.config import EPISODE_STEPS, RunConfig
+from lnlab.evaluation import evaluate
+from lnlab.runs import BLOCK, Run, Shard
+from lnlab.trainers import make_trainer
+from lnlab.trainers.a3c import Report
+
+CHECKPOINT_SECONDS = 15.0
+Listener = Callable[[Report], None]
+
+
+def run(config: RunConfig, *, progress: bool = True, on_report: Listener | None = None) -> Run:
+    """Train and test `config`, or what is left of it, and return its complete run directory.
+
+    Args:
+        config: the run's settings.
+        progress: show a bar over environment steps.
+        on_report: called with each report and its seeds under "seed"; blocks of seeds advance at their own pace.
+
+    Raises:
+        ConfigError: the directory holds a run with other settings.
+        KeyboardInterrupt: stopped from outside; calling again goes on from the checkpoints.
+    """
+    device = resolve_device(config.device)
+    cores = 1 if device == "cuda" else min(config.cores or os.cpu_count() or 1, config.seeds)
+    directory = Run.open(config, block=config.seeds if device == "cuda" else min(BLOCK, -(-config.seeds // cores)))
+    if directory.complete:
+        return directory
+    try:
+        with _bar(directory, progress) as bar:
+            _train_all(directory, device, cores, _listener(directory, bar, on_report))
+        directory.finish()
+    except KeyboardInterrupt:
+        directory.release()
+        raise
+    except BaseException as error:
+        directory.fail(error)
+        raise
+    return directory
+
+
+def resolve_device(device: str) -> str:
+    """`auto` is the GPU where there is one.
+
+    Raises:
+        ValueError: cuda is asked for and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device='cuda' asked, but torch finds no GPU here; choose cpu or auto")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def train_shard(config: RunConfig, shard: Shard, device: str, report: Listener, stopped: Callable[[], bool]) -> bool:
+    """Train one block of seeds from its last checkpoint, then test it; False if stopped before its end."""
+    torch.set_num_threads(1)
+    config = config.with_seeds(shard.seeds)
+    trainer = make_trainer(config, device)
+    if (state := shard.load()) is not None:
+        trainer.load_state_dict(state)
+    shard.record(device=device, norm_layers=trainer.norm_layers, parameter_count=trainer.parameter_count)
+    saved = time.monotonic()
+    for episode in trainer:
+        shard.append(episode)
+        report(episode | {"seed": np.array(shard.seeds)})
+        halt = stopped()
+        if halt or trainer.episode == config.episodes or time.monotonic() - saved > CHECKPOINT_SECONDS:
+            shard.checkpoint(trainer.state_dict())
+            saved = time.monotonic()
+        if halt:
+            return False
+    if config.eval_episodes and shard.table("evaluation") is None:
+        shard.write_table("evaluation", evaluate(config, trainer.parameters.detach()))
+    return True
+
+
+def _train_all(directory: Run, device: str, cores: int, listener: Listener) -> None:
+    shards = directory.shards
+    if min(cores, len(shards)) == 1:
+        with _stop_signals() as stopped:
+            done = [train_shard(directory.config, shard, device, listener, stopped) for shard in shards if not stopped()]
+    else:
+        with _stop_signals() as stopped:
+            done = _train_in_processes(directory.config, shards, cores, listener, stopped)
+    if len(done) < len(shards) or not all(done):
+        raise KeyboardInterrupt(f"{directory.dir} stopped at a checkpoint; run it again to go on")
+
+
+def _train_in_processes(
+    config: RunConfig, shards: list[Shard], cores: int, listener: Listener, stopped: Callable[[], bool]
+) -> list[bool]:
+    """Each process takes shards until none is left; reports and results come back through one queue."""
+    context = multiprocessing.get_context("spawn")  # a fork would inherit torch's locks
+    halt, todo, back = context.Event(), context.Queue(), context.Queue()
+    for index in range(len(shards)):
+        todo.put(index)
+    with _one_thread():
+        workers = [context.Process(target=_work, args=(config, shards, todo, back, halt), daemon=True) for _ in range(cores)]
+        for worker in workers:
+            worker.start()
+    done: list[bool] = []
+    try:
+        while len(done) < len(shards) and (any(w.is_alive() for w in workers) or not back.empty()):
+            if stopped():
+                halt.set()
+            with contextlib.suppress(Empty):
+                _take(back.get(timeout=0.2), listener, done)
+    finally:
+        halt.set()
+        for worker in workers:
+            worker.join(timeout=30)
+            worker.kill()
+    return done
+
+
+def _take(message: Any, listener: Listener, done: list[bool]) -> None:
+    if isinstance(message, BaseException):
+        raise message
+    if isinstance(message, bool):
+        done.append(message)
+    else:
+        listener(message)
+
+
+def _work(config: RunConfig, shards: list[Shard], todo: Any, back: Any, halt: Event) -> None:
+    """A training process: Ctrl-C is the parent's business, and without a parent there is nothing to do."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+
+    def stopped() -> bool:
+        return halt.is_set() or os.getppid() != parent
+
+    try:
+        while not stopped():
+            back.put(train_shard(config, shards[todo.get(timeout=1.0)], "cpu", back.put, stopped))
+    except Empty:
+        pass
+    except Exception as error:
+        back.put(error)
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """A function that tells whether Ctrl-C or SIGTERM came: a run may stop only between episodes."""
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield flag.is_set
+        return
+    before = {each: signal.signal(each, lambda *_: flag.set()) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield flag.is_set
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes started here get one thread each: their libraries read the environment when first imported."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _bar(directory: Run, progress: bool) -> tqdm:
+    per_episode = directory.config.workers * EPISODE_STEPS
+    total = directory.config.seeds * directory.config.episodes * per_episode
+    initial = directory.episodes_done * per_episode
+    return tqdm(total=total, initial=initial, desc=directory.id, unit="step", unit_scale=True, mininterval=0.5, disable=not progress)
+
+
+def _listener(directory: Run, bar: tqdm, on_report: Listener | None) -> Listener:
+    recent: list[float] = []
+
+    def listen(report: Report) -> None:
+        recent.append(float(report["return"].mean()))
+        bar.set_postfix({"return": f"{np.mean(recent[-100:]):.1f}"}, refresh=False)
+        bar.update(report["return"].size * EPISODE_STEPS)
+        if on_report:
+            on_report(report)
+
+    return listen
