@@ -17,13 +17,17 @@ _KEYS = {
 }
 _QUANTITIES = {
     "return": Column(REWARD, "sum of rewards over the 100 steps of the episode, undiscounted"),
-    "value_loss": Column(SQUARED, "squared error of the value in the last rollout of the episode only, as the documents log it"),
+    "value_loss": Column(
+        SQUARED, "mean squared error of the value, last rollout of the episode only, as in the documents"
+    ),
     "value_loss_all": Column(SQUARED, "the same, mean over all rollouts of the episode"),
     "policy_loss": Column("nats", "−log π · standardised advantage, mean over the last rollout of the episode"),
     "entropy": Column("nats", "entropy of the policy, mean over the last rollout of the episode; at most ln 3 = 1.099"),
     "grad_norm": Column("", "L2 norm of a worker's gradient before clipping, mean over the updates of the episode"),
     "clipped": Column("share", "share of the episode's updates whose gradient was clipped"),
-    "alive": Column("bool", "false from the episode in which the learner's gradient stopped being finite; it learns no more"),
+    "alive": Column(
+        "bool", "false from the episode in which the learner's gradient was no longer finite; it is frozen"
+    ),
 }
 _TEST = {
     "scenario": Column("", "number of the test scenario, 0 to 17"),
@@ -43,7 +47,11 @@ _TEST = {
 COLUMNS: dict[str, dict[str, Column]] = {
     "episodes": _KEYS | {"episode": Column("", "number of the training episode of this worker, from 1")} | _QUANTITIES,
     "curves": _KEYS
-    | {"episode": Column("", "last episode of the block that the row averages: at most 100 blocks of ceil(episodes / 100)")}
+    | {
+        "episode": Column(
+            "", "last episode of the block that the row averages; a block is ceil(episodes / 100) episodes"
+        )
+    }
     | _QUANTITIES
     | {"alive": Column("share", "share of the block's episodes in which the learner was alive")},
     "metrics": _KEYS
@@ -52,7 +60,7 @@ COLUMNS: dict[str, dict[str, Column]] = {
         "quantity": Column("", "name of the number, see the table of metrics"),
         "value": Column("as its quantity", "the number; empty where the run is too short to define it"),
     },
-    "evaluation": _KEYS | {"worker": Column("", "learner that was tested; −1 is the model shared by all workers (A3C)")} | _TEST,
+    "evaluation": _KEYS | {"worker": Column("", "learner tested; −1 is the model shared by all workers (A3C)")} | _TEST,
     "diagnostics": _KEYS
     | {
         "step": Column("episodes", "training episode of the measurement"),

@@ -1,7 +1,7 @@
 """Files that are whole at every instant, and a lock that dies with its process.
 
-A file is written under a temporary name, flushed to the disk, then renamed: a reader sees the old one or the new one, also after
-SIGKILL or a power cut. Checked by killing a writer at random moments (tests/test_runs.py).
+A file is written under a temporary name, flushed to the disk, then renamed: a reader sees the old one or the new one,
+also after SIGKILL or a power cut. Checked by killing a writer at random moments (tests/test_runs.py).
 """
 
 import contextlib

@@ -22,7 +22,7 @@ def now() -> str:
 def source(package: Path = PACKAGE) -> dict[str, Any]:
     """Commit of the repository that holds `package`, and whether the package has changes that are not in it.
 
-    Only a repository that tracks the package counts: an installed copy may lie in the environment folder of another project.
+    Only a repository that tracks the package counts: an installed copy may lie inside another project's repository.
     Other files (pages, data, notes) do not make it dirty, since they do not decide a number.
     """
     if _git(package, "ls-files", "--error-unmatch", "config.py") is None:
@@ -53,8 +53,10 @@ def cpu_model() -> str:
     """Name of the processor, e.g. 'AMD EPYC 7763 64-Core Processor'."""
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        return names[0] if names else platform.machine()
+        names = (
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        )
+        return next(names, platform.machine())
     return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor() or platform.machine()
 
 

@@ -41,16 +41,16 @@ PUBLISHED_FILES = tuple(name for name in OWN_FILES if name != "episodes.parquet"
 class Run:
     """One run directory. `Run.open` to train, `Run(folder)` to read. Training, in outline::
 
-        run = Run.open(config)
-        for shard in run.shards:                     # each may be trained by its own process
-            trainer = make_trainer(run.config.with_seeds(shard.seeds))
-            if (state := shard.load()) is not None:
-                trainer.load_state_dict(state)
-            shard.record(norm_layers=trainer.norm_layers, parameter_count=trainer.parameter_count)
-            for report in trainer:
-                shard.append(report)
-            shard.checkpoint(trainer.state_dict())   # and every few seconds on the way
-        run.finish()                                 # or run.fail(error), or run.release() when interrupted
+    run = Run.open(config)
+    for shard in run.shards:                     # each may be trained by its own process
+        trainer = make_trainer(run.config.with_seeds(shard.seeds))
+        if (state := shard.load()) is not None:
+            trainer.load_state_dict(state)
+        shard.record(norm_layers=trainer.norm_layers, parameter_count=trainer.parameter_count)
+        for report in trainer:
+            shard.append(report)
+        shard.checkpoint(trainer.state_dict())   # and every few seconds on the way
+    run.finish()                                 # or run.fail(error), or run.release() when interrupted
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,7 +60,7 @@ class Run:
     def open(cls, config: RunConfig, *, block: int = BLOCK) -> "Run":
         """Create the run's directory, or go on with the one that is there.
 
-        A complete run comes back as it is (`run.complete`): nothing is left to do. `config.resume=False` deletes it first.
+        A complete run comes back as it is (`run.complete`), with nothing left to do; `config.resume=False` deletes it.
 
         Args:
             config: the run's settings; its folder is results/<profile>/<run id>.
@@ -144,7 +144,7 @@ class Run:
         """Join the shards, write the tables, and mark the run complete, last.
 
         Args:
-            evaluation, diagnostics: tables of the whole run; without them, those the shards kept (`Shard.write_table`), if any.
+            evaluation, diagnostics: tables of the whole run; None takes those the shards kept (`Shard.write_table`).
 
         Raises:
             ValueError: a shard has not trained all its episodes.
@@ -226,26 +226,25 @@ class Run:
         facts: dict[str, Any] = {}
         for shard in self.shards:
             facts |= shard.manifest["facts"]
-        speed = round(steps / seconds, 1) if seconds else None
-        times = {"finished": provenance.now(), "seconds": round(seconds, 2), "env_steps": steps, "steps_per_second": speed}
-        return facts | times
+        times = {"finished": provenance.now(), "seconds": round(seconds, 2)}
+        return facts | times | {"env_steps": steps, "steps_per_second": round(steps / max(seconds, 1e-3), 1)}
 
 
 def _refuse_other_settings(run: Run, config: RunConfig) -> None:
     """A directory holds one experiment; its rows must not mix with those of another."""
     there, asked = run.config.science, config.science
-    differing = [f"{name} is {there[name]!r} there, {asked[name]!r} asked" for name in asked if there[name] != asked[name]]
+    differing = [f"{k} is {there[k]!r} there, {asked[k]!r} asked" for k in asked if there[k] != asked[k]]
     if differing:
         raise ConfigError(
             f"{run.dir} holds a run with other settings: {'; '.join(differing)}. "
-            "Choose another profile (profile=NAME), or start over with resume=false, which deletes the run that is there"
+            "Choose another profile (profile=NAME), or start over with resume=false, which deletes that run"
         )
 
 
 def curves(episodes: pd.DataFrame) -> pd.DataFrame:
-    """Learning curves: `episodes` averaged over blocks of ceil(episodes / 100) episodes, float32; a last, short block stands alone.
+    """Learning curves: `episodes` averaged over blocks of ceil(episodes / 100) episodes, float32.
 
-    A block with a NaN is NaN: a diverged learner must not look like a shorter one.
+    The last block may be shorter. A block with a NaN is NaN: a diverged learner must not look like a shorter one.
     """
     last = int(episodes["episode"].max())
     size = -(-last // CURVE_POINTS)

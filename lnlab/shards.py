@@ -1,7 +1,8 @@
 """A block of consecutive seeds of a run, trained by one process, with its own stream of checkpoints.
 
-A checkpoint and the rows that belong to it must never disagree, whenever the process dies. So both go to new files, named by
-episode, and a manifest that names them is replaced last: files that it does not name do not count, and the next checkpoint deletes them.
+A checkpoint and the rows that belong to it must never disagree, whenever the process dies. So both go to new files,
+named by episode, and a manifest that names them is replaced last: files that it does not name do not count, and the
+next checkpoint deletes them.
 """
 
 import time
@@ -44,7 +45,7 @@ class Shard:
         return int(self.manifest["episode"])
 
     def load(self) -> dict[str, Any] | None:
-        """State of the trainer at the last checkpoint, tensors on the CPU; None if there is none yet. Starts the clock."""
+        """State of the trainer at the last checkpoint, tensors on the CPU; None before the first. Starts the clock."""
         import torch
 
         self._start_clock()
@@ -52,7 +53,7 @@ class Shard:
         return torch.load(self.dir / name, map_location="cpu", weights_only=True) if name else None
 
     def record(self, **facts: Any) -> None:
-        """Facts about the trainer for the run's provenance (device, norm_layers, parameter_count), kept by the next checkpoint."""
+        """Facts for the run's provenance (device, norm_layers, parameter_count), kept with the next checkpoint."""
         self._facts |= facts
 
     def append(self, report: Report) -> None:
@@ -69,12 +70,12 @@ class Shard:
         self._claim()
         episode, expected = int(report["episode"]), self._last() + 1
         if episode != expected:
-            raise ValueError(f"{self.dir}: episode {expected} comes next, got {episode}; load() the checkpoint before training on")
+            raise ValueError(f"{self.dir}: episode {expected} comes next, got {episode}; load() the checkpoint first")
         self._check(report)
         self._buffer.append((episode, {k: np.array(v) for k, v in report.items() if k != "episode"}))
 
     def checkpoint(self, state: dict[str, Any]) -> None:
-        """Keep the trainer's `state` and all rows so far, or, if killed on the way, the previous checkpoint with its rows.
+        """Keep the trainer's `state` and all rows so far; if killed on the way, the previous ones stay, both of them.
 
         Args:
             state: plain dict of tensors, numbers, strings, lists and dicts (loaded with `weights_only=True`).
@@ -83,7 +84,7 @@ class Shard:
             ValueError: state["episode"], where given, is not the last appended episode.
         """
         manifest = self.manifest
-        self._buffer = [(e, r) for e, r in self._buffer if e > manifest["episode"]]  # all, unless a checkpoint was interrupted
+        self._buffer = [(e, r) for e, r in self._buffer if e > manifest["episode"]]  # rows of an interrupted checkpoint
         episode = self._last()
         if state.get("episode", episode) != episode:
             raise ValueError(f"{self.dir}: the state is of episode {state['episode']}, the last report of {episode}")
@@ -137,8 +138,8 @@ class Shard:
 
     def _frame(self, episode: int, report: Report) -> pd.DataFrame:
         workers = next(iter(report.values())).shape[1]
-        keys = {"seed": np.repeat(self.seeds, workers), "worker": np.tile(np.arange(workers), len(self.seeds)), "episode": episode}
-        return pd.DataFrame(keys | {name: values.ravel() for name, values in report.items()})
+        keys = {"seed": np.repeat(self.seeds, workers), "worker": np.tile(np.arange(workers), len(self.seeds))}
+        return pd.DataFrame(keys | {"episode": episode} | {name: values.ravel() for name, values in report.items()})
 
     def _write_state(self, state: dict[str, Any], episode: int) -> str:
         import torch

@@ -1,0 +1,50 @@
+"""lnlab: controlled experiments on layer normalisation in reinforcement-learning agents.
+
+The public names are imported when they are first used, so that `import lnlab` and the command line start at once.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lnlab.config import ConfigError, RunConfig, parse
+    from lnlab.evaluation import evaluate
+    from lnlab.runs import Run, Study, load
+    from lnlab.trainers import make_trainer
+    from lnlab.trainers.driver import run
+
+__version__ = "0.1.0"
+__all__ = [
+    "ConfigError",
+    "Run",
+    "RunConfig",
+    "Study",
+    "__version__",
+    "evaluate",
+    "load",
+    "make_trainer",
+    "parse",
+    "run",
+]
+
+_HOME = {
+    "ConfigError": "lnlab.config",
+    "RunConfig": "lnlab.config",
+    "parse": "lnlab.config",
+    "Run": "lnlab.runs",
+    "Study": "lnlab.runs",
+    "load": "lnlab.runs",
+    "evaluate": "lnlab.evaluation",
+    "make_trainer": "lnlab.trainers",
+    "run": "lnlab.trainers.driver",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'lnlab' has no attribute {name!r}; public names: {', '.join(__all__)}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
