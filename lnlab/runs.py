@@ -155,6 +155,7 @@ class Run:
             if shard.episode != self.config.episodes:
                 raise ValueError(f"{shard.dir} has trained {shard.episode} of {self.config.episodes} episodes")
         episodes = self._merged_rows()
+        tables: dict[str, pd.DataFrame | None]
         tables = {"episodes": episodes, "curves": curves(episodes), "metrics": per_seed(episodes, self.config)}
         tables |= {"evaluation": self._given_or_kept("evaluation", evaluation)}
         tables |= {"diagnostics": self._given_or_kept("diagnostics", diagnostics)}

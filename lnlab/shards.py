@@ -151,7 +151,7 @@ class Shard:
 
     def _sessions(self, earlier: list[list[float]]) -> list[list[float]]:
         """Wall-clock intervals of training that this checkpoint keeps; work lost by a kill is not in them."""
-        self._start_clock()
+        self._since = self._since or time.time()
         return [s for s in earlier if s[0] != self._since] + [[self._since, time.time()]]
 
     def _delete_unnamed(self, manifest: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 The documents count *rows* (one per worker and episode, in order of arrival) where they say episodes, and their losses
 are those of the last rollout of an episode only. Both habits are kept here under their own names, so that their numbers
 can be compared with ours; `value_loss_all…`, `…_final` and `episode_…` are the sound versions. Every function takes
-arrays (episodes, workers) of one seed; applied to one column it gives the number of one worker. A window that the run is
+arrays (episodes, workers) of one seed; applied to one column it gives the number of one worker. A window the run is
 too short for gives NaN, and so does a NaN inside a window: a diverged learner is never left out in silence. Checked by
 hand arithmetic in tests/test_metrics.py.
 """
@@ -87,12 +87,12 @@ def exploded_rows(values: np.ndarray) -> float:
 
 def exploded_episodes(values: np.ndarray) -> float:
     """Share of episodes with the largest value over the workers above 100 (D1); grows with the number of workers."""
-    return mean(_exploded(values).any(axis=1))
+    return mean(np.any(_exploded(values), axis=1))
 
 
 def first_exploded(values: np.ndarray) -> float:
     """First episode, from 1, in which a worker is above 100; NaN (censored at the end of the run) if none is."""
-    return _first(_exploded(values).any(axis=1), start=1)
+    return _first(np.any(_exploded(values), axis=1), start=1)
 
 
 def ratio(loss: np.ndarray, returns: np.ndarray) -> float:
@@ -121,7 +121,7 @@ def episode_above(returns: np.ndarray, threshold: float) -> float:
 
 def first_dead(alive: np.ndarray) -> float:
     """First episode, from 1, in which a learner was no longer alive; NaN if all lived to the end."""
-    return _first(~alive.astype(bool).all(axis=1), start=1)
+    return _first(np.any(alive == 0, axis=1), start=1)
 
 
 def _end(values: np.ndarray, rows: int, *, late: bool) -> np.ndarray | None:
@@ -149,9 +149,8 @@ class Metric(NamedTuple):
 
 _VL, _ALL, _R, _PL = ("value_loss",), ("value_loss_all",), ("return",), ("policy_loss",)
 _SQ, _RW, _EP, _SHARE = "reward²", "reward", "episode", "share"
-_EARLY, _LATE = {"late": False}, {"late": True}
-_SD_EARLY, _SD_LATE = partial(sd_windows, **_EARLY), partial(sd_windows, **_LATE)
-_TENTH_EARLY, _TENTH_LATE = partial(sd_tenth, **_EARLY), partial(sd_tenth, **_LATE)
+_SD_EARLY, _SD_LATE = partial(sd_windows, late=False), partial(sd_windows, late=True)
+_TENTH_EARLY, _TENTH_LATE = partial(sd_tenth, late=False), partial(sd_tenth, late=True)
 _ROW_50, _ROW_70, _ROW_90 = (partial(row_above, threshold=above) for above in (50, 70, 90))
 _EPISODE_50, _EPISODE_70, _EPISODE_90 = (partial(episode_above, threshold=above) for above in (50, 70, 90))
 _LAST_1, _LAST_20, _LAST_200, _LAST_1000 = (partial(mean_last, episodes=n) for n in (1, 20, 200, 1000))
@@ -201,8 +200,8 @@ METRICS: dict[str, Metric] = {
     # policy
     "policy_loss_mean": Metric(mean, _PL, "nats", "D3: mean over all rows, last rollouts; its expectation is about 0"),
     "policy_loss_sd": Metric(sd_rows, _PL, "nats", "D3 (worker 0): SD over all rows"),
-    "policy_loss_early": Metric(partial(mean_rows, **_EARLY), _PL, "nats", "D3: mean of the first 1000 rows"),
-    "policy_loss_late": Metric(partial(mean_rows, **_LATE), _PL, "nats", "D3: mean of the last 1000 rows"),
+    "policy_loss_early": Metric(partial(mean_rows, late=False), _PL, "nats", "D3: mean of the first 1000 rows"),
+    "policy_loss_late": Metric(partial(mean_rows, late=True), _PL, "nats", "D3: mean of the last 1000 rows"),
     "entropy_mean": Metric(mean, ("entropy",), "nats", "mean over all rows; a uniform policy has ln 3 = 1.099"),
     "entropy_final": Metric(mean_final, ("entropy",), "nats", "mean of the last tenth of the episodes"),
     # updates
