@@ -122,31 +122,38 @@ class OffloadingBatch:
         self.units, self.remaining = self._slots[:, :, 1:-1]
         # What each step to come gives back: local units, cloud slots, cloud units.
         self._due = zeros(STEPS + TASK_DURATION, 3, size)
-        # What each step needs: units, duration, channel number; then as observed after it: time left, next task (2).
-        self._script = zeros(STEPS, 6, size)
+        # What each step needs: units a pool misses afterwards if it grants the task, units, duration, channel number;
+        # and what is observed afterwards: time left, next task (2).
+        self._script = zeros(STEPS, 7, size)
         # Step in which the task would finish; which vehicle stands at this place of the cloud's queue.
         self._index_script = zeros(STEPS, 2, size, dtype=torch.int64)
         self._obs = zeros(size, OBSERVATION)
 
     def _allocate_scratch(self) -> None:
+        """Buffers of a step, and names for their parts: a view made anew costs as much as a small operation."""
         size, zeros = self.size, self._zeros
-        self._row, self._index_row = zeros(1, 6, size), zeros(1, 2, size, dtype=torch.int64)
-        self._task, self._chance = self._row[0, :2], self._row[0, 2]
-        self._finish = self._index_row[:, :1].expand(1, 3, size)
-        self._order = self._index_row[0, 1]
+        self._row, self._index_row = zeros(1, 7, size), zeros(1, 2, size, dtype=torch.int64)
+        self._asking, self._task, self._number = self._row[0, :2], self._row[0, 1:3], self._row[0, 3]
+        self._finish, self._order = self._index_row[:, :1].expand(1, 3, size), self._index_row[0, 1]
         self._chosen, self._allowed = zeros(2, size, dtype=torch.bool), zeros(2, size, dtype=torch.bool)
         self._success = zeros(2, size)
         self._taken, self._back = zeros(1, 3, size), zeros(1, 3, size)  # local units, cloud slots, cloud units
-        queue = (self.members, self.groups) if self.cloud == "shared" else (1, size)
-        self._queue = zeros(queue) if queue[0] > 1 else self._taken[0, 2:]
-        self._granted = zeros(queue)
+        self._last_slot, self._incoming = self._slots[1, :, -2], self._slots[:, :, -1]
         self._keep = zeros(size, SLOTS + 1, dtype=torch.bool)
         self._column = zeros(size, SLOTS + 1, dtype=torch.int64)
         self._kept = zeros(2, size, SLOTS + 1)
         self._flip_chance, self._flip = zeros(size), zeros(size, dtype=torch.bool)
+        self._allocate_queue()
 
-    def _zeros(self, *shape: Any, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.zeros(*shape, dtype=dtype, device=self.device)
+    def _allocate_queue(self) -> None:
+        """The cloud's queue, (members, groups); a private cloud has a queue of one."""
+        shape = (self.members, self.groups) if self.cloud == "shared" else (1, self.size)
+        self._request = self._zeros(3, self.size)  # by vehicle: units missed afterwards, units asked, units given back
+        self._queue = self._zeros(3, *shape) if shape[0] > 1 else self._request.view(3, *shape)
+        self._granted = self._zeros(*shape)
+
+    def _zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.zeros(shape, dtype=dtype, device=self.device)
 
     def _show_constants(self, velocities: Tensor) -> None:
         """Write what never changes in an observation, and name the parts that do."""
@@ -176,18 +183,23 @@ class OffloadingBatch:
         """Lay the episode's numbers out step by step, with all that does not depend on the actions."""
         steps = torch.arange(STEPS, device=self.device)[:, None]
         tasks = torch.stack([noise.units, noise.duration], dim=1)  # (T+1, 2, E)
-        self._script[:, :2] = tasks[:-1]
-        self._script[:, 2] = noise.channel
-        self._script[:, 3] = (STEPS - 1 - steps).float() / STEPS
-        torch.div(tasks[1:], self._task_scale, out=self._script[:, 4:])
-        self._index_script[:, 0] = steps + noise.duration.long()[:-1] - 1
-        if self.members > 1:
+        outlives = tasks[:-1, 1] > 1 if self.cloud != "budget" else 1  # a task of one step is given back within it
+        self._script[:, 0] = tasks[:-1, 0] * outlives
+        self._script[:, 1:3] = tasks[:-1]
+        self._script[:, 3] = noise.channel
+        self._script[:, 4] = (STEPS - 1 - steps).float() / STEPS
+        torch.div(tasks[1:], self._task_scale, out=self._script[:, 5:])
+        self._index_script[:, 0] = steps + noise.duration[:-1].long() - 1
+        if len(self._granted) > 1:
             order = noise.priority.view(STEPS, self.groups, self.members).argsort(dim=2, stable=True)
             first = torch.arange(0, self.size, self.members, device=self.device)[:, None]
             self._index_script[:, 1] = (order + first).transpose(1, 2).flatten(1)
 
     def step(self, action: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One step of every vehicle; an episode has exactly 100.
+
+        In a shared cloud the vehicles of a group go through the step one after another, by rising priority: what
+        finishes in the step of one is there for the next.
 
         Args:
             action: (E,) int64: 0 LOCAL, 1 OFFLOAD, 2 DISCARD.
@@ -202,42 +214,48 @@ class OffloadingBatch:
         self._flip_channel()
         reward = self._complete()
         self._pack_slots()
-        self._shown_time.copy_(self._row[0, 3])
-        self._shown_task.copy_(self._row[0, 4:])
+        self._shown_time.copy_(self._row[0, 4])
+        self._shown_task.copy_(self._row[0, 5:])
         self.t += 1
         return self._observe(out), reward
 
     def _admit(self, action: Tensor) -> None:
         """Take units for the tasks that are accepted; a refused task is lost, at no cost."""
         torch.eq(action, self._actions, out=self._chosen)
-        units, allowed = self._task[0], self._allowed
-        torch.le(units, self.free, out=allowed[0])
-        allowed[0].logical_and_(self.units[:, -1] == 0)
-        torch.gt(self.cloud_slots, 0, out=allowed[1])
-        allowed[1].logical_and_(self.channel)
-        allowed.logical_and_(self._chosen)
-        taken = self._taken[0]
-        torch.mul(units, allowed, out=taken[::2])
+        (local, offload), taken = self._allowed, self._taken[0]
+        torch.le(self._task[0], self.free, out=local)
+        local.logical_and_(self._last_slot == 0)
+        torch.gt(self.cloud_slots, 0, out=offload)
+        offload.logical_and_(self.channel)
+        self._allowed.logical_and_(self._chosen)
+        torch.mul(self._task[0], local, out=taken[0])
+        torch.mul(self._asking, offload, out=self._request[:2])
         self._serve(taken[2])
         torch.gt(taken[::2], 0, out=self._success)  # a task needs at least one unit
         taken[1] = self._success[1]
         torch.where(self._chosen, self._success, self._flags, out=self._flags)
 
-    def _serve(self, asked: Tensor) -> None:
-        """Let the cloud serve the units asked of it, (E,), in the queue's order; what it has not is refused (0)."""
-        queue = self._queue  # (members, groups); a private cloud has a queue of one
-        if len(queue) > 1:
-            torch.index_select(asked, 0, self._order, out=queue.view(-1))
-        for wish, granted in zip(queue, self._granted):
-            torch.le(wish, self.pool, out=granted)
-            self.pool.addcmul_(wish, granted, value=-1)
-        queue.mul_(self._granted)
-        if len(queue) > 1:
-            asked.scatter_(0, self._order, queue.view(-1))
+    def _serve(self, taken: Tensor) -> None:
+        """Let the pools grant the units asked of them, all or none, one vehicle after another; `taken` (E,)."""
+        queue, granted = self._queue, self._granted
+        if self.cloud != "budget":
+            torch.index_select(self._due, 0, self.t, out=self._back)
+            self._request[2] = self._back[0, 2]
+        if len(granted) > 1:
+            torch.index_select(self._request, 1, self._order, out=queue.flatten(1))
+        # By conservation a refilled pool cannot exceed its 1000 units: the cap of the documents never binds.
+        for missed, asked, back, grant in zip(*queue, granted, strict=True):
+            torch.le(asked, self.pool, out=grant)
+            self.pool.addcmul_(missed, grant, value=-1).add_(back)
+        granted.mul_(queue[1])
+        if len(granted) > 1:
+            taken.scatter_(0, self._order, granted.view(-1))
+        else:
+            taken.copy_(granted[0])
 
     def _flip_channel(self) -> None:
         torch.where(self.channel, self._to_bad, self._to_good, out=self._flip_chance)
-        torch.lt(self._chance, self._flip_chance, out=self._flip)
+        torch.lt(self._number, self._flip_chance, out=self._flip)
         self.channel.logical_xor_(self._flip)
 
     def _complete(self) -> Tensor:
@@ -246,16 +264,11 @@ class OffloadingBatch:
         torch.index_select(self._due, 0, self.t, out=self._back)
         taken, back = self._taken[0], self._back[0]
         self._stock.sub_(taken[:2]).add_(back[:2])
-        # By conservation a refilled pool cannot exceed its 1000 units, so the cap of the documents never binds.
-        if self.cloud == "refilled":
-            self.pool.add_(back[2])
-        elif self.cloud == "shared":
-            self.pool.add_(back[2].view(self.groups, self.members).sum(dim=1))
         return (back[0] + back[2]).div_(REWARD_DIVISOR)
 
     def _pack_slots(self) -> None:
         """Append the accepted local task, let one step pass, and squeeze the finished tasks out, order kept."""
-        torch.mul(self._task, self._success[0], out=self._slots[:, :, -1])
+        torch.mul(self._task, self._success[0], out=self._incoming)
         after = self._slots[:, :, 1:]  # (2, E, 21)
         after[1].sub_(1)
         torch.gt(after[1], 0, out=self._keep)
