@@ -1,1 +1,5 @@
-"""Environments: task offloading, batched on tensors (`offloading`) and as a Gymnasium environment (`gym_view`)."""
+"""Environments. Importing this package registers `lnlab/Offloading-v0` with Gymnasium, by name: no torch is loaded."""
+
+import gymnasium
+
+gymnasium.register(id="lnlab/Offloading-v0", entry_point="lnlab.envs.gym_view:OffloadingEnv")

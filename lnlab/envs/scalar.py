@@ -65,11 +65,17 @@ class Vehicle:
     """One vehicle; `reset` with a script, then `step` exactly 100 times.
 
     State to read: `local` and `cloud`, lists of (units, remaining time) in order of arrival; `free` local units,
-    `channel` (good or not), `task` (units, duration), steps done `t`, `local_success` and `offload_success`.
+    `channel` (good or not), `task` (units, duration), steps done `t`, `local_success` and `offload_success` (kept
+    until the same action is taken again), `accepted` (of the last action).
+
+    Raises:
+        ValueError: a capacity below 1 or a negative velocity.
     """
 
     def __init__(self, capacity: float, velocity: float, pool: Pool) -> None:
-        self.capacity, self.pool = capacity, pool
+        if capacity < 1 or velocity < 0:
+            raise ValueError(f"capacity={capacity} units should be at least 1, velocity={velocity} km/h at least 0")
+        self.capacity, self.pool, self.t = capacity, pool, STEPS
         # The batch compares in float32; its probabilities are these, to the last bit.
         self._to_good, self._to_bad = (float(np.float32(p)) for p in channel_probabilities(float(velocity)))
         self._context = [min(max((velocity - 30) / 70, 0.0), 1.0), min(capacity / 120, 1.0)]
@@ -85,10 +91,11 @@ class Vehicle:
 
     def step(self, action: int) -> float:
         """Act on the current task, then let one step pass; reward: units of the tasks finished in it / 20."""
+        self.accepted = False
         if action == LOCAL:
-            self.local_success = self._compute()
+            self.local_success = self.accepted = self._compute()
         elif action == OFFLOAD:
-            self.offload_success = self._offload()
+            self.offload_success = self.accepted = self._offload()
         self.t += 1
         self.task = self.script.units[self.t], self.script.duration[self.t]
         if self.script.channel[self.t - 1] < (self._to_bad if self.channel else self._to_good):
