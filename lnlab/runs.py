@@ -57,6 +57,11 @@ class Run:
         self.dir = Path(folder)
 
     @classmethod
+    def at(cls, config: RunConfig) -> "Run":
+        """The place of a run, which may not exist yet; nothing is read or written."""
+        return cls(RESULTS / config.profile / config.run_id)
+
+    @classmethod
     def open(cls, config: RunConfig, *, block: int = BLOCK) -> "Run":
         """Create the run's directory, or go on with the one that is there.
 
@@ -70,7 +75,7 @@ class Run:
             ConfigError: the directory holds a run with other settings.
             RuntimeError: another process is training this run.
         """
-        run = cls(RESULTS / config.profile / config.run_id)
+        run = cls.at(config)
         run.dir.mkdir(parents=True, exist_ok=True)
         lock(run.dir)
         try:
@@ -109,8 +114,11 @@ class Run:
 
     @property
     def shards(self) -> list[Shard]:
-        """The blocks of seeds that are trained together, in order."""
-        size, seeds = self.provenance["block"], self.config.seed_list
+        """The blocks of seeds that are trained together, in order; none before the run was opened."""
+        size = self.provenance.get("block")
+        if size is None:
+            return []
+        seeds = self.config.seed_list
         return [Shard(self.dir, seeds[i : i + size]) for i in range(0, len(seeds), size)]
 
     @property
@@ -171,6 +179,22 @@ class Run:
         self.record(status="failed", error=text, finished=provenance.now())
         unlock(self.dir)
 
+    def refuse_other(self, config: RunConfig) -> None:
+        """A directory holds one experiment; its rows must not mix with those of another.
+
+        Raises:
+            ConfigError: the run that is here has other settings than `config`; where and how it runs does not count.
+        """
+        if not (self.dir / "config.json").exists():
+            return
+        there, asked = self.config.science, config.science
+        differing = [f"{k} is {there[k]!r} there, {asked[k]!r} asked" for k in asked if there[k] != asked[k]]
+        if differing:
+            raise ConfigError(
+                f"{self.dir} holds a run with other settings: {'; '.join(differing)}. "
+                "Choose another profile (profile=NAME), or start over with resume=false, which deletes that run"
+            )
+
     def release(self) -> None:
         """Let another process open the run: for a training that was interrupted."""
         unlock(self.dir)
@@ -180,8 +204,7 @@ class Run:
             self._clear()
         if not self.provenance:  # new, or being deleted when its process died
             shutil.rmtree(self.dir / "shards", ignore_errors=True)
-        if (self.dir / "config.json").exists():
-            _refuse_other_settings(self, config)
+        self.refuse_other(config)
         if self.complete:
             return
         write_json(self.dir / "config.json", config.model_dump())
@@ -229,17 +252,6 @@ class Run:
             facts |= shard.manifest["facts"]
         times = {"finished": provenance.now(), "seconds": round(seconds, 2)}
         return facts | times | {"env_steps": steps, "steps_per_second": round(steps / max(seconds, 1e-3), 1)}
-
-
-def _refuse_other_settings(run: Run, config: RunConfig) -> None:
-    """A directory holds one experiment; its rows must not mix with those of another."""
-    there, asked = run.config.science, config.science
-    differing = [f"{k} is {there[k]!r} there, {asked[k]!r} asked" for k in asked if there[k] != asked[k]]
-    if differing:
-        raise ConfigError(
-            f"{run.dir} holds a run with other settings: {'; '.join(differing)}. "
-            "Choose another profile (profile=NAME), or start over with resume=false, which deletes that run"
-        )
 
 
 def curves(episodes: pd.DataFrame) -> pd.DataFrame:

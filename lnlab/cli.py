@@ -1,0 +1,268 @@
+"""The command line: `lnlab study quick`, `lnlab train norm=none`, `lnlab runs`, `lnlab report quick`, …
+
+What a command needs is imported when it runs, so that `lnlab --help` answers at once.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from lnlab import __version__
+
+if TYPE_CHECKING:
+    from lnlab.runs import Run
+
+ERROR, USAGE, INTERRUPTED = 1, 2, 130  # exit codes besides 0
+FIRST_STEPS = """first steps:
+  lnlab study smoke      does everything work here? about a minute
+  lnlab study quick      train a first look at all arms
+  lnlab report quick     build the report of it
+  lnlab COMMAND --help   options and examples of a command"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done, 1 failed, 2 wrong parameters, 130 stopped."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    free = words[1:] if words[:1] in (["train"], ["bench"]) else []  # argparse would not know their options
+    options = _parser().parse_args(words[: len(words) - len(free)])
+    try:
+        return COMMANDS[options.command].run(options, free)
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "stopped", file=sys.stderr)
+        return INTERRUPTED
+    except (FileNotFoundError, RuntimeError, ValueError) as error:
+        from lnlab.config import ConfigError
+
+        print(f"lnlab {options.command}: {error}", file=sys.stderr)
+        return USAGE if isinstance(error, ConfigError) else ERROR
+
+
+def _parser() -> argparse.ArgumentParser:
+    about = "Controlled experiments on layer normalisation in reinforcement-learning agents."
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("lnlab", description=about, epilog=FIRST_STEPS, formatter_class=style)
+    parser.add_argument("--version", action="version", version=f"lnlab {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        epilog = "examples:\n" + "\n".join(f"  {line}" for line in command.examples)
+        sub = subparsers.add_parser(
+            name, help=command.help, description=command.help, epilog=epilog, formatter_class=style, allow_abbrev=False
+        )
+        command.arguments(sub)
+    return parser
+
+
+def _no_arguments(_: argparse.ArgumentParser) -> None:
+    pass
+
+
+def _profile_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("profile", metavar="PROFILE", help="name in study.toml: smoke, quick, paper")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, got {number}")
+    return number
+
+
+def _study_arguments(parser: argparse.ArgumentParser) -> None:
+    _profile_argument(parser)
+    parser.add_argument("--jobs", type=_positive, metavar="N", help="runs side by side (default: one for each core)")
+    parser.add_argument("--only", metavar="PATTERN", help="only the runs whose id matches, such as 'a3c-*-ln'")
+    parser.add_argument("--list", action="store_true", help="show the runs and how far they are; train nothing")
+
+
+def _study(options: argparse.Namespace, _: list[str]) -> int:
+    from lnlab.study import execute, expand, select
+
+    if options.list:
+        from lnlab.runs import Run
+
+        _print_runs([Run.at(config) for config in select(expand(options.profile), options.only)])
+        return 0
+    try:
+        failed = execute(options.profile, options.jobs, options.only)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; go on from the checkpoints with: lnlab study {options.profile}") from None
+    if failed:
+        print(f"failed: {', '.join(failed)}; to try again: lnlab study {options.profile}", file=sys.stderr)
+        return ERROR
+    print(f"all done; build the report with: lnlab report {options.profile}")
+    return 0
+
+
+def _train(_: argparse.Namespace, words: list[str]) -> int:
+    if {"-h", "--help"} & set(words):
+        print(_train_help())
+        return 0
+    from lnlab.config import parse
+
+    config = parse(settings(words))
+    from lnlab.trainers.driver import run
+
+    print(f"complete: {run(config).dir}")
+    return 0
+
+
+def settings(words: Sequence[str]) -> dict[str, str]:
+    """Settings from `name=value`, `--name value`, `--name=value`; a lone `--name` stands for true.
+
+    Raises:
+        ConfigError: a word is none of these.
+
+    >>> settings(["norm=none", "--lr", "1e-3", "--gradient-carry"])
+    {'norm': 'none', 'lr': '1e-3', 'gradient_carry': 'true'}
+    """
+    found: dict[str, str] = {}
+    waiting = ""  # name of an option whose value may follow
+    for word in words:
+        name, equals, value = word.removeprefix("--").partition("=")
+        name = name.replace("-", "_")
+        if waiting and not word.startswith("--") and not equals:
+            found[waiting], waiting = word, ""
+        elif equals or word.startswith("--"):
+            found[name], waiting = value if equals else "true", "" if equals else name
+        else:
+            from lnlab.config import ConfigError
+
+            raise ConfigError(f"cannot read {word!r}; write NAME=VALUE or --NAME VALUE, such as norm=ln")
+    return found
+
+
+def _train_help() -> str:
+    """All settings with their defaults; made from the same class that checks them."""
+    from lnlab.config import RunConfig
+
+    fields = RunConfig.model_fields.items()
+    lines = [
+        f"  {f'{name}={field.default}':22}{_allowed(field.annotation)}{field.description}" for name, field in fields
+    ]
+    examples = [f"  {line}" for line in COMMANDS["train"].examples]
+    head = ["usage: lnlab train [NAME=VALUE | --NAME VALUE] ...", "", COMMANDS["train"].help]
+    return "\n".join([*head, "", "settings and their defaults:", *lines, "", "examples:", *examples])
+
+
+def _allowed(annotation: object) -> str:
+    values = getattr(annotation, "__args__", ())
+    return f"{', '.join(map(str, values))}: " if values else ""
+
+
+def _publish_arguments(parser: argparse.ArgumentParser) -> None:
+    _profile_argument(parser)
+    parser.add_argument("--data-only", action="store_true", help="leave the executed pages of the book as they are")
+    parser.add_argument("--allow-dirty", action="store_true", help="also runs that no single commit can reproduce")
+
+
+def _publish(options: argparse.Namespace, _: list[str]) -> int:
+    from lnlab.paths import PUBLISHED, RESULTS
+    from lnlab.runs import publish
+
+    copied = publish(RESULTS / options.profile, PUBLISHED / options.profile, allow_dirty=options.allow_dirty)
+    print(f"{len(copied)} runs copied to {PUBLISHED / options.profile}")
+    if not options.data_only:
+        from lnlab.report.build import publish_pages
+
+        publish_pages(options.profile)
+    return 0
+
+
+def _runs_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("profile", metavar="PROFILE", nargs="?", help="folder under results/ (default: all)")
+
+
+def _runs(options: argparse.Namespace, _: list[str]) -> int:
+    from lnlab.paths import RESULTS
+    from lnlab.runs import load
+
+    profiles = (
+        [options.profile] if options.profile else sorted({path.parts[-3] for path in RESULTS.glob("*/*/config.json")})
+    )
+    if not profiles:
+        print(f"no runs in {RESULTS}; train some with: lnlab study smoke")
+    for profile in profiles:
+        print(f"{profile}:")
+        _print_runs(load(RESULTS / profile).runs)
+    return 0
+
+
+def _print_runs(runs: Sequence["Run"]) -> None:
+    line = "  {:32}{:>10}{:>8}{:>7}{:>10}{:>12}".format
+    print(line("run", "status", "done", "seeds", "episodes", "steps/s"))
+    for run in runs:
+        if not (run.dir / "config.json").exists():
+            print(line(run.id, "new", "", "", "", ""))
+            continue
+        config, speed = run.config, run.provenance.get("steps_per_second")
+        share = run.episodes_done / (config.seeds * config.episodes)
+        print(line(run.id, run.status, f"{share:.0%}", config.seeds, config.episodes, f"{speed:,.0f}" if speed else ""))
+
+
+def _report(options: argparse.Namespace, _: list[str]) -> int:
+    from lnlab.report.build import build
+
+    build(options.profile)
+    return 0
+
+
+def _bench(_: argparse.Namespace, words: list[str]) -> int:
+    """The benchmarks are part of the repository, not of the package."""
+    from lnlab.paths import ROOT
+
+    if not (ROOT / "benchmarks" / "__main__.py").exists():
+        raise FileNotFoundError(f"{ROOT} has no benchmarks; run this in a clone of the repository")
+    return subprocess.run([sys.executable, "-m", "benchmarks", *words], cwd=ROOT).returncode
+
+
+class Command(NamedTuple):
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace, list[str]], int]
+    examples: tuple[str, ...]
+
+
+COMMANDS: dict[str, Command] = {
+    "study": Command(
+        "train the runs of a profile: those that are missing, stopped or failed",
+        _study_arguments,
+        _study,
+        ("lnlab study quick", "lnlab study paper --only 'a3c-*' --jobs 4", "lnlab study paper --list"),
+    ),
+    "train": Command(
+        "train one run over all its seeds, into results/scratch",
+        _no_arguments,
+        _train,
+        (
+            "lnlab train norm=none seeds=3",
+            "lnlab train --algorithm individual --core ff --lr 3e-4",
+            "lnlab train --help",
+        ),
+    ),
+    "runs": Command(
+        "list the runs, how far they are and how fast they went",
+        _runs_arguments,
+        _runs,
+        ("lnlab runs", "lnlab runs quick"),
+    ),
+    "report": Command(
+        "build the report of a profile into _build/",
+        _profile_argument,
+        _report,
+        ("lnlab report quick",),
+    ),
+    "publish": Command(
+        "for maintainers: put a profile's tables and pages into book/",
+        _publish_arguments,
+        _publish,
+        ("lnlab publish paper", "lnlab publish paper --data-only"),
+    ),
+    "bench": Command(
+        "time training against a plain implementation and other peers; options are those of the benchmarks",
+        _no_arguments,
+        _bench,
+        ("lnlab bench", "lnlab bench --help"),
+    ),
+}

@@ -1,0 +1,123 @@
+"""One arm of a study: `papermill notebooks/train.ipynb` in its own process, with its page in the run directory."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from lnlab.config import EPISODE_STEPS, RunConfig
+from lnlab.files import read_json
+from lnlab.paths import NOTEBOOKS, ROOT
+from lnlab.runs import Run
+
+TEMPLATE = NOTEBOOKS / "train.ipynb"
+STOP_SECONDS = 30.0  # for a stopped run to reach the end of its episode and write a checkpoint
+LOG_LINES = 12  # shown of a failed run
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",  # two kernels with a thread per core each take turns instead of running side by side
+    "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this Python, not one of the same name in the user's home
+}
+
+
+class Job:
+    """The execution of one run. `start`, look at `ended`, then `settle`; or `interrupt` and `join`."""
+
+    def __init__(self, config: RunConfig, template: Path = TEMPLATE) -> None:
+        self.config, self.template = config, template
+        self.run = Run.at(config)
+        self.page = self.run.dir / "page.ipynb"
+        self.log = self.run.dir / "log.txt"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._counted = self.run.episodes_done
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is complete and its page was executed to the end."""
+        if not self.run.complete:
+            return False
+        try:
+            outcome = read_json(self.page).get("metadata", {}).get("papermill", {})
+        except ValueError:  # half a page: papermill was killed
+            return False
+        return bool(outcome.get("end_time")) and not outcome.get("exception")
+
+    @property
+    def ended(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
+
+    @property
+    def share(self) -> float:
+        """Share of the training that is on disk."""
+        return self.run.episodes_done / (self.config.seeds * self.config.episodes)
+
+    @property
+    def steps_left(self) -> int:
+        return (self.config.seeds * self.config.episodes - self._counted) * self._steps_per_episode
+
+    def new_steps(self) -> int:
+        """Environment steps that reached the disk since the last call."""
+        before, self._counted = self._counted, self.run.episodes_done
+        return (self._counted - before) * self._steps_per_episode
+
+    def start(self) -> None:
+        self.run.dir.mkdir(parents=True, exist_ok=True)
+        self.page.unlink(missing_ok=True)  # a page of an earlier attempt must not pass for this one
+        with self.log.open("wb") as log:
+            # In its own session: Ctrl-C in the terminal reaches the study only, which then stops its runs one by one.
+            # Without a closed stdin papermill could take its notebook from there and overwrite the template.
+            self._process = subprocess.Popen(
+                self.command,
+                cwd=ROOT,
+                env=os.environ | ENVIRONMENT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def command(self) -> list[str]:
+        """The papermill line of this run: what names the arm, and every setting that is not the default."""
+        named = {"algorithm", "core", "norm", "profile"}
+        settings = {k: v for k, v in self.config if k in named or v != type(self.config).model_fields[k].default}
+        # -r passes text as it stands; -p would read a profile named 2024 as a number
+        parameters = [each for k, v in settings.items() for each in ("-r" if isinstance(v, str) else "-p", k, str(v))]
+        papermill = [sys.executable, "-m", "papermill", "--no-progress-bar", "-k", "python3"]
+        return [*papermill, str(self.template), str(self.page), *parameters]
+
+    def settle(self) -> str | None:
+        """None if the ended job has done its work; else the last lines of its log, and the run is marked failed."""
+        if self.done:
+            return None
+        error = (
+            self._last_lines() or f"the notebook ended with exit status {self._process and self._process.returncode}"
+        )
+        if (self.run.dir / "config.json").exists() and not self.run.complete and self.run.status != "failed":
+            self.run.fail(error)
+        return error
+
+    def interrupt(self) -> None:
+        """Ask the notebook's kernel to stop: papermill interrupts it, training writes a checkpoint."""
+        if self._process is not None and not self.ended:
+            self._process.send_signal(signal.SIGINT)
+
+    def join(self) -> None:
+        """Wait for the end; kill it after `STOP_SECONDS`. A kernel that has lost its papermill ends by itself."""
+        if self._process is None:
+            return
+        try:
+            self._process.wait(STOP_SECONDS)
+        finally:
+            if not self.ended:
+                self._process.kill()
+                self._process.wait()
+
+    @property
+    def _steps_per_episode(self) -> int:
+        return self.config.workers * EPISODE_STEPS
+
+    def _last_lines(self) -> str:
+        text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", self.log.read_text(encoding="utf-8", errors="replace"))
+        return "\n".join(line for line in text.splitlines()[-LOG_LINES:] if line.strip())
