@@ -108,7 +108,7 @@ class OffloadingBatch:
         self._to_good, self._to_bad = (p.float().to(device) for p in channel_probabilities(velocities))
         self._allocate_state()
         self._allocate_scratch()
-        self._show_constants(velocities)
+        self._lay_out_observation(velocities)
 
     def _allocate_state(self) -> None:
         size, zeros = self.size, self._zeros
@@ -122,49 +122,67 @@ class OffloadingBatch:
         self.units, self.remaining = self._slots[:, :, 1:-1]
         # What each step to come gives back: local units, cloud slots, cloud units.
         self._due = zeros(STEPS + TASK_DURATION, 3, size)
-        # What each step needs: units a pool misses afterwards if it grants the task, units, duration, channel number;
-        # and what is observed afterwards: time left, next task (2).
+        # What each step needs: units a pool misses afterwards if it grants the task, units, duration, number that
+        # decides the channel; and what is shown afterwards: steps left, next task (2).
         self._script = zeros(STEPS, 7, size)
         # Step in which the task would finish; which vehicle stands at this place of the cloud's queue.
         self._index_script = zeros(STEPS, 2, size, dtype=torch.int64)
-        self._obs = zeros(size, OBSERVATION)
+        self._shown = zeros(size, OBSERVATION)  # the observation before its normalisation
 
     def _allocate_scratch(self) -> None:
-        """Buffers of a step, and names for their parts: a view made anew costs as much as a small operation."""
+        """Buffers of a step and names for their parts: making a view anew, or passing a number, costs an operation."""
         size, zeros = self.size, self._zeros
+        self._zero, self._one, self._divisor = torch.tensor([0.0, 1.0, REWARD_DIVISOR], device=self.device)
+        self._actions = torch.tensor([[LOCAL], [OFFLOAD]], device=self.device)
         self._row, self._index_row = zeros(1, 7, size), zeros(1, 2, size, dtype=torch.int64)
-        self._asking, self._task, self._number = self._row[0, :2], self._row[0, 1:3], self._row[0, 3]
+        self._asking, self._task, self._task_units, self._number = _parts(self._row[0], slice(0, 2), slice(1, 3), 1, 3)
         self._finish, self._order = self._index_row[:, :1].expand(1, 3, size), self._index_row[0, 1]
         self._chosen, self._allowed = zeros(2, size, dtype=torch.bool), zeros(2, size, dtype=torch.bool)
-        self._success = zeros(2, size)
-        self._taken, self._back = zeros(1, 3, size), zeros(1, 3, size)  # local units, cloud slots, cloud units
-        self._last_slot, self._incoming = self._slots[1, :, -2], self._slots[:, :, -1]
-        self._keep = zeros(size, SLOTS + 1, dtype=torch.bool)
-        self._column = zeros(size, SLOTS + 1, dtype=torch.int64)
-        self._kept = zeros(2, size, SLOTS + 1)
+        self._allowed_local, self._allowed_offload = self._allowed
+        self._success, self._hit = zeros(2, size), zeros(size, dtype=torch.bool)
         self._flip_chance, self._flip = zeros(size), zeros(size, dtype=torch.bool)
+        self._taken, self._back = zeros(1, 3, size), zeros(1, 3, size)  # local units, cloud slots, cloud units
+        self._taken_stock, self._taken_slot, self._taken_units = _parts(self._taken[0], slice(0, 2), 1, slice(0, 3, 2))
+        self._taken_local, self._taken_cloud = self._taken_units
+        self._back_stock, self._back_local, self._back_cloud = _parts(self._back[0], slice(0, 2), 0, 2)
         self._allocate_queue()
+        self._allocate_packing()
 
     def _allocate_queue(self) -> None:
         """The cloud's queue, (members, groups); a private cloud has a queue of one."""
         shape = (self.members, self.groups) if self.cloud == "shared" else (1, self.size)
         self._request = self._zeros(3, self.size)  # by vehicle: units missed afterwards, units asked, units given back
-        self._queue = self._zeros(3, *shape) if shape[0] > 1 else self._request.view(3, *shape)
-        self._granted = self._zeros(*shape)
+        self._queue = self._zeros(*self._request.shape) if shape[0] > 1 else self._request
+        self._granted, self._change = self._zeros(*shape), self._zeros(shape[1])
+        self._turns = list(zip(*self._queue.view(3, *shape), self._granted, strict=True))
+        self._queue_units, self._granted_units = self._queue[1], self._granted.view(-1)
+        self._wish, self._returned, self._due_cloud = self._request[:2], self._request[2:], self._due[:, 2]
+
+    def _allocate_packing(self) -> None:
+        size, zeros = self.size, self._zeros
+        self._last_slot, self._incoming = self._slots[1, :, -2], self._slots[:, :, -1]
+        self._before, self._pass = self._slots[:, :, 1:], torch.tensor([0.0, 1.0], device=self.device)[:, None, None]
+        self._after = zeros(2, size, SLOTS + 1)
+        self._left = self._after[1]
+        self._keep, self._rank = zeros(size, SLOTS + 1), zeros(size, SLOTS + 1)
+        self._column = zeros(size, SLOTS + 1, dtype=torch.int64)
+        self._columns = self._column.expand(2, size, SLOTS + 1)
 
     def _zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.zeros(shape, dtype=dtype, device=self.device)
 
-    def _show_constants(self, velocities: Tensor) -> None:
-        """Write what never changes in an observation, and name the parts that do."""
-        self._actions = torch.tensor([[LOCAL], [OFFLOAD]], device=self.device)
-        scale = torch.stack([self.capacity, torch.full_like(self.capacity, TASK_DURATION)])
-        self._task_scale, self._slot_scale = scale, scale.T[:, :, None]
-        self._obs[:, 46] = ((velocities - 30) / 70).clamp(0, 1).float()
-        self._obs[:, 47] = (self.capacity.double() / 120).clamp(0, 1).float()
-        self._shown_free, self._shown_time = self._obs[:, 0], self._obs[:, 1]
-        self._shown_slots = self._obs[:, 2:42].unflatten(1, (2, SLOTS))
-        self._shown_task, self._flags = self._obs[:, 42:44].T, self._obs[:, 44:46].T
+    def _lay_out_observation(self, velocities: Tensor) -> None:
+        """Name the parts of an observation, and write what never changes."""
+        shown, scale = self._shown, torch.ones_like(self._shown)
+        scale[:, [0, *range(2, 22), 42]] = self.capacity[:, None]
+        scale[:, [*range(22, 42), 43]] = TASK_DURATION
+        scale[:, 1] = STEPS
+        shown[:, 46] = ((velocities - 30) / 70).clamp(0, 1).float()
+        shown[:, 47] = (self.capacity.double() / 120).clamp(0, 1).float()
+        self._scale = scale
+        self._shown_free, self._shown_time, self._shown_task = shown[:, 0], shown[:, 1], shown[:, 42:44].T
+        self._shown_slots, self._flags = shown[:, 2:42].unflatten(1, (2, SLOTS)).transpose(0, 1), shown[:, 44:46].T
+        self._next_time, self._next_task = self._row[0, 4], self._row[0, 5:]
 
     def reset(self, noise: Noise, out: Tensor | None = None) -> Tensor:
         """Start the episode of `noise`; its first observation (E, 48), written to `out` or to a fresh tensor."""
@@ -175,22 +193,20 @@ class OffloadingBatch:
         self.pool.fill_(CLOUD_UNITS)
         self.channel.copy_(noise.channel0)
         self._load(noise)
-        self._shown_time.fill_(1)
-        torch.div(torch.stack([noise.units[0], noise.duration[0]]), self._task_scale, out=self._shown_task)
+        self._next_time.fill_(STEPS)
+        self._next_task.copy_(torch.stack([noise.units[0], noise.duration[0]]))
         return self._observe(out)
 
     def _load(self, noise: Noise) -> None:
         """Lay the episode's numbers out step by step, with all that does not depend on the actions."""
-        steps = torch.arange(STEPS, device=self.device)[:, None]
-        tasks = torch.stack([noise.units, noise.duration], dim=1)  # (T+1, 2, E)
-        outlives = tasks[:-1, 1] > 1 if self.cloud != "budget" else 1  # a task of one step is given back within it
-        self._script[:, 0] = tasks[:-1, 0] * outlives
-        self._script[:, 1:3] = tasks[:-1]
-        self._script[:, 3] = noise.channel
-        self._script[:, 4] = (STEPS - 1 - steps).float() / STEPS
-        torch.div(tasks[1:], self._task_scale, out=self._script[:, 5:])
+        script, steps = self._script, torch.arange(STEPS, device=self.device)[:, None]
+        # A task of one step is given back within it, so that a refilled pool does not miss it afterwards.
+        torch.mul(noise.units[:-1], noise.duration[:-1] > int(self.cloud != "budget"), out=script[:, 0])
+        script[:, 1], script[:, 5] = noise.units[:-1], noise.units[1:]
+        script[:, 2], script[:, 6] = noise.duration[:-1], noise.duration[1:]
+        script[:, 3], script[:, 4] = noise.channel, STEPS - 1 - steps
         self._index_script[:, 0] = steps + noise.duration[:-1].long() - 1
-        if len(self._granted) > 1:
+        if len(self._turns) > 1:
             order = noise.priority.view(STEPS, self.groups, self.members).argsort(dim=2, stable=True)
             first = torch.arange(0, self.size, self.members, device=self.device)[:, None]
             self._index_script[:, 1] = (order + first).transpose(1, 2).flatten(1)
@@ -214,74 +230,67 @@ class OffloadingBatch:
         self._flip_channel()
         reward = self._complete()
         self._pack_slots()
-        self._shown_time.copy_(self._row[0, 4])
-        self._shown_task.copy_(self._row[0, 5:])
-        self.t += 1
+        self.t.add_(1)
         return self._observe(out), reward
 
     def _admit(self, action: Tensor) -> None:
         """Take units for the tasks that are accepted; a refused task is lost, at no cost."""
+        local, offload = self._allowed_local, self._allowed_offload
         torch.eq(action, self._actions, out=self._chosen)
-        (local, offload), taken = self._allowed, self._taken[0]
-        torch.le(self._task[0], self.free, out=local)
-        local.logical_and_(self._last_slot == 0)
-        torch.gt(self.cloud_slots, 0, out=offload)
+        torch.le(self._task_units, self.free, out=local)
+        local.logical_and_(torch.eq(self._last_slot, self._zero, out=self._hit))
+        torch.gt(self.cloud_slots, self._zero, out=offload)
         offload.logical_and_(self.channel)
         self._allowed.logical_and_(self._chosen)
-        torch.mul(self._task[0], local, out=taken[0])
-        torch.mul(self._asking, offload, out=self._request[:2])
-        self._serve(taken[2])
-        torch.gt(taken[::2], 0, out=self._success)  # a task needs at least one unit
-        taken[1] = self._success[1]
+        torch.mul(self._task_units, local, out=self._taken_local)
+        torch.mul(self._asking, offload, out=self._wish)
+        self._serve()
+        torch.gt(self._taken_units, self._zero, out=self._success)  # a task needs at least one unit
+        self._taken_slot.copy_(self._success[1])
         torch.where(self._chosen, self._success, self._flags, out=self._flags)
 
-    def _serve(self, taken: Tensor) -> None:
-        """Let the pools grant the units asked of them, all or none, one vehicle after another; `taken` (E,)."""
-        queue, granted = self._queue, self._granted
+    def _serve(self) -> None:
+        """Let the pools grant the units asked of them, all or none, one vehicle after another."""
         if self.cloud != "budget":
-            torch.index_select(self._due, 0, self.t, out=self._back)
-            self._request[2] = self._back[0, 2]
-        if len(granted) > 1:
-            torch.index_select(self._request, 1, self._order, out=queue.flatten(1))
+            torch.index_select(self._due_cloud, 0, self.t, out=self._returned)
+        if len(self._turns) > 1:
+            torch.index_select(self._request, 1, self._order, out=self._queue)
         # By conservation a refilled pool cannot exceed its 1000 units: the cap of the documents never binds.
-        for missed, asked, back, grant in zip(*queue, granted, strict=True):
-            torch.le(asked, self.pool, out=grant)
-            self.pool.addcmul_(missed, grant, value=-1).add_(back)
-        granted.mul_(queue[1])
-        if len(granted) > 1:
-            taken.scatter_(0, self._order, granted.view(-1))
+        for missed, asked, returned, granted in self._turns:
+            torch.le(asked, self.pool, out=granted)
+            self.pool.add_(torch.addcmul(returned, missed, granted, value=-1, out=self._change))
+        if len(self._turns) > 1:
+            self._taken_cloud.scatter_(0, self._order, self._granted_units.mul_(self._queue_units))
         else:
-            taken.copy_(granted[0])
+            torch.mul(self._granted_units, self._queue_units, out=self._taken_cloud)
 
     def _flip_channel(self) -> None:
         torch.where(self.channel, self._to_bad, self._to_good, out=self._flip_chance)
-        torch.lt(self._number, self._flip_chance, out=self._flip)
-        self.channel.logical_xor_(self._flip)
+        self.channel.logical_xor_(torch.lt(self._number, self._flip_chance, out=self._flip))
 
     def _complete(self) -> Tensor:
         """Give back what the tasks finishing now hold; reward (E,)."""
         self._due.scatter_add_(0, self._finish, self._taken)
         torch.index_select(self._due, 0, self.t, out=self._back)
-        taken, back = self._taken[0], self._back[0]
-        self._stock.sub_(taken[:2]).add_(back[:2])
-        return (back[0] + back[2]).div_(REWARD_DIVISOR)
+        self._stock.sub_(self._taken_stock).add_(self._back_stock)
+        return torch.add(self._back_local, self._back_cloud).div_(self._divisor)
 
     def _pack_slots(self) -> None:
         """Append the accepted local task, let one step pass, and squeeze the finished tasks out, order kept."""
         torch.mul(self._task, self._success[0], out=self._incoming)
-        after = self._slots[:, :, 1:]  # (2, E, 21)
-        after[1].sub_(1)
-        torch.gt(after[1], 0, out=self._keep)
-        torch.cumsum(self._keep, dim=1, out=self._column)
-        self._column.mul_(self._keep)
-        torch.mul(after, self._keep, out=self._kept)
+        torch.sub(self._before, self._pass, out=self._after)  # (2, E, 21)
+        torch.gt(self._left, self._zero, out=self._keep)
+        torch.cumsum(self._keep, dim=1, out=self._rank)
+        self._column.copy_(self._rank.mul_(self._keep))
         self._slots.zero_()
-        self._slots.scatter_(2, self._column.expand_as(self._kept), self._kept)
+        self._slots.scatter_(2, self._columns, self._after.mul_(self._keep))
 
     def _observe(self, out: Tensor | None) -> Tensor:
-        torch.div(self.free, self.capacity, out=self._shown_free)
-        torch.div(self._slots[:, :, 1:-1].transpose(0, 1), self._slot_scale, out=self._shown_slots)
-        return self._obs.clone() if out is None else out.copy_(self._obs)
+        self._shown_free.copy_(self.free)
+        self._shown_time.copy_(self._next_time)
+        self._shown_task.copy_(self._next_task)
+        self._shown_slots.copy_(self._slots[:, :, 1:-1])
+        return torch.div(self._shown, self._scale, out=out)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Copies of everything that changes, enough to go on bit for bit in the middle of an episode."""
@@ -301,7 +310,12 @@ class OffloadingBatch:
             own.copy_(other)
 
 
-STATE = ("t", "channel", "pool", "_stock", "_slots", "_due", "_script", "_index_script", "_obs")
+STATE = ("t", "channel", "pool", "_stock", "_slots", "_due", "_script", "_index_script", "_shown")
+
+
+def _parts(tensor: Tensor, *rows: int | slice) -> list[Tensor]:
+    """Views of the rows of a tensor."""
+    return [tensor[row] for row in rows]
 
 
 def _per_vehicle(capacity: Any, velocity: Any, groups: int) -> tuple[Tensor, Tensor]:
