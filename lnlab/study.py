@@ -1,6 +1,6 @@
 """study.toml to runs: which arms, how many seeds, how long; and their execution, a few at a time.
 
-A run that is complete is skipped, one that was stopped goes on from its checkpoint, and one that fails leaves the others
+A run that is complete is skipped, one that was stopped goes on from its checkpoint, one that fails leaves the others
 alone.
 """
 

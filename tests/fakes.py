@@ -1,0 +1,49 @@
+"""A trainer that learns nothing, for tests of the store: every number is a function of seed, worker and episode."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from lnlab.config import RunConfig
+from lnlab.runs import Report, Run
+
+QUANTITIES = ("return", "value_loss", "value_loss_all", "policy_loss", "entropy", "grad_norm", "clipped")
+
+
+class FakeTrainer:
+    def __init__(self, config: RunConfig) -> None:
+        self.config, self.episode = config, 0
+
+    def __iter__(self) -> Iterator[Report]:
+        while self.episode < self.config.episodes:
+            self.episode += 1
+            yield self.report()
+
+    def report(self) -> Report:
+        seed, worker = np.meshgrid(self.config.seed_list, np.arange(self.config.workers), indexing="ij")
+        base = (1000.0 * seed + 100.0 * worker + self.episode).astype(np.float32)
+        report: Report = {name: base + i for i, name in enumerate(QUANTITIES)}
+        return report | {"episode": np.array(self.episode), "alive": np.ones(base.shape, bool)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"episode": self.episode, "weights": torch.full((4,), float(self.episode))}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.episode = state["episode"]
+
+
+def train(run: Run, *, until: int | None = None, every: int = 2) -> None:
+    """Train the shards of a run from their checkpoints, up to episode `until`, with a checkpoint every `every` episodes."""
+    for shard in run.shards:
+        trainer = FakeTrainer(run.config.with_seeds(shard.seeds))
+        if (state := shard.load()) is not None:
+            trainer.load_state_dict(state)
+        shard.record(norm_layers=["core.norm"], parameter_count=7, device="cpu")
+        for report in trainer:
+            shard.append(report)
+            if trainer.episode % every == 0 or trainer.episode == run.config.episodes:
+                shard.checkpoint(trainer.state_dict())
+            if trainer.episode == until:
+                break
