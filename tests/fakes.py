@@ -35,7 +35,7 @@ class FakeTrainer:
 
 
 def train(run: Run, *, until: int | None = None, every: int = 2) -> None:
-    """Train the shards of a run from their checkpoints, up to episode `until`, with a checkpoint every `every` episodes."""
+    """Train the shards of a run from their checkpoints up to episode `until`, keeping one every `every` episodes."""
     for shard in run.shards:
         trainer = FakeTrainer(run.config.with_seeds(shard.seeds))
         if (state := shard.load()) is not None:

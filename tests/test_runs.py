@@ -1,4 +1,4 @@
-"""The run directory: what is on disk is whole, agrees with itself, and goes on to the same result, whenever its writer died."""
+"""The run directory: whenever its writer dies, it is whole, agrees with itself, and goes on to the same result."""
 
 import json
 import multiprocessing
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lnlab import files, runs
+from lnlab import files, runs, shards
 from lnlab.config import ConfigError, RunConfig, parse
 from lnlab.runs import COLUMNS, Run, Shard, curves, load, publish
 from lnlab.shards import seconds_trained
@@ -176,6 +176,21 @@ def test_a_state_of_another_episode_is_refused():
         shard.checkpoint({"episode": 3})
 
 
+def test_a_checkpoint_interrupted_after_it_counted_does_not_keep_its_rows_twice(monkeypatch):
+    def write_and_be_interrupted(path, content):
+        files.write_json(path, content)
+        raise KeyboardInterrupt
+
+    shard, trainer = Run.open(small()).shards[0], FakeTrainer(small())
+    shard.append(next(iter(trainer)))
+    monkeypatch.setattr(shards, "write_json", write_and_be_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        shard.checkpoint(trainer.state_dict())
+    monkeypatch.setattr(shards, "write_json", files.write_json)
+    shard.checkpoint(trainer.state_dict())
+    assert shard.rows()["episode"].tolist() == [1] * 6
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -200,11 +215,11 @@ def test_a_trainer_may_reuse_its_arrays():
 
 
 def test_training_time_counts_parallel_shards_once_and_pauses_never(tmp_path):
-    shards = [Shard(tmp_path, [0]), Shard(tmp_path, [1])]
-    for shard, sessions in zip(shards, ([[0.0, 10.0], [100.0, 101.0]], [[5.0, 12.0]]), strict=True):
+    both = [Shard(tmp_path, [0]), Shard(tmp_path, [1])]
+    for shard, sessions in zip(both, ([[0.0, 10.0], [100.0, 101.0]], [[5.0, 12.0]]), strict=True):
         shard.dir.mkdir(parents=True)
         files.write_json(shard.dir / "manifest.json", {"sessions": sessions})
-    assert seconds_trained(shards) == 12.0 + 1.0
+    assert seconds_trained(both) == 12.0 + 1.0
 
 
 # -- death ------------------------------------------------------------------------------------------------------------
