@@ -26,7 +26,7 @@ class Moment(NamedTuple):
 
 
 def text(vehicle: Vehicle, history: Sequence[Moment]) -> str:
-    """Six lines: the step, the task and the channel, both queues with their units, and the return so far.
+    """Five lines: the step and the channel, the task, both queues with the units they hold, and the return so far.
 
     A task in a queue reads `units:remaining steps`.
     """
@@ -37,14 +37,15 @@ def text(vehicle: Vehicle, history: Sequence[Moment]) -> str:
         [
             f"step {vehicle.t:3d}/{STEPS}   channel {'good' if vehicle.channel else 'bad'}   last action: {done}",
             f"task   {units:g} units for {duration:g} steps",
-            f"local  {_bar(vehicle.capacity - vehicle.free, vehicle.capacity)}  {_tasks(vehicle.local)}",
-            f"cloud  {_bar(CLOUD_UNITS - vehicle.pool.units, CLOUD_UNITS)}  {_tasks(vehicle.cloud)}",
+            f"local  {_bar(vehicle.local, vehicle.capacity)}   {_tasks(vehicle.local)}",
+            f"cloud  {_bar(vehicle.cloud, CLOUD_UNITS)}, {vehicle.pool.units:g} unspent   {_tasks(vehicle.cloud)}",
             f"reward {last.reward if last else 0:.2f}   return {sum(m.reward for m in history):.2f}",
         ]
     )
 
 
-def _bar(used: float, most: float) -> str:
+def _bar(queue: Sequence[tuple[float, float]], most: float) -> str:
+    used = sum(units for units, _ in queue)
     filled = round(TEXT_WIDTH * used / most)
     return f"[{'#' * filled}{'.' * (TEXT_WIDTH - filled)}] {used:g}/{most:g}"
 
