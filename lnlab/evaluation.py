@@ -69,7 +69,7 @@ def evaluate(config: RunConfig, parameters: Tensor, *, progress: bool = False) -
             rows = range(start, min(start + chunk, len(parameters)))
             tables += _evaluate_chunk(config, net, parameters[rows.start : rows.stop], rows)
             bar.update(len(rows))
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables).sort_values(["seed", "worker", "cloud", "mode", "scenario"], ignore_index=True)
 
 
 def evaluate_policies(episodes: int, *, seed: int = 0, device: torch.device | str = "cpu") -> pd.DataFrame:

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 
 from lnlab.config import EPISODE_STEPS, RunConfig
 from lnlab.evaluation import evaluate
+from lnlab.provenance import usable_cores
 from lnlab.runs import BLOCK, Run, Shard
 from lnlab.trainers import make_trainer
 from lnlab.trainers.a3c import Report
@@ -42,7 +43,7 @@ def run(config: RunConfig, *, progress: bool = True, on_report: Listener | None 
         KeyboardInterrupt: stopped from outside; calling again goes on from the checkpoints.
     """
     device = resolve_device(config.device)
-    cores = 1 if device == "cuda" else min(config.cores or os.cpu_count() or 1, config.seeds)
+    cores = 1 if device == "cuda" else min(config.cores or usable_cores(), config.seeds)
     directory = Run.open(config, block=config.seeds if device == "cuda" else min(BLOCK, -(-config.seeds // cores)))
     if directory.complete:
         return directory
@@ -113,7 +114,7 @@ def _train_in_processes(
     halt, todo, back = context.Event(), context.Queue(), context.Queue()
     for index in range(len(shards)):
         todo.put(index)
-    with _one_thread():
+    with one_thread():
         workers = [context.Process(target=_work, args=(config, shards, todo, back, halt), daemon=True) for _ in range(cores)]
         for worker in workers:
             worker.start()
@@ -174,7 +175,7 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Processes started here get one thread each: their libraries read the environment when first imported."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}

@@ -1,0 +1,99 @@
+"""Real trainings, stopped and killed for real: what comes out must not depend on it, nor on the number of processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lnlab.config import RunConfig, parse
+from lnlab.runs import Run
+from lnlab.trainers import driver
+
+SMALL = {"core": "ff", "hidden": 16, "seeds": 2, "episodes": 4, "eval_episodes": 1, "cores": 1, "profile": "test"}
+SLOW = SMALL | {"episodes": 60, "seeds": 1}
+SCRIPT = """
+from lnlab.config import parse
+from lnlab.trainers import driver
+driver.CHECKPOINT_SECONDS = 0.05
+driver.run(parse({settings!r}), progress=False)
+"""
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LNLAB_RESULTS", str(tmp_path))
+    monkeypatch.setattr("lnlab.runs.RESULTS", tmp_path)
+    return tmp_path
+
+
+def config(**settings: object) -> RunConfig:
+    return parse(SMALL | settings)
+
+
+def start(settings: dict[str, object]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", SCRIPT.format(settings=settings)], stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def wait_for_checkpoint(folder: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("shards/*/manifest.json")):
+        assert time.monotonic() < deadline, "no checkpoint within a minute"
+        time.sleep(0.02)
+
+
+def assert_same_tables(one: Run, other: Run) -> None:
+    for name in ("episodes", "curves", "metrics", "evaluation"):
+        pd.testing.assert_frame_equal(one.table(name), other.table(name), check_exact=True)
+
+
+def test_processes_and_one_process_give_the_same_tables(results: Path) -> None:
+    alone = driver.run(config(profile="alone"), progress=False)
+    heard: list[int] = []
+    together = driver.run(config(profile="together", cores=2), progress=False, on_report=lambda r: heard.extend(r["seed"]))
+    assert sorted(heard) == [0] * 4 + [1] * 4
+    assert_same_tables(alone, together)
+    assert len(together.table("evaluation")) == 2 * 18 * 2 * 2
+
+
+def test_a_complete_run_is_not_trained_again(results: Path) -> None:
+    first = driver.run(config(), progress=False)
+    stamp = (first.dir / "episodes.parquet").stat().st_mtime_ns
+    assert (driver.run(config(), progress=False).dir / "episodes.parquet").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_resumes_to_the_bits_of_an_uninterrupted_one(results: Path, by: signal.Signals) -> None:
+    settings = SLOW | {"profile": by.name.lower()}
+    process = start(settings)
+    folder = results / by.name.lower() / parse(settings).run_id
+    wait_for_checkpoint(folder)
+    process.send_signal(by)
+    error = process.communicate(timeout=60)[1].decode()
+    assert process.returncode != 0
+    if by != signal.SIGKILL:
+        assert "KeyboardInterrupt" in error and "run it again to go on" in error
+    stopped = Run(folder)
+    assert not stopped.complete and 0 < stopped.episodes_done < 60
+    resumed = driver.run(parse(settings), progress=False)
+    straight = driver.run(parse(SLOW | {"profile": "straight"}), progress=False)
+    assert_same_tables(straight, resumed)
+
+
+def test_an_error_is_recorded_and_raised(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "evaluate", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        driver.run(config(), progress=False)
+    broken = Run(results / "test" / config().run_id)
+    assert broken.status == "failed" and "division by zero" in broken.provenance["error"]
+
+
+def test_a_gpu_that_is_not_there_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match="device='cuda'"):
+        driver.resolve_device("cuda")
+    assert driver.resolve_device("auto") == "cpu"
