@@ -126,7 +126,7 @@ def test_a_shared_pool_serves_by_priority_what_it_has():
     assert observations[1, :, 45].tolist() == [1, 1, 0, 1, 0]
     assert rewards[:49].sum() == 0
     assert rewards[49].tolist() == [15, 15, 0, 15, 0]
-    # In that step 100 units are left. The first asks in vain, then gives 300 back; so do the next two, after taking 300.
+    # Now 100 units are left: the first asks in vain, then gives 300 back, as the next two do after they took 300.
     assert observations[50, :, 45].tolist() == [1, 0, 0, 1, 1]
 
 
@@ -162,7 +162,9 @@ def test_units_are_conserved_and_slots_packed(cloud, variant):
         assert torch.equal(batch.free + batch.units.sum(dim=1), batch.capacity)
         assert torch.equal(busy, batch.units > 0)
         assert torch.equal(busy, torch.arange(SLOTS) < busy.sum(dim=1, keepdim=True))
-        assert batch.free.min() >= 0 and batch.pool.min() >= 0 and batch.pool.max() <= CLOUD_UNITS
+        assert batch.free.min() >= 0
+        assert batch.pool.min() >= 0
+        assert batch.pool.max() <= CLOUD_UNITS
         most = max(most, busy.sum(dim=1).max().item(), (SLOTS - batch.cloud_slots).max().item())
     assert most <= SLOTS
     assert most == SLOTS or variant != "crowded"  # the limit was met where it should be
@@ -201,11 +203,13 @@ def test_training_velocities_of_the_documents():
 def test_noise_has_the_ranges_of_the_documents():
     noise = draw_noise(range(200), 5, 0, np.tile([100, 120, 150, 180, 200], 200))
     assert [noise.units[0, i::5].max().item() for i in range(5)] == pytest.approx([100, 120, 150, 180, 200], abs=4)
-    assert noise.units.min() == 1 and noise.units[1:].max() == 199
+    assert noise.units.min() == 1
+    assert noise.units[1:].max() == 199
     assert noise.duration.unique().tolist() == [*range(1, 51)]
     assert noise.units[1:].mean().item() == pytest.approx(100, abs=4 * 57.4 / 1e5**0.5)
     assert noise.channel0.double().mean().item() == pytest.approx(0.5, abs=0.07)
-    assert 0 <= noise.channel.min() and noise.channel.max() < 1
+    assert noise.channel.min() >= 0
+    assert noise.channel.max() < 1
 
 
 def test_a_seed_does_not_depend_on_its_neighbours_and_episodes_differ():
@@ -217,13 +221,15 @@ def test_a_seed_does_not_depend_on_its_neighbours_and_episodes_differ():
     seven = slice(MEMBERS, 2 * MEMBERS)
     observations, rewards = play(OffloadingBatch(200, VELOCITIES, groups=1), alone, actions[:, seven])
     batched = play(OffloadingBatch(200, VELOCITIES * 3, groups=3), together, actions)
-    assert torch.equal(observations, batched[0][:, seven]) and torch.equal(rewards, batched[1][:, seven])
+    assert torch.equal(observations, batched[0][:, seven])
+    assert torch.equal(rewards, batched[1][:, seven])
 
 
 def test_the_same_noise_gives_the_same_episode_again():
-    batch, noise, actions = make_batch("shared"), draw_noise(SEEDS, MEMBERS, 5, CAPACITIES * GROUPS), random_actions(5, 15)
-    first, again = play(batch, noise, actions), play(batch, noise, actions)
-    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
+    batch, noise = make_batch("shared"), draw_noise(SEEDS, MEMBERS, 5, CAPACITIES * GROUPS)
+    first, again = (play(batch, noise, random_actions(5, 15)) for _ in range(2))
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
@@ -246,7 +252,8 @@ def test_out_receives_the_observation_and_without_it_each_is_fresh():
     kept = torch.empty(STEPS + 1, 15, 48)
     batch.reset(noise, out=kept[0])
     paid = [batch.step(action, out=kept[t + 1])[1] for t, action in enumerate(actions)]
-    assert torch.equal(kept, expected) and torch.equal(torch.stack(paid), rewards)
+    assert torch.equal(kept, expected)
+    assert torch.equal(torch.stack(paid), rewards)
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
@@ -255,7 +262,8 @@ def test_a_step_never_asks_the_device_for_a_value(cloud):
     batch = OffloadingBatch(200, VELOCITIES * 2, groups=2, cloud=cloud, device="meta")
     batch.reset(draw_noise([0, 1], 5, 0, 200, device="meta"))
     observation, reward = batch.step(torch.zeros(10, dtype=torch.int64, device="meta"))
-    assert observation.shape == (10, 48) and reward.shape == (10,)
+    assert observation.shape == (10, 48)
+    assert reward.shape == (10,)
 
 
 def test_wrong_settings_are_named_with_the_right_ones():

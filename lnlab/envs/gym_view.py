@@ -4,7 +4,7 @@ The rules are those of `lnlab.envs.scalar`, which the tests hold equal to the ba
 Gymnasium's own `check_env` passes.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -19,7 +19,7 @@ RENDER_MODES = ("rgb_array", "ansi")
 TASK_UNITS_COLUMN = 42
 
 
-class OffloadingEnv(gymnasium.Env[np.ndarray, int]):
+class OffloadingEnv(gymnasium.Env[np.ndarray, np.int64]):
     """One vehicle and its cloud; registered as `lnlab/Offloading-v0`.
 
     Action: 0 compute the task locally, 1 offload it to the cloud, 2 discard it. Observation: 48 numbers in the order
@@ -38,7 +38,7 @@ class OffloadingEnv(gymnasium.Env[np.ndarray, int]):
         ValueError: a value that is not among those named.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 10}
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 10}  # noqa: RUF012 (as in the base)
 
     def __init__(
         self,
@@ -59,7 +59,9 @@ class OffloadingEnv(gymnasium.Env[np.ndarray, int]):
         self.observation_space = gymnasium.spaces.Box(np.zeros_like(high), high)
         self.history: list[drawing.Moment] = []
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode; `seed` restarts the random numbers, `options` are ignored."""
         super().reset(seed=seed)
         self.vehicle.pool.reset()
@@ -67,7 +69,7 @@ class OffloadingEnv(gymnasium.Env[np.ndarray, int]):
         self.history.clear()
         return self.vehicle.observation(), self._info(accepted=False)
 
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: int | np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Observation, reward, terminated, truncated, info.
 
         Raises:
@@ -79,7 +81,7 @@ class OffloadingEnv(gymnasium.Env[np.ndarray, int]):
         vehicle = self.vehicle
         if vehicle.t >= STEPS:
             raise RuntimeError("no episode is running: call reset() before step()")
-        reward = vehicle.step(action)
+        reward = vehicle.step(int(action))
         if self.render_mode is not None:
             self.history.append(drawing.Moment(ACTIONS[action], vehicle.accepted, vehicle.channel, reward))
         over = vehicle.t == STEPS

@@ -56,7 +56,7 @@ def draw_noise(
     seeds: Sequence[int],
     workers: int,
     episode: int,
-    capacity: float | Sequence[float] | np.ndarray,
+    capacity: float | Sequence[float] | np.ndarray | Tensor,
     *,
     device: str | torch.device = "cpu",
     steps: int = STEPS,
@@ -69,7 +69,8 @@ def draw_noise(
     for row, seed in zip(uniform, seeds, strict=True):
         np.random.default_rng([seed, PURPOSE, episode]).random(out=row, dtype=np.float32)
     flat = uniform.swapaxes(0, 1).reshape(uniform_rows(steps), -1)  # (4T+3, E)
-    return Noise(*(torch.from_numpy(part).to(device) for part in episode_numbers(flat, capacity)))
+    bounds = torch.as_tensor(capacity, device="cpu").numpy()
+    return Noise(*(torch.from_numpy(part).to(device) for part in episode_numbers(flat, bounds)))
 
 
 class OffloadingBatch:

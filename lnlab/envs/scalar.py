@@ -31,7 +31,7 @@ class Pool:
         self.reset()
 
     def reset(self) -> None:
-        self.units = CLOUD_UNITS
+        self.units: float = CLOUD_UNITS
 
     def take(self, units: float) -> bool:
         """Hand out `units` if there are as many."""
