@@ -161,6 +161,7 @@ def test_a_saved_and_loaded_trainer_goes_on_to_the_same_bits(settings: dict[str,
 
 
 def test_it_learns_to_beat_the_uniform_policy_within_seconds() -> None:
-    learner = trainer(core="ff", hidden=64, episodes=250, seeds=2, lr=3e-3)
+    uniform = 88.0  # of the reference policy where each worker has its own refilled cloud
+    learner = trainer(core="ff", hidden=64, episodes=120, lr=3e-3, entropy_cost=0.01, cloud="refilled")
     returns = np.stack([report["return"] for report in learner])
-    assert returns[:10].mean() < 60 < 70 < returns[-25:].mean()
+    assert (returns[-20:].mean((0, 2)) > uniform + 25).all()
