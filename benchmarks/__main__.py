@@ -11,10 +11,16 @@ BENCHMARKS = {"trainers": trainers.main}
 def main(arguments: list[str] | None = None) -> int:
     """Run the named benchmarks, all by default; 1 if one falls short of its goal."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=__doc__, epilog="example: python -m benchmarks trainers --rounds 5 --seconds 10"
+        prog="python -m benchmarks",
+        description=__doc__,
+        epilog="example: python -m benchmarks trainers --rounds 5 --seconds 10",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; all of them by default")
-    parser.add_argument("--rounds", type=int, default=3, help="repetitions of each figure; the median counts (default 3)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; all of them by default"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="repetitions of each figure; the median counts (default 3)"
+    )
     parser.add_argument("--seconds", type=float, default=6.0, help="length of one measurement (default 6)")
     options = parser.parse_args(arguments)
     unknown = set(options.names) - set(BENCHMARKS)

@@ -1,9 +1,10 @@
 """The control: A3C the way it is usually written in PyTorch (Mnih et al. 2016).
 
-One process and one module per worker, one observation at a time, shared parameters and Adam moments in shared memory updated without
-a lock, autograd through a Python loop over the rollout. Same network, update rule, environment rules and random numbers per seed as
-lnlab's trainers; one thread per process. With `shared=False` every worker has its own parameters: the Individual learners.
-It is also the reference that the explicit schedule of lnlab.trainers.a3c must agree with statistically.
+One process and one module per worker, one observation at a time, shared parameters and Adam moments in shared memory
+updated without a lock, autograd through a Python loop over the rollout. Same network, update rule, environment rules
+and random numbers per seed as lnlab's trainers; one thread per process. With `shared=False` every worker has its own
+parameters: the Individual learners. It is also the reference that the explicit schedule of lnlab.trainers.a3c must
+agree with statistically.
 """
 
 import time
@@ -149,7 +150,11 @@ class Worker:
         advantage = (returns - values).detach()
         advantage = (advantage - advantage.mean()) / advantage.std().clamp_min(1e-8)
         loss = -(policy.log_prob(actions) * advantage).mean()
-        loss = loss + self.config.value_cost * (values - returns).square().mean() - self.config.entropy_cost * policy.entropy().mean()
+        loss = (
+            loss
+            + self.config.value_cost * (values - returns).square().mean()
+            - self.config.entropy_cost * policy.entropy().mean()
+        )
         self.local.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.local.parameters(), self.config.clip_norm)
@@ -159,14 +164,18 @@ class Worker:
 
 
 def train(config: RunConfig) -> tuple[np.ndarray, float]:
-    """Train one seed (`config.first_seed`); returns the returns (workers, episodes) and the seconds, without the start of the processes."""
+    """Train one seed (`config.first_seed`); returns the returns (workers, episodes) and the seconds, without the start
+    of the processes."""
     context = mp.get_context("spawn")
     torch.manual_seed(config.first_seed)
-    models = [ActorCritic(config.core, config.norm, config.hidden).share_memory() for _ in range(config.learners_per_seed)]
+    models = [
+        ActorCritic(config.core, config.norm, config.hidden).share_memory() for _ in range(config.learners_per_seed)
+    ]
     optimizers = [SharedAdam(model.parameters(), config.lr) for model in models]
     pool, barrier, queue = SharedPool(context), context.Barrier(config.workers + 1), context.Queue()
     workers = [
-        Worker(config, i, models[i % len(models)], optimizers[i % len(models)], pool, barrier, queue) for i in range(config.workers)
+        Worker(config, i, models[i % len(models)], optimizers[i % len(models)], pool, barrier, queue)
+        for i in range(config.workers)
     ]
     processes = [context.Process(target=worker, daemon=True) for worker in workers]
     for process in processes:

@@ -1,7 +1,9 @@
-"""Training speed of A3C and Individual: lnlab against a plain PyTorch A3C in the same round, and against the original's figures.
+"""Training speed of A3C and Individual: lnlab against a plain PyTorch A3C in the same round, and against the
+original's figures.
 
-Steps are environment steps, summed over workers and seeds. The original (one process per worker, one seed at a time) was timed on
-two cores of another machine, with the same update rule: its ratio holds only roughly, the plain control's ratio holds here.
+Steps are environment steps, summed over workers and seeds. The original (one process per worker, one seed at a time)
+was timed on two cores of another machine, with the same update rule: its ratio holds only roughly, the plain control's
+ratio holds here.
 """
 
 import multiprocessing
@@ -33,7 +35,9 @@ def measure(config: RunConfig, seconds: float, *, block: int = BLOCK, processes:
     ready, queue = context.Barrier(processes), context.Queue()
     parts = [config.with_seeds(list(range(i * block, (i + 1) * block))) for i in range(processes)]
     with one_thread():
-        workers = [context.Process(target=_time_block, args=(part, seconds, ready, queue), daemon=True) for part in parts]
+        workers = [
+            context.Process(target=_time_block, args=(part, seconds, ready, queue), daemon=True) for part in parts
+        ]
         for worker in workers:
             worker.start()
     speeds = [queue.get() for _ in workers]
@@ -90,7 +94,8 @@ def main(rounds: int = 3, seconds: float = 6.0) -> bool:
             f"{name:<20}{arm['steps_per_second']['median']:>10,.0f}{arm['plain_steps_per_second']['median']:>8,.0f}"
             f"{arm['ratio_plain']['median']:>9.1f}{arm['original_steps_per_second']:>10,}{arm['ratio_original']:>12.1f}"
         )
-    print(f"medians of {rounds} rounds, {2 * BLOCK} seeds in 2 processes; goals for gru-ln: {GOAL_PLAIN}× plain, {GOAL_ORIGINAL}× original")
+    print(f"medians of {rounds} rounds, {2 * BLOCK} seeds in 2 processes")
+    print(f"goals for gru-ln: {GOAL_PLAIN}× plain, {GOAL_ORIGINAL}× original")
     print(save("trainers", {"rounds": rounds, "seconds": seconds, "seeds": 2 * BLOCK, "arms": arms}))
     goals = [arms[name] for name in ("a3c-gru-ln", "individual-gru-ln")]
     return all(arm["ratio_original"] >= GOAL_ORIGINAL and arm["ratio_plain"]["median"] >= GOAL_PLAIN for arm in goals)

@@ -1,7 +1,7 @@
 """The 18 test scenarios of D1, for all learners of a run at once, beside reference policies that learn nothing.
 
-A scenario is a local capacity C and a velocity v. Training used C = 200 and v = 5 … 25: `seen` repeats it, `intra` changes the
-velocity, `extra` lowers the capacity (a poorer environment: every competent policy drops there).
+A scenario is a local capacity C and a velocity v. Training used C = 200 and v = 5 … 25: `seen` repeats it, `intra`
+changes the velocity, `extra` lowers the capacity (a poorer environment: every competent policy drops there).
 """
 
 from collections.abc import Callable, Iterator
@@ -57,13 +57,13 @@ def evaluate(config: RunConfig, parameters: Tensor, *, progress: bool = False) -
         parameters: (learners, size), seed-major, on the device to use.
 
     Returns:
-        One row per learner, scenario, mode and cloud: seed, worker (−1 for a shared model), the scenario's columns, mode, cloud,
+        One row per learner, scenario, mode and cloud: seed, worker (−1 for a shared model), the scenario, mode, cloud,
         episodes, return_mean, return_std (over episodes, ddof 0), share_local, share_offload, share_discard.
     """
     net = make_actor_critic(config.core, config.norm, hidden=config.hidden)
     per_learner = len(scenario_table()) * config.eval_episodes
     chunk = max(1, ROWS // per_learner)
-    tables = []
+    tables: list[pd.DataFrame] = []
     with tqdm(total=len(parameters), desc="testing", unit="learner", disable=not progress) as bar:
         for start in range(0, len(parameters), chunk):
             rows = range(start, min(start + chunk, len(parameters)))
@@ -73,28 +73,33 @@ def evaluate(config: RunConfig, parameters: Tensor, *, progress: bool = False) -
 
 
 def evaluate_policies(episodes: int, *, seed: int = 0, device: torch.device | str = "cpu") -> pd.DataFrame:
-    """The reference policies on the same scenarios: columns as `evaluate`, with `policy` in place of seed and worker."""
+    """The reference policies on the same scenarios: columns as `evaluate`, with `policy` in place of seed and
+    worker."""
     tables = []
     for cloud in CLOUDS:
         for name, policy in POLICIES.items():
             env, noise, uniforms = _environments([seed], episodes, cloud, device)
-            outcome = play(env, noise, lambda obs, t, f=policy, u=uniforms: f(obs, u[t]))
+            outcome = play(env, noise, _follow(policy, uniforms))
             tables.append(_summarise(outcome, episodes, [{"policy": name}]).assign(cloud=cloud, mode="policy"))
     return pd.concat(tables, ignore_index=True)
 
 
 def policies_in_training(episodes: int, *, workers: int = 5, seed: int = 0) -> pd.DataFrame:
-    """The reference policies under the training rules (one pool shared by the workers): policy, return_mean, return_se, episodes.
+    """The reference policies under the training rules (one pool shared by the workers): policy, return_mean,
+    return_se, episodes.
 
-    The standard error is over episodes of the whole group of workers, since workers of one episode compete for one pool.
+    The standard error is over episodes of the whole group of workers, since workers of one episode compete for one
+    pool.
     """
     velocity = torch.tensor(training_velocities(workers), dtype=torch.float32).repeat(episodes)
     rows = []
     for name, policy in POLICIES.items():
         env = OffloadingBatch(200, velocity, groups=episodes, cloud="shared")
         noise = draw_noise(range(seed, seed + episodes), workers, TEST_EPISODE, 200)
-        uniforms = torch.from_numpy(np.random.default_rng([seed, Purpose.TEST_ACTION]).random((EPISODE_STEPS, len(velocity)), np.float32))
-        group = play(env, noise, lambda obs, t, f=policy, u=uniforms: f(obs, u[t])).returns.view(episodes, workers).mean(1)
+        uniforms = torch.from_numpy(
+            np.random.default_rng([seed, Purpose.TEST_ACTION]).random((EPISODE_STEPS, len(velocity)), np.float32)
+        )
+        group = play(env, noise, _follow(policy, uniforms)).returns.view(episodes, workers).mean(1)
         rows.append((name, group.mean().item(), (group.std() / episodes**0.5).item(), episodes))
     return pd.DataFrame(rows, columns=["policy", "return_mean", "return_se", "episodes"])
 
@@ -117,7 +122,9 @@ def _evaluate_chunk(config: RunConfig, net: ActorCritic, parameters: Tensor, row
     """Tables of the learners in `rows`; a seed's learners meet the same test episodes, whatever the arm."""
     per_seed = config.learners_per_seed
     seeds = [config.seed_list[row // per_seed] for row in rows]
-    labels = [{"seed": seed, "worker": row % per_seed if per_seed > 1 else -1} for seed, row in zip(seeds, rows, strict=True)]
+    labels = [
+        {"seed": seed, "worker": row % per_seed if per_seed > 1 else -1} for seed, row in zip(seeds, rows, strict=True)
+    ]
     if per_seed == 1 and config.algorithm == "individual":
         labels = [label | {"worker": 0} for label in labels]
     for cloud in CLOUDS:
@@ -141,17 +148,26 @@ def _actor(net: ActorCritic, parameters: Tensor, uniforms: Tensor, mode: str) ->
     return act
 
 
+def _follow(policy: Callable[[Tensor, Tensor], Tensor], uniforms: Tensor) -> Act:
+    return lambda obs, t: policy(obs, uniforms[t])
+
+
 def _environments(
     seeds: list[int], episodes: int, cloud: str, device: torch.device | str
 ) -> tuple[OffloadingBatch, Noise, Tensor]:
-    """Environments (learner-major, then scenario, then episode) of `seeds`, one entry a learner, with their random numbers."""
+    """Environments (learner-major, then scenario, then episode) of `seeds`, one entry a learner, with their random
+    numbers."""
     scenarios = scenario_table()
     capacity = torch.tensor(scenarios.capacity.to_numpy(), dtype=torch.float32).repeat_interleave(episodes)
     velocity = torch.tensor(scenarios.velocity.to_numpy(), dtype=torch.float32).repeat_interleave(episodes)
     batch, total = len(capacity), len(capacity) * len(seeds)
-    env = OffloadingBatch(capacity.repeat(len(seeds)), velocity.repeat(len(seeds)), groups=total, cloud=cloud, device=device)
+    env = OffloadingBatch(
+        capacity.repeat(len(seeds)), velocity.repeat(len(seeds)), groups=total, cloud=cloud, device=device
+    )
     noise = draw_noise(seeds, batch, TEST_EPISODE, capacity.repeat(len(seeds)), device=device)
-    draws = [np.random.default_rng([seed, Purpose.TEST_ACTION]).random((EPISODE_STEPS, batch), np.float32) for seed in seeds]
+    draws = [
+        np.random.default_rng([seed, Purpose.TEST_ACTION]).random((EPISODE_STEPS, batch), np.float32) for seed in seeds
+    ]
     return env, noise, torch.from_numpy(np.concatenate(draws, axis=1)).to(device)
 
 

@@ -44,7 +44,9 @@ def test_gradient_of_a_rollout_is_that_of_autograd_through_torch_modules(core: s
             outs.append(out)
         returns = n_step_returns(ours.reward[:, row], outs[20][0, -1].detach(), 0.99).unsqueeze(1)
         out = torch.stack(outs[:20])
-        dout, _ = actor_critic_gradient(out.detach(), ours.action[:, row : row + 1], returns, value_cost=0.25, entropy_cost=0.05)
+        dout, _ = actor_critic_gradient(
+            out.detach(), ours.action[:, row : row + 1], returns, value_cost=0.25, entropy_cost=0.05
+        )
         out.backward(dout)
         wanted = torch.cat([p.grad.flatten() for p in twin.parameters()]).norm()
         torch.testing.assert_close(ours.gradient[row].norm(), wanted, rtol=1e-4, atol=1e-6)
@@ -52,7 +54,9 @@ def test_gradient_of_a_rollout_is_that_of_autograd_through_torch_modules(core: s
         torch.testing.assert_close(views["embed.weight"][row].T, twin.embed.weight.grad, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("settings", [{"algorithm": "a3c"}, {"algorithm": "individual"}, {"gradient_carry": True}, {"schedule": "sync"}])
+@pytest.mark.parametrize(
+    "settings", [{"algorithm": "a3c"}, {"algorithm": "individual"}, {"gradient_carry": True}, {"schedule": "sync"}]
+)
 def test_a_seed_alone_equals_the_seed_in_a_stack_to_the_bit(settings: dict[str, object]) -> None:
     stack, alone = trainer(seeds=3, hidden=128, **settings), trainer(seeds=1, first_seed=1, hidden=128, **settings)
     for together, single in zip(stack, alone, strict=True):
@@ -93,14 +97,17 @@ def test_a_learner_that_turns_nan_is_frozen_and_leaves_the_others_to_the_bit(alg
     frozen = ill.parameters[0].clone()
     for _ in range(3):
         good, bad = healthy.train_episode(), ill.train_episode()
-    assert not bad["alive"].reshape(-1)[: ill.members].any() and bad["alive"].reshape(-1)[ill.members :].all()
+    assert not bad["alive"].reshape(-1)[: ill.members].any()
+    assert bad["alive"].reshape(-1)[ill.members :].all()
     assert torch.equal(ill.parameters[0], frozen)
     if algorithm == "a3c":  # Individual learners of a seed meet in the cloud, so only the other seed is untouched there
         assert torch.equal(ill.parameters[1:], healthy.parameters[1:])
     assert_same({k: v[1:] for k, v in good.items() if v.ndim}, {k: v[1:] for k, v in bad.items() if v.ndim})
 
 
-def plain_pushes(parameters: torch.Tensor, gradients: torch.Tensor, order: list[int], lr: float) -> tuple[torch.Tensor, torch.Tensor]:
+def plain_pushes(
+    parameters: torch.Tensor, gradients: torch.Tensor, order: list[int], lr: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The schedule in the plainest form: clip with torch, one Adam, a snapshot after each push."""
     shared = torch.nn.Parameter(parameters.clone())
     adam, snapshots = torch.optim.Adam([shared], lr=lr), gradients.clone()

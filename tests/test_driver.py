@@ -36,7 +36,11 @@ def config(**settings: object) -> RunConfig:
 
 
 def start(settings: dict[str, object]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", SCRIPT.format(settings=settings)], stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT.format(settings=settings)],
+        stderr=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
 
 
 def wait_for_checkpoint(folder: Path) -> None:
@@ -54,7 +58,9 @@ def assert_same_tables(one: Run, other: Run) -> None:
 def test_processes_and_one_process_give_the_same_tables(results: Path) -> None:
     alone = driver.run(config(profile="alone"), progress=False)
     heard: list[int] = []
-    together = driver.run(config(profile="together", cores=2), progress=False, on_report=lambda r: heard.extend(r["seed"]))
+    together = driver.run(
+        config(profile="together", cores=2), progress=False, on_report=lambda r: heard.extend(r["seed"])
+    )
     assert sorted(heard) == [0] * 4 + [1] * 4
     assert_same_tables(alone, together)
     assert len(together.table("evaluation")) == 2 * 18 * 2 * 2
@@ -76,9 +82,11 @@ def test_a_stopped_run_resumes_to_the_bits_of_an_uninterrupted_one(results: Path
     error = process.communicate(timeout=60)[1].decode()
     assert process.returncode != 0
     if by != signal.SIGKILL:
-        assert "KeyboardInterrupt" in error and "run it again to go on" in error
+        assert "KeyboardInterrupt" in error
+        assert "run it again to go on" in error
     stopped = Run(folder)
-    assert not stopped.complete and 0 < stopped.episodes_done < 60
+    assert not stopped.complete
+    assert 0 < stopped.episodes_done < 60
     resumed = driver.run(parse(settings), progress=False)
     straight = driver.run(parse(SLOW | {"profile": "straight"}), progress=False)
     assert_same_tables(straight, resumed)
@@ -89,7 +97,8 @@ def test_an_error_is_recorded_and_raised(results: Path, monkeypatch: pytest.Monk
     with pytest.raises(ZeroDivisionError):
         driver.run(config(), progress=False)
     broken = Run(results / "test" / config().run_id)
-    assert broken.status == "failed" and "division by zero" in broken.provenance["error"]
+    assert broken.status == "failed"
+    assert "division by zero" in broken.provenance["error"]
 
 
 def test_a_gpu_that_is_not_there_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

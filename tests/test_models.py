@@ -87,13 +87,16 @@ def test_forward_and_backward_agree_with_autograd_through_torch_modules(core: st
             torch.testing.assert_close(view[row].T if NAMES[name][1] else view[row], wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("core", "norm", "count"), [("gru", "ln", 106_372), ("gru", "none", 105_860), ("ff", "none", 23_300), ("ff", "ln", 23_812)])
+@pytest.mark.parametrize(
+    ("core", "norm", "count"),
+    [("gru", "ln", 106_372), ("gru", "none", 105_860), ("ff", "none", 23_300), ("ff", "ln", 23_812)],
+)
 def test_parameter_counts_are_those_of_the_documents(core: str, norm: str, count: int) -> None:
     assert make_actor_critic(core, norm).layout.count == count
 
 
 def test_initial_weights_do_not_depend_on_the_norm_and_are_orthogonal() -> None:
-    rows = {norm: seeded_rows(net := make_actor_critic("gru", norm), [[1, 2, 0], [1, 2, 1]]) for norm in NORMS}
+    rows = {norm: seeded_rows(_net := make_actor_critic("gru", norm), [[1, 2, 0], [1, 2, 1]]) for norm in NORMS}
     views = {norm: make_actor_critic("gru", norm).layout.views(rows[norm]) for norm in NORMS}
     for name, view in views["none"].items():
         assert torch.equal(view, views["ln"][name])
@@ -103,7 +106,8 @@ def test_initial_weights_do_not_depend_on_the_norm_and_are_orthogonal() -> None:
     torch.testing.assert_close(heads[:, 3].norm(), torch.tensor(1.0))
     assert not torch.equal(rows["none"][0], rows["none"][1])
     assert views["none"]["core.input.weight"].abs().max() <= 128**-0.5
-    assert (views["ln"]["embed.norm.gain"] == 1).all() and (views["ln"]["core.norm.bias"] == 0).all()
+    assert (views["ln"]["embed.norm.gain"] == 1).all()
+    assert (views["ln"]["core.norm.bias"] == 0).all()
 
 
 def test_norm_layers_are_read_from_the_live_parameters() -> None:
@@ -126,7 +130,8 @@ def test_the_carried_state_is_not_normalised() -> None:
 def test_layout_views_are_windows_on_the_buffer() -> None:
     flat = torch.zeros(2, Layout({"a": (2, 3), "b": (4,)}).size)
     Layout({"a": (2, 3), "b": (4,)}).views(flat)["b"][1] = 5.0
-    assert flat[1, 6:10].eq(5).all() and flat.sum() == 20
+    assert flat[1, 6:10].eq(5).all()
+    assert flat.sum() == 20
 
 
 def test_a_wrong_name_is_answered_with_the_right_ones() -> None:

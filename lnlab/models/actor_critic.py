@@ -1,11 +1,11 @@
 """Actor-critics of the offloading study over a stack of learners, with the norm by name.
 
-    gru: obs → Linear → norm → ReLU → GRU → norm → heads      (the norm sees the GRU's output; the carried state stays raw)
+    gru: obs → Linear → norm → ReLU → GRU → norm → heads     (the norm sees the GRU output; the carried state stays raw)
     ff:  obs → Linear → norm → ReLU → Linear → norm → ReLU → heads
 
-One head product gives the policy's logits and the value. Forward and backward are written out, since a rollout's activations are
-those of the acting pass (same weights, same states): the differentiable pass has nothing left to compute forward.
-Checked against plain autograd through torch.nn modules.
+One head product gives the policy's logits and the value. Forward and backward are written out, since a rollout's
+activations are those of the acting pass (same weights, same states): the differentiable pass has nothing left to
+compute forward. Checked against plain autograd through torch.nn modules.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,8 @@ from lnlab.models.stacked import GRU, Layout, Linear, NoNorm, Views, make_norm
 
 
 class Tape(NamedTuple):
-    """Activations of a rollout, time-major; T + 1 slots, the last for the bootstrap value. B = 1 environment a row in training."""
+    """Activations of a rollout, time-major; T + 1 slots, the last for the bootstrap value. B = 1 environment a row in
+    training."""
 
     obs: Tensor  # (T+1, N, B, I)
     state: Tensor  # (T+1, N, B, H)  recurrent state before each step; empty for ff
@@ -51,7 +52,8 @@ class ActorCritic:
         raise NotImplementedError
 
     def initial(self, generator: torch.Generator) -> Tensor:
-        """One learner's row (size,): orthogonal weights of gain 1 and zero biases; GRU uniform in ±1/√H; LN gain 1, bias 0.
+        """One learner's row (size,): orthogonal weights of gain 1 and zero biases; GRU uniform in ±1/√H; LN gain 1,
+        bias 0.
 
         The draws do not depend on the norm, so arms that differ in the norm alone start from the same weights.
         """
@@ -74,18 +76,29 @@ class ActorCritic:
     def tape(self, steps: int, rows: int, batch: int = 1, device: torch.device | str = "cpu") -> Tape:
         """Buffers for `steps` steps (and one for the bootstrap) of `rows` learners with `batch` environments each."""
         h, core = self.hidden, 3 * self.hidden if self.recurrent else self.hidden
-        widths = [self.inputs, h if self.recurrent else 0, h, h, core, core if self.recurrent else 0, h, self.actions + 1]
+        widths = [
+            self.inputs,
+            h if self.recurrent else 0,
+            h,
+            h,
+            core,
+            core if self.recurrent else 0,
+            h,
+            self.actions + 1,
+        ]
         return Tape(*(torch.zeros(steps + 1, rows, batch, width, device=device) for width in widths))
 
     def step(self, p: Views, tape: Tape, t: int) -> Tensor:
-        """Act at step t on tape.obs[t]: returns tape.out[t] (N, B, A+1); writes the next state to tape.state[t+1] if it has a slot."""
+        """Act at step t on tape.obs[t]: returns tape.out[t] (N, B, A+1); writes the next state to tape.state[t+1] if
+        it has a slot."""
         embed = self.embed.forward(p, tape.obs[t], tape.embed[t])
         active = torch.clamp_min(self.embed_norm.forward(p, embed), 0.0, out=tape.active[t])
         self._core_step(p, tape, t, active)
         return self.heads.forward(p, tape.core[t], tape.out[t])
 
     def backward(self, p: Views, g: Views, tape: Tape, dout: Tensor) -> None:
-        """Gradient of the loss from dout (T, N, A+1), written over every view in `g`. The tape must hold one environment a row."""
+        """Gradient of the loss from dout (T, N, A+1), written over every view in `g`. The tape must hold one
+        environment a row."""
         obs, state, embed, active, gates, hidden, core, _ = (x[: len(dout)].squeeze(2) for x in tape)
         d_core = self.heads.backward(p, g, core, dout)
         assert d_core is not None
@@ -123,7 +136,8 @@ class RecurrentActorCritic(ActorCritic):
 
 
 class FeedForwardActorCritic(ActorCritic):
-    """48 → 128 → 128 → 3 + 1 in the source documents: 23,300 parameters; LN before each ReLU is our definition (512 more)."""
+    """48 → 128 → 128 → 3 + 1 in the source documents: 23,300 parameters; LN before each ReLU is our definition (512
+    more)."""
 
     def _core(self) -> Linear:
         self.core = Linear("core", self.hidden, self.hidden)
@@ -159,10 +173,13 @@ def make_actor_critic(core: str, norm: str, *, inputs: int = 48, hidden: int = 1
 
 
 def norm_layers(net: ActorCritic, parameters: Tensor) -> list[str]:
-    """Names of the norm layers found in live `parameters` (N, size): those whose gain is really there, not those of the settings."""
+    """Names of the norm layers found in live `parameters` (N, size): those whose gain is really there, not those of
+    the settings."""
     views = net.layout.views(parameters)
     found = [part for part in (net.embed_norm, net.core_norm) if not isinstance(part, NoNorm)]
-    return [part.gain.removesuffix(".gain") for part in found if part.gain in views and bool((views[part.gain] != 0).any())]
+    return [
+        part.gain.removesuffix(".gain") for part in found if part.gain in views and bool((views[part.gain] != 0).any())
+    ]
 
 
 def _orthogonal(outputs: int, inputs: int, generator: torch.Generator) -> Tensor:

@@ -1,8 +1,8 @@
 """Layers over a stack of learners: every parameter has a leading learner axis, every product is one batched matmul.
 
-Activations are (N, B, F): N learners, B environments each, F features. Over a rollout they are kept time-major, (T, N, F), so that
-each backward product over time is one matmul per learner, written straight into the learner's row of the flat gradient buffer.
-Checked against torch.nn.Linear, LayerNorm and GRUCell, forward and backward, on random weights.
+Activations are (N, B, F): N learners, B environments each, F features. Over a rollout they are kept time-major, (T, N,
+F), so that each backward product over time is one matmul per learner, written straight into the learner's row of the
+flat gradient buffer. Checked against torch.nn.Linear, LayerNorm and GRUCell, forward and backward, on random weights.
 """
 
 import math
@@ -112,7 +112,10 @@ class GRU:
 
     def __init__(self, name: str, inputs: int, hidden: int) -> None:
         self.hidden = hidden
-        self.from_input, self.from_state = Linear(f"{name}.input", inputs, 3 * hidden), Linear(f"{name}.state", hidden, 3 * hidden)
+        self.from_input, self.from_state = (
+            Linear(f"{name}.input", inputs, 3 * hidden),
+            Linear(f"{name}.state", hidden, 3 * hidden),
+        )
         self.shapes: dict[str, tuple[int, ...]] = {**self.from_input.shapes, **self.from_state.shapes}
 
     def forward(self, p: Views, x: Tensor, h: Tensor, gates: Tensor, state: Tensor, out: Tensor) -> Tensor:
@@ -127,7 +130,8 @@ class GRU:
         return torch.lerp(new, h, gates[..., width : 2 * width], out=out)
 
     def backward(self, p: Views, g: Views, x: Tensor, h: Tensor, gates: Tensor, state: Tensor, dh: Tensor) -> Tensor:
-        """Back through T steps (truncated there): x (T, N, I), h (T, N, H) before each step, dh (T, N, H) from above → dx."""
+        """Back through T steps (truncated there): x (T, N, I), h (T, N, H) before each step, dh (T, N, H) from above →
+        dx."""
         r, z, n = gates.chunk(3, dim=-1)
         to_new = (1 - z) * (1 - n * n)
         to_update = (h - n) * z * (1 - z)

@@ -1,12 +1,13 @@
 """A3C and Individual as one tensor program over a stack of learners (Mnih et al. 2016; documents D1 to D4).
 
-A learner is one set of parameters with its Adam; its members are the workers that share it: A3C has `seeds` learners of `workers`
-members, Individual has seeds·workers learners of one member each. Rows (seed-major: seed, worker) are the workers.
+A learner is one set of parameters with its Adam; its members are the workers that share it: A3C has `seeds` learners
+of `workers` members, Individual has seeds·workers learners of one member each. Rows (seed-major: seed, worker) are the
+workers.
 
-Asynchrony is an explicit schedule. Each worker acts with its own snapshot of the shared parameters, taken when it last pushed. A tick
-is: every worker rolls out T steps on its snapshot; then, in an order drawn from the seed, each worker's gradient (computed on its
-snapshot) is clipped and applied with the shared Adam, and that worker takes a new snapshot. So a gradient is about workers − 1
-updates old, as with real asynchronous processes, and the run is exactly repeatable.
+Asynchrony is an explicit schedule. Each worker acts with its own snapshot of the shared parameters, taken when it last
+pushed. A tick is: every worker rolls out T steps on its snapshot; then, in an order drawn from the seed, each worker's
+gradient (computed on its snapshot) is clipped and applied with the shared Adam, and that worker takes a new snapshot.
+So a gradient is about workers − 1 updates old, as with real asynchronous processes, and the run is exactly repeatable.
 """
 
 from collections.abc import Iterator
@@ -29,8 +30,8 @@ Report = dict[str, np.ndarray]
 class ActorCriticTrainer:
     """Trains every seed of a run side by side; iterating yields one report an episode, arrays (seeds, workers).
 
-    The result of a seed does not depend on the other seeds. A learner whose gradient stops being finite is frozen at its last finite
-    parameters, reported with alive = False, and touches no other.
+    The result of a seed does not depend on the other seeds. A learner whose gradient stops being finite is frozen at
+    its last finite parameters, reported with alive = False, and touches no other.
     """
 
     def __init__(self, config: RunConfig, device: torch.device | str = "cpu") -> None:
@@ -66,14 +67,16 @@ class ActorCriticTrainer:
 
     def _allocate(self) -> None:
         config, net = self.config, self.net
-        keys = [[seed, Purpose.INIT, worker] for seed in self.seeds for worker in range(self.learners // len(self.seeds))]
+        keys = [
+            [seed, Purpose.INIT, worker] for seed in self.seeds for worker in range(self.learners // len(self.seeds))
+        ]
         self.parameters = seeded_rows(net, keys).to(self.device)
-        self.parameters.grad = torch.zeros_like(self.parameters)
-        fast = {"fused": True} if self.device.type == "cpu" else {"capturable": True}
-        self.adam = torch.optim.Adam([self.parameters], lr=config.lr, **fast)
+        self.parameters.grad = self.shared_gradient = torch.zeros_like(self.parameters)
+        on_cpu = self.device.type == "cpu"
+        self.adam = torch.optim.Adam([self.parameters], lr=config.lr, fused=on_cpu, capturable=not on_cpu)
         shared = self.members > 1
         self.snapshot = self.parameters.repeat_interleave(self.members, 0) if shared else self.parameters
-        self.gradient = torch.zeros_like(self.snapshot) if shared else self.parameters.grad
+        self.gradient = torch.zeros_like(self.snapshot) if shared else self.shared_gradient
         self.carried = torch.zeros_like(self.gradient) if config.gradient_carry else None
         self.alive = torch.ones(self.learners, dtype=torch.bool, device=self.device)
         self.tape = net.tape(config.rollout, self.rows, device=self.device)
@@ -83,7 +86,8 @@ class ActorCriticTrainer:
 
     @torch.no_grad()
     def train_episode(self) -> Report:
-        """One episode of 100 steps for every worker: five rollouts and updates of 20 steps in the documents' setting."""
+        """One episode of 100 steps for every worker: five rollouts and updates of 20 steps in the documents'
+        setting."""
         config, updates = self.config, EPISODE_STEPS // self.config.rollout
         noise = draw_noise(self.seeds, self.workers, self.episode, CAPACITY, device=self.device)
         uniforms = action_uniforms(self.seeds, self.workers, self.episode, EPISODE_STEPS).to(self.device)
@@ -100,7 +104,9 @@ class ActorCriticTrainer:
             self.tape.obs[0].copy_(self.tape.obs[-1])
             self.tape.state[0].copy_(self.tape.state[-1])
         self.episode += 1
-        return self._report(totals / torch.tensor([1.0, updates, updates, updates], device=self.device).unsqueeze(1), losses)
+        return self._report(
+            totals / torch.tensor([1.0, updates, updates, updates], device=self.device).unsqueeze(1), losses
+        )
 
     def _roll_out(self, uniforms: Tensor) -> None:
         """T steps of every worker on its snapshot; the tape keeps what the gradient needs."""
@@ -110,7 +116,8 @@ class ActorCriticTrainer:
             self.reward[t] = self.env.step(self.action[t], self.tape.obs[t + 1].squeeze(1))[1]
 
     def _differentiate(self, *, terminal: bool) -> Losses:
-        """Gradient of every worker's rollout on its own snapshot, into `self.gradient`. The time limit counts as terminal."""
+        """Gradient of every worker's rollout on its own snapshot, into `self.gradient`. The time limit counts as
+        terminal."""
         config, steps = self.config, self.config.rollout
         if terminal:
             bootstrap = torch.zeros(self.rows, device=self.device)
@@ -125,7 +132,8 @@ class ActorCriticTrainer:
         return losses
 
     def _push(self, order: Tensor) -> Tensor:
-        """Clip and apply the gradients, one worker of each learner after the other; returns the norms before clipping (N,)."""
+        """Clip and apply the gradients, one worker of each learner after the other; returns the norms before clipping
+        (N,)."""
         gradient = self.gradient
         if self.carried is not None:  # the original never cleared it: the last clipped gradient is added to the new one
             gradient = self.carried.add_(self.gradient)
@@ -138,17 +146,17 @@ class ActorCriticTrainer:
             self.adam.step()
             return norm
         for rows in order:
-            torch.index_select(gradient, 0, rows, out=self.parameters.grad)
+            torch.index_select(gradient, 0, rows, out=self.shared_gradient)
             self.adam.step()
             self.snapshot.index_copy_(0, rows, self.parameters)
         return norm
 
     def _push_average(self, gradient: Tensor) -> Tensor:
         """A2C: the members' gradients are averaged, clipped and applied in one step."""
-        torch.mean(gradient.view(self.learners, self.members, -1), 1, out=self.parameters.grad)
-        norm = torch.linalg.vector_norm(self.parameters.grad, dim=1).repeat_interleave(self.members)
+        torch.mean(gradient.view(self.learners, self.members, -1), 1, out=self.shared_gradient)
+        norm = torch.linalg.vector_norm(self.shared_gradient, dim=1).repeat_interleave(self.members)
         self._freeze(norm)
-        self.parameters.grad.mul_(self._clip_factor(norm)[:: self.members].unsqueeze(1))
+        self.shared_gradient.mul_(self._clip_factor(norm)[:: self.members].unsqueeze(1))
         self.adam.step()
         self.snapshot.view(self.learners, self.members, -1).copy_(self.parameters.unsqueeze(1))
         return norm
@@ -166,7 +174,7 @@ class ActorCriticTrainer:
         for buffer in (self.gradient, self.carried):
             if buffer is not None:
                 buffer.view(self.learners, -1).masked_fill_(dead, 0.0)
-        self.parameters.grad.masked_fill_(dead, 0.0)
+        self.shared_gradient.masked_fill_(dead, 0.0)
         for moment in self._moments():
             moment.masked_fill_(dead, 0.0)
         norm.nan_to_num_(nan=torch.inf, posinf=torch.inf)
@@ -176,9 +184,14 @@ class ActorCriticTrainer:
         return [state[name] for name in ("exp_avg", "exp_avg_sq") if name in state]
 
     def _report(self, means: Tensor, last: Losses) -> Report:
-        """The episode's numbers; `value_loss`, `policy_loss` and `entropy` are those of its last rollout, as the documents log them."""
-        rows = torch.stack([*means, last.value, last.policy, last.entropy, self.alive.repeat_interleave(self.members).float()])
-        returns, value_all, norm, clipped, value, policy, entropy, alive = rows.view(8, len(self.seeds), self.workers).cpu().numpy()
+        """The episode's numbers; `value_loss`, `policy_loss` and `entropy` are those of its last rollout, as the
+        documents log them."""
+        rows = torch.stack(
+            [*means, last.value, last.policy, last.entropy, self.alive.repeat_interleave(self.members).float()]
+        )
+        returns, value_all, norm, clipped, value, policy, entropy, alive = (
+            rows.view(8, len(self.seeds), self.workers).cpu().numpy()
+        )
         return {
             "episode": np.array(self.episode),
             "return": returns,
@@ -192,7 +205,8 @@ class ActorCriticTrainer:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on to the same bits; taken between episodes, when environments and recurrent states start anew."""
+        """All that is needed to go on to the same bits; taken between episodes, when environments and recurrent states
+        start anew."""
         return {
             "episode": self.episode,
             "parameters": self.parameters.clone(),

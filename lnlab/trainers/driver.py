@@ -1,7 +1,8 @@
 """Trains a run to its end: blocks of seeds over processes, checkpoints on the way, then the test scenarios.
 
-One process a core with one torch thread each: two threads in one process are slower, since the tensors of a block are small.
-A stop (Ctrl-C, SIGTERM, or the loss of the parent) ends every process after its current episode, with a checkpoint.
+One process a core with one torch thread each: two threads in one process are slower, since the tensors of a block are
+small. A stop (Ctrl-C, SIGTERM, or the loss of the parent) ends every process after its current episode, with a
+checkpoint.
 """
 
 import contextlib
@@ -98,7 +99,9 @@ def _train_all(directory: Run, device: str, cores: int, listener: Listener) -> N
     shards = directory.shards
     if min(cores, len(shards)) == 1:
         with _stop_signals() as stopped:
-            done = [train_shard(directory.config, shard, device, listener, stopped) for shard in shards if not stopped()]
+            done = [
+                train_shard(directory.config, shard, device, listener, stopped) for shard in shards if not stopped()
+            ]
     else:
         with _stop_signals() as stopped:
             done = _train_in_processes(directory.config, shards, cores, listener, stopped)
@@ -115,7 +118,9 @@ def _train_in_processes(
     for index in range(len(shards)):
         todo.put(index)
     with one_thread():
-        workers = [context.Process(target=_work, args=(config, shards, todo, back, halt), daemon=True) for _ in range(cores)]
+        workers = [
+            context.Process(target=_work, args=(config, shards, todo, back, halt), daemon=True) for _ in range(cores)
+        ]
         for worker in workers:
             worker.start()
     done: list[bool] = []
@@ -191,7 +196,15 @@ def _bar(directory: Run, progress: bool) -> tqdm:
     per_episode = directory.config.workers * EPISODE_STEPS
     total = directory.config.seeds * directory.config.episodes * per_episode
     initial = directory.episodes_done * per_episode
-    return tqdm(total=total, initial=initial, desc=directory.id, unit="step", unit_scale=True, mininterval=0.5, disable=not progress)
+    return tqdm(
+        total=total,
+        initial=initial,
+        desc=directory.id,
+        unit="step",
+        unit_scale=True,
+        mininterval=0.5,
+        disable=not progress,
+    )
 
 
 def _listener(directory: Run, bar: tqdm, on_report: Listener | None) -> Listener:

@@ -25,13 +25,15 @@ def n_step_returns(reward: Tensor, bootstrap: Tensor, gamma: float) -> Tensor:
 def over_time(x: Tensor) -> Tensor:
     """Sum over the first axis, always in the order of time.
 
-    torch.sum groups its terms by the width of what it reduces, so a seed's last bits would depend on the seeds beside it.
+    torch.sum groups its terms by the width of what it reduces, so a seed's last bits would depend on the seeds beside
+    it.
     """
     return x.cumsum(0)[-1]
 
 
 def standardise(advantage: Tensor) -> Tensor:
-    """Each rollout to mean 0 and standard deviation 1 over its T steps (ddof 1, floor 1e-8); a single step only loses its mean."""
+    """Each rollout to mean 0 and standard deviation 1 over its T steps (ddof 1, floor 1e-8); a single step only loses
+    its mean."""
     steps = len(advantage)
     centred = advantage - over_time(advantage) / steps
     if steps == 1:
@@ -50,7 +52,8 @@ class Losses(NamedTuple):
 def actor_critic_gradient(
     out: Tensor, action: Tensor, returns: Tensor, *, value_cost: float, entropy_cost: float
 ) -> tuple[Tensor, Losses]:
-    """Loss = mean(−log π(a) Â) + value_cost · mean((V − R)²) − entropy_cost · mean(H), and its gradient with respect to `out`.
+    """Loss = mean(−log π(a) Â) + value_cost · mean((V − R)²) − entropy_cost · mean(H), and its gradient with respect
+    to `out`.
 
     Args:
         out: (T, N, A+1), logits and value.

@@ -1,5 +1,5 @@
-"""Random numbers of the trainers, stateless: each is a function of (seed, purpose, episode), so resuming needs no generator state
-and a seed's numbers never depend on which other seeds are trained beside it."""
+"""Random numbers of the trainers, stateless: each is a function of (seed, purpose, episode), so resuming needs no
+generator state and a seed's numbers never depend on which other seeds are trained beside it."""
 
 from collections.abc import Sequence
 from enum import IntEnum
@@ -20,12 +20,15 @@ class Purpose(IntEnum):
 
 def action_uniforms(seeds: Sequence[int], workers: int, episode: int, steps: int) -> Tensor:
     """Uniform numbers (steps, N) in [0, 1), N = seeds · workers, that pick the actions of an episode."""
-    draws = [np.random.default_rng([seed, Purpose.ACTION, episode]).random((steps, workers), np.float32) for seed in seeds]
+    draws = [
+        np.random.default_rng([seed, Purpose.ACTION, episode]).random((steps, workers), np.float32) for seed in seeds
+    ]
     return torch.from_numpy(np.concatenate(draws, axis=1))
 
 
 def push_order(seeds: Sequence[int], workers: int, episode: int, updates: int) -> Tensor:
-    """Rows (updates, workers, seeds) of the worker that pushes its gradient first, second, … in each of the episode's updates."""
+    """Rows (updates, workers, seeds) of the worker that pushes its gradient first, second, … in each of the episode's
+    updates."""
     orders = []
     for seed in seeds:
         rng = np.random.default_rng([seed, Purpose.SCHEDULE, episode])
