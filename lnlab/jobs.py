@@ -94,7 +94,9 @@ class Job:
         error = (
             self._last_lines() or f"the notebook ended with exit status {self._process and self._process.returncode}"
         )
-        if (self.run.dir / "config.json").exists() and not self.run.complete and self.run.status != "failed":
+        if (
+            self.run.dir / "config.json"
+        ).exists() and self.run.status == "stopped":  # training did not record it itself
             self.run.fail(error)
         return error
 

@@ -94,7 +94,7 @@ def execute(
     side_by_side = max(1, min(jobs or usable_cores(), len(todo)))
     cores = max(1, usable_cores() // side_by_side)
     waiting = [Job(config.model_copy(update={"cores": cores}), template) for config in todo]
-    with _bar(profile, configs, waiting) as bar, _terminate_like_ctrl_c():
+    with _bar(profile, configs, waiting) as bar, terminate_like_ctrl_c():
         return _run_all(waiting, side_by_side, bar)
 
 
@@ -162,7 +162,7 @@ def _cost(config: RunConfig) -> float:
 
 
 @contextmanager
-def _terminate_like_ctrl_c() -> Iterator[None]:
+def terminate_like_ctrl_c() -> Iterator[None]:
     """SIGTERM, as batch systems and `timeout` send it, ends a study as cleanly as Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
