@@ -194,6 +194,17 @@ def test_channel_flips_as_often_as_the_table_says(velocity):
         assert flips.mean().item() == pytest.approx(chance, abs=4 * standard_error + 6e-4 * (chance < 1))
 
 
+def test_the_observation_has_the_documents_order_and_scales():
+    """Capacity 150, 65 km/h: (65 - 30) / 70 = 0.5, clipped capacity 150 / 120 = 1; a task of 60 units and 10 steps."""
+    observations, _ = play(OffloadingBatch(150, 65, groups=1), steady(60, 10), constant(LOCAL))
+    seen = {i: round(x, 4) for i, x in enumerate(observations[1, 0].tolist()) if x}
+    assert seen == {0: 0.6, 1: 0.99, 2: 0.4, 22: 0.18, 42: 0.4, 43: 0.2, 44: 1, 46: 0.5, 47: 1}
+    assert observations[0, 0, 1] == 1
+    assert observations[-1, 0, 1] == 0
+    small, _ = play(OffloadingBatch(90, 30, groups=1), steady(180, 10), constant(LOCAL))
+    assert small[0, 0, [42, 46, 47]].tolist() == [2, 0, 0.75]
+
+
 def test_training_velocities_of_the_documents():
     assert {n: training_velocities(n) for n in (1, 3, 5, 10)} == {
         1: [10], 3: [5, 15, 25], 5: [5, 10, 15, 20, 25], 10: [5, 7, 9, 11, 13, 16, 18, 20, 22, 25],

@@ -132,22 +132,27 @@ class OffloadingBatch:
 
     def _allocate_scratch(self) -> None:
         """Buffers of a step and names for their parts: making a view anew, or passing a number, costs an operation."""
-        size, zeros = self.size, self._zeros
-        self._zero, self._one, self._divisor = torch.tensor([0.0, 1.0, REWARD_DIVISOR], device=self.device)
+        self._zero, self._divisor = torch.tensor([0.0, REWARD_DIVISOR], device=self.device)
         self._actions = torch.tensor([[LOCAL], [OFFLOAD]], device=self.device)
-        self._row, self._index_row = zeros(1, 7, size), zeros(1, 2, size, dtype=torch.int64)
+        self._row = self._zeros(1, 7, self.size)
+        self._index_row = self._zeros(1, 2, self.size, dtype=torch.int64)
         self._asking, self._task, self._task_units, self._number = _parts(self._row[0], slice(0, 2), slice(1, 3), 1, 3)
-        self._finish, self._order = self._index_row[:, :1].expand(1, 3, size), self._index_row[0, 1]
+        self._next_time, self._next_task = _parts(self._row[0], 4, slice(5, 7))
+        self._finish, self._order = self._index_row[:, :1].expand(1, 3, self.size), self._index_row[0, 1]
+        self._allocate_decision()
+        self._allocate_queue()
+        self._allocate_packing()
+
+    def _allocate_decision(self) -> None:
+        size, zeros = self.size, self._zeros
         self._chosen, self._allowed = zeros(2, size, dtype=torch.bool), zeros(2, size, dtype=torch.bool)
         self._allowed_local, self._allowed_offload = self._allowed
-        self._success, self._hit = zeros(2, size), zeros(size, dtype=torch.bool)
+        self._success, self._slot_free = zeros(2, size), zeros(size, dtype=torch.bool)
         self._flip_chance, self._flip = zeros(size), zeros(size, dtype=torch.bool)
         self._taken, self._back = zeros(1, 3, size), zeros(1, 3, size)  # local units, cloud slots, cloud units
         self._taken_stock, self._taken_slot, self._taken_units = _parts(self._taken[0], slice(0, 2), 1, slice(0, 3, 2))
         self._taken_local, self._taken_cloud = self._taken_units
         self._back_stock, self._back_local, self._back_cloud = _parts(self._back[0], slice(0, 2), 0, 2)
-        self._allocate_queue()
-        self._allocate_packing()
 
     def _allocate_queue(self) -> None:
         """The cloud's queue, (members, groups); a private cloud has a queue of one."""
@@ -178,12 +183,11 @@ class OffloadingBatch:
         scale[:, [0, *range(2, 22), 42]] = self.capacity[:, None]
         scale[:, [*range(22, 42), 43]] = TASK_DURATION
         scale[:, 1] = STEPS
-        shown[:, 46] = ((velocities - 30) / 70).clamp(0, 1).float()
+        shown[:, 46] = ((velocities - 30) / 70).clamp(0, 1).float().to(self.device)
         shown[:, 47] = (self.capacity.double() / 120).clamp(0, 1).float()
         self._scale = scale
         self._shown_free, self._shown_time, self._shown_task = shown[:, 0], shown[:, 1], shown[:, 42:44].T
         self._shown_slots, self._flags = shown[:, 2:42].unflatten(1, (2, SLOTS)).transpose(0, 1), shown[:, 44:46].T
-        self._next_time, self._next_task = self._row[0, 4], self._row[0, 5:]
 
     def reset(self, noise: Noise, out: Tensor | None = None) -> Tensor:
         """Start the episode of `noise`; its first observation (E, 48), written to `out` or to a fresh tensor."""
@@ -239,7 +243,7 @@ class OffloadingBatch:
         local, offload = self._allowed_local, self._allowed_offload
         torch.eq(action, self._actions, out=self._chosen)
         torch.le(self._task_units, self.free, out=local)
-        local.logical_and_(torch.eq(self._last_slot, self._zero, out=self._hit))
+        local.logical_and_(torch.eq(self._last_slot, self._zero, out=self._slot_free))
         torch.gt(self.cloud_slots, self._zero, out=offload)
         offload.logical_and_(self.channel)
         self._allowed.logical_and_(self._chosen)
