@@ -1,0 +1,169 @@
+"""What the norm changes: differences between arms that share everything else, paired by seed, and the sentences that
+state them.
+
+A pair is two arms of one algorithm and core, with LayerNorm and without. Its seeds see the same environment streams, so
+the difference is taken seed by seed. A sentence's verb follows from the interval, never from an opinion.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from lnlab.analysis.stats import Interval, estimate, paired_difference
+from lnlab.report import figures, output, style, tables
+from lnlab.runs import Study
+
+PAIR = ["algorithm", "core"]
+CLOUD = "budget"  # the source documents' test rules
+
+
+class Outcome(NamedTuple):
+    """A number per seed and arm, and how to speak of it."""
+
+    name: str
+    title: str  # of a panel
+    what: str  # in a sentence: "LayerNorm raises {what} of …"
+    unit: str
+    relative: bool = False  # differences in percent of the arm without norm
+    digits: int = 1
+
+
+OUTCOMES = [
+    Outcome(
+        "return",
+        "training return",
+        "the return at the end of training (mean of the last tenth of the episodes)",
+        "reward",
+    ),
+    Outcome("value-loss", "value loss, %", "the value loss (all rollouts of training)", " %", relative=True, digits=0),
+    Outcome("sampled", "test return, sampled", "the test return of the sampled policy (18 scenarios)", "reward"),
+    Outcome("greedy", "test return, greedy", "the test return of the greedy policy (18 scenarios)", "reward"),
+]
+
+
+def scores(study: Study) -> pd.DataFrame:
+    """The outcomes of every seed: columns algorithm, core, norm, seed, outcome, value."""
+    metrics, tests = study.table("metrics"), study.table("evaluation")
+    whole = metrics[metrics.worker == -1]
+    tests = tests[tests.cloud == CLOUD]
+    parts = {
+        "return": whole[whole.quantity == "return_final"],
+        "value-loss": whole[whole.quantity == "value_loss_all_mean"],
+        "sampled": tests[tests["mode"] == "sampled"].rename(columns={"return_mean": "value"}),
+        "greedy": tests[tests["mode"] == "greedy"].rename(columns={"return_mean": "value"}),
+    }
+    every = [tables.per_seed(rows, figures.ARM, "value").assign(outcome=name) for name, rows in parts.items()]
+    return tables.in_order(pd.concat(every))
+
+
+def effects(study: Study) -> pd.DataFrame:
+    """LayerNorm minus no norm for each outcome and pair: outcome, algorithm, core, estimate, low, high, n."""
+    every = scores(study)
+    rows = []
+    for outcome in OUTCOMES:
+        mine = every[every.outcome == outcome.name]
+        for (algorithm, core), pair in mine.groupby(PAIR, sort=False):
+            found = difference(pair, relative=outcome.relative)
+            rows.append((outcome.name, algorithm, core, *found))
+    return pd.DataFrame(rows, columns=["outcome", *PAIR, "estimate", "low", "high", "n"])
+
+
+def difference(pair: pd.DataFrame, *, relative: bool = False) -> Interval:
+    """LayerNorm minus no norm over the seeds of one pair: columns norm, seed, value; in percent if `relative`.
+
+    Raises:
+        ValueError: an arm is missing, or the two have different seeds.
+    """
+    wide = pair.pivot(index="seed", columns="norm", values="value").reindex(columns=["ln", "none"])
+    if wide.isna().any(axis=None):
+        lacking = {norm: wide.index[wide[norm].isna()].tolist() for norm in wide if wide[norm].isna().any()}
+        raise ValueError(f"arms are compared seed by seed; without a value: {lacking}")
+    if relative:
+        return percent_change(wide["ln"].to_numpy(), wide["none"].to_numpy())
+    return paired_difference(wide["ln"].to_numpy(), wide["none"].to_numpy())
+
+
+def percent_change(new: np.ndarray, old: np.ndarray) -> Interval:
+    """100 (mean(new) / mean(old) − 1) with its interval, both (n_seeds,) and paired by seed.
+
+    >>> percent_change(np.array([1.0, 3.0]), np.array([4.0, 4.0])).estimate
+    -50.0
+    """
+    return estimate(np.stack([new, old], axis=1), _percent, 0.95, None)
+
+
+def _percent(values: np.ndarray) -> np.ndarray:
+    """(reps, n_seeds, 2) → (reps,)."""
+    means = values.mean(axis=1)
+    return 100 * (means[:, 0] / means[:, 1] - 1)
+
+
+def effect_figure(found: pd.DataFrame) -> output.FigureOutput:
+    """The main figure: the effect of LayerNorm on each outcome, one line a pair."""
+    panels = {}
+    for outcome in OUTCOMES:
+        rows = found[found.outcome == outcome.name]
+        panels[outcome.title] = rows.assign(norm="ln", name=pairs(rows))
+    n = int(found.n.max())
+    drawn = figures.intervals(panels, "LayerNorm minus no norm", zero=True)
+    caption = (
+        f"What LayerNorm changes: the arm with it minus the arm without, paired over n = {n} seeds, with 95 % "
+        "intervals. Returns in units of reward, value loss in percent. Right of zero LayerNorm raises the number; a "
+        "lower value loss is better."
+    )
+    return output.figure("effects", drawn, alt=" ".join(statements(found)), caption=caption, data=found)
+
+
+def pairs(rows: pd.DataFrame) -> list[str]:
+    """Name of the pair in each row, e.g. `A3C GRU`."""
+    return [f"{style.ALGORITHM_LABEL[a]} {style.CORE_LABEL[c]}" for a, c in zip(rows.algorithm, rows.core, strict=True)]
+
+
+def summary(found: pd.DataFrame) -> output.Text:
+    """The statements as a Markdown list."""
+    return output.Text("\n".join(f"- {sentence}" for sentence in statements(found)))
+
+
+def statements(found: pd.DataFrame) -> list[str]:
+    """One sentence an outcome, whose verbs follow from the intervals."""
+    return [statement(outcome, found[found.outcome == outcome.name]) for outcome in OUTCOMES]
+
+
+def statement(outcome: Outcome, rows: pd.DataFrame) -> str:
+    """A sentence on one outcome: where the interval lies above zero, below, or on both sides."""
+    named = list(zip(pairs(rows), rows.itertuples(), strict=True))
+    clauses = []
+    for verb, side in (("raises", 1), ("lowers", -1)):
+        members = [f"{name} by {amount(row, outcome)}" for name, row in named if sign(row) == side]
+        clauses += [f"{verb} {outcome.what} of {_listed(members)}"] if members else []
+    unclear = [
+        f"{name} ({tables.words(row, outcome.digits)}{_suffix(outcome)})" for name, row in named if sign(row) == 0
+    ]
+    clauses += (
+        [f"shows no clear effect on {'it' if clauses else outcome.what} for {_listed(unclear)}"] if unclear else []
+    )
+    return f"LayerNorm {'; it '.join(clauses)} (n = {int(rows.n.max())})."
+
+
+def sign(row: Interval) -> int:
+    """1 or −1 where the whole interval lies above or below zero, 0 where it does not, or is unknown (one seed)."""
+    if row.low > 0:
+        return 1
+    return -1 if row.high < 0 else 0
+
+
+def amount(row: Interval, outcome: Outcome) -> str:
+    """The size of an effect without its sign, and its interval in rising order."""
+    low, high = sorted((abs(row.low), abs(row.high)))
+    return tables.words(Interval(abs(row.estimate), low, high, row.n), outcome.digits) + _suffix(outcome)
+
+
+def _suffix(outcome: Outcome) -> str:
+    return outcome.unit if outcome.relative else ""
+
+
+def _listed(items: Iterable[str]) -> str:
+    *first, last = items
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,89 @@
+"""Parts of the book's prose that come from data: findings, the table of runs, the data dictionary.
+
+Pages include them from book/_generated/. They are written anew with every report, so no number in the prose is typed by
+hand.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from lnlab.analysis.metrics import METRICS
+from lnlab.columns import COLUMNS
+from lnlab.report import d1, effects, output, pages
+from lnlab.runs import Run, Study
+
+FOLDER = "_generated"
+MADE = "<!-- Made from data by lnlab.report.generated; changes are lost. -->\n\n"
+BEGIN, END = "<!-- findings -->", "<!-- /findings -->"  # in README.md
+
+
+def write_all(study: Study, book: Path) -> None:
+    """Write every generated part of `book` from the runs of `study`."""
+    parts = {
+        "findings": findings(study),
+        "extent": d1.extent(study),
+        "runs": run_list(study),
+        "columns": dictionary(),
+        "metrics": metrics(),
+    }
+    for name, text in parts.items():
+        pages.write(book / FOLDER / f"{name}.md", MADE + text + "\n")
+
+
+def findings(study: Study) -> str:
+    """The findings as a Markdown list; each sentence's verb and numbers follow from the data."""
+    return effects.summary(effects.effects(study))
+
+
+def readme_with(readme: str, text: str) -> str:
+    """README.md with its findings replaced.
+
+    Raises:
+        ValueError: it lacks the two marks between which they stand.
+    """
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"README.md has no place for the findings: {BEGIN} … {END}")
+    return f"{before}{BEGIN}\n{text}\n{END}{after}"
+
+
+def run_list(study: Study) -> str:
+    """A Markdown table of the runs: page, extent, speed, time, machine, commit."""
+    rows = [_run_row(run) for run in study.runs if run.complete]
+    return output.markdown(pd.DataFrame(rows))
+
+
+def _run_row(run: Run) -> dict[str, str]:
+    config, facts = run.config, run.provenance
+    speed = facts.get("steps_per_second")
+    return {
+        "run": f"{{doc}}`{run.id} </runs/{run.id}>`",
+        "seeds": str(config.seeds),
+        "episodes": f"{config.episodes:,}",
+        "steps per second": f"{speed:,.0f}" if speed else "n/a",
+        "minutes": f"{facts['seconds'] / 60:.1f}",
+        "machine": f"{facts.get('device', 'cpu')}, {facts['cores']} cores, {facts['cpu']}",
+        "commit": f"`{facts['commit'][:10]}`" + (" and changes" if facts["dirty"] else ""),
+        "repeat it": f"`{pages.command(config)}`",
+    }
+
+
+def dictionary() -> str:
+    """Every column of every table with its unit and meaning, as Markdown."""
+    parts = []
+    for table, columns in COLUMNS.items():
+        rows = [
+            {"column": f"`{name}`", "unit": column.unit, "meaning": column.meaning} for name, column in columns.items()
+        ]
+        parts.append(f"## {table}\n\n{output.markdown(pd.DataFrame(rows))}")
+    return "\n\n".join(parts)
+
+
+def metrics() -> str:
+    """Every quantity of the table `metrics`, as Markdown."""
+    rows = [
+        {"quantity": f"`{name}`", "unit": metric.unit, "meaning": metric.meaning} for name, metric in METRICS.items()
+    ]
+    return output.markdown(pd.DataFrame(rows))

@@ -1,0 +1,192 @@
+"""What notebooks/train.ipynb calls: parameters into settings, curves while it trains, and what a finished run shows."""
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from lnlab.config import ConfigError, RunConfig, parse
+from lnlab.report import figures, output, style, tables
+from lnlab.runs import Report, Run
+
+SMALL = {
+    "seeds": 2,
+    "episodes": 4,
+    "eval_episodes": 1,
+    "cores": 1,
+}  # sizes under LNLAB_SMALL=1, for tests of the notebook
+
+
+def given(before: set[str], after: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters a notebook was given: all settings by name, and every other name that appeared since `before`.
+
+    Papermill defines parameters as plain globals, mistyped ones too; a later re-run of the cells finds the settings
+    again.
+
+    >>> given({"In", "norm"}, {"In": [], "norm": "ln", "nrom": "ln", "_i1": ""})
+    {'norm': 'ln', 'nrom': 'ln'}
+    """
+    fields = RunConfig.model_fields
+    return {
+        name: value for name, value in after.items() if name in fields or not (name in before or name.startswith("_"))
+    }
+
+
+def settings(before: set[str], after: Mapping[str, Any]) -> RunConfig:
+    """The run's settings from a notebook's globals; shrunk under LNLAB_SMALL=1.
+
+    Raises:
+        ConfigError: a parameter is unknown, missing, or has a value that is not allowed.
+    """
+    parameters = given(before, after)
+    if missing := [name for name in RunConfig.model_fields if name not in parameters]:
+        raise ConfigError(f"the parameters cell has not run, or does not define {', '.join(missing)}")
+    config = parse(parameters)
+    return _smaller(config) if os.environ.get("LNLAB_SMALL") == "1" else config
+
+
+def parameter_table(config: RunConfig) -> output.TableOutput:
+    """Every parameter of the run with its default and meaning; those that differ from the default come first."""
+    rows = [
+        {
+            "parameter": name,
+            "value": str(getattr(config, name)),
+            "default": str(field.default),
+            "meaning": field.description,
+        }
+        for name, field in RunConfig.model_fields.items()
+    ]
+    rows.sort(key=lambda row: row["value"] == row["default"])
+    caption = f"Parameters of {config.run_id}; those that differ from the source documents' settings come first."
+    return output.table("parameters", pd.DataFrame(rows), caption=caption)
+
+
+class Live:
+    """Callback that draws the mean return so far while the run trains, and removes the drawing at the end.
+
+    Drawing takes at most about one hundredth of the time: after each drawing it waits a hundred times as long.
+    """
+
+    def __init__(self, config: RunConfig, wait: float = 3.0) -> None:
+        self.arm = {"algorithm": config.algorithm, "core": config.core, "norm": config.norm}
+        self.rows: list[dict[str, Any]] = []
+        self.next, self.wait, self.display = time.monotonic() + wait, wait, None
+
+    def __call__(self, report: Report) -> None:
+        """Take one report, arrays (seeds, workers) with the seeds under "seed"; draw when it is time."""
+        first = len(self.rows)
+        returns = report["return"].mean(axis=1)
+        self.rows += [self.arm | {"seed": seed, "worker": -1, "episode": int(report["episode"]), "return": value}
+                      for seed, value in zip(report["seed"], returns, strict=True)]  # fmt: skip
+        if first and time.monotonic() >= self.next:
+            self._draw()
+
+    def close(self) -> None:
+        """Take the drawing away: the finished run is shown from its tables."""
+        if self.display is not None:
+            from IPython.display import HTML
+
+            self.display.update(HTML(""))
+
+    def _draw(self) -> None:
+        from IPython.display import HTML, display
+
+        start = time.monotonic()
+        curves = pd.DataFrame(self.rows)
+        curves["episode"] = _blocks(curves.episode)
+        shown = HTML(style.svg(figures.learning_curves(curves, "return", "return")))
+        if self.display is None:
+            self.display = display(shown, display_id=True)
+        else:
+            self.display.update(shown)
+        self.next = time.monotonic() + max(self.wait, 100 * (time.monotonic() - start))
+
+
+def learning_curve(run: Run, quantity: str, label: str, *, log: bool = False) -> output.FigureOutput:
+    """One quantity of a finished run over training, per seed and on average."""
+    curves = _labelled(run, "curves")
+    n = curves.seed.nunique()
+    name = quantity.replace("_", "-")
+    caption = (
+        f"{label[0].upper()}{label[1:]} of {run.id} over training: each of {n} seeds (thin; mean of its "
+        f"{run.config.workers} workers), their mean (thick) and its pointwise 95 % interval (shaded)."
+    )
+    means = figures.band(curves, quantity)
+    first, last = means["mean"].iloc[0], means["mean"].iloc[-1]
+    alt = f"Learning curve: {label} of {run.id} goes from {first:.3g} to {last:.3g}, mean of {n} seeds."
+    return output.figure(
+        name, figures.learning_curves(curves, quantity, label, log=log), alt=alt, caption=caption, data=means
+    )
+
+
+def norm_layers(run: Run) -> output.Text:
+    """One sentence: the norm layers found in the trained parameters, which is what the run's name promises."""
+    found = run.provenance.get("norm_layers") or []
+    layers = f"the norm layers {' and '.join(f'`{name}`' for name in found)}" if found else "no norm layer"
+    count = run.provenance["parameter_count"]
+    return output.Text(
+        f"Asked for `norm={run.config.norm}`; the trained parameters hold {layers} ({count:,} numbers a learner)."
+    )
+
+
+def test_table(run: Run) -> output.TableOutput | output.Text:
+    """Test returns by scenario group, greedy and sampled, both clouds, beside the reference policies."""
+    if not run.config.eval_episodes:
+        return output.Text("`eval_episodes=0`: this run was not tested.")
+    found = tables.estimates(tables.by_group(_labelled(run, "evaluation")), ["cloud", "mode", "type"], "return_mean")
+    rows = pd.concat([found.rename(columns={"mode": "who"}), tables.reference_policies()], ignore_index=True)
+    shown = tables.pivot_words(rows, ["cloud", "who"], "type")
+    who = [tables.POLICY_LABEL.get(who, f"{run.id}, {who}") for who in shown.who]
+    shown = shown.assign(who=who).rename(columns={"who": "policy"}).sort_values("cloud", kind="stable")
+    caption = (
+        f"Mean test return of {run.id} over {run.config.seeds} seeds with 95 % intervals over seeds "
+        f"({run.config.eval_episodes} episodes a scenario), and of reference policies that learn nothing "
+        f"({tables.REFERENCE_EPISODES} episodes a scenario, no interval). Cloud budget: never refilled."
+    )
+    return output.table("test", shown, caption=caption, data=rows)
+
+
+def provenance_table(run: Run) -> output.TableOutput:
+    """Where the run comes from: code, versions, machine, time and speed."""
+    facts = run.provenance
+    flat = {"commit": facts["commit"] + (" with uncommitted changes" if facts["dirty"] else "")}
+    flat |= {
+        name: str(facts[name])
+        for name in ("started", "finished", "device", "cpu", "cores", "platform")
+        if name in facts
+    }
+    flat |= {"time of training": f"{facts['seconds']:.0f} s", "environment steps": f"{facts['env_steps']:,}"}
+    flat |= {"steps per second": f"{facts['steps_per_second']:,.0f}"} if facts.get("steps_per_second") else {}
+    flat |= {name: str(version) for name, version in facts["versions"].items()}
+    table = pd.DataFrame({"what": list(flat), "value": list(flat.values())})
+    return output.table("provenance", table, caption=f"Provenance of {run.id}.")
+
+
+def require_complete(run: Run) -> None:
+    """Stop a notebook whose run left something out, before it passes for a result.
+
+    Raises:
+        RuntimeError: the run is not complete, or a table lacks a seed.
+    """
+    if not run.complete:
+        raise RuntimeError(f"run {run.id} is {run.status}, not complete")
+    tables = ["curves", "metrics"] + (["evaluation"] if run.config.eval_episodes else [])
+    for name in tables:
+        if missing := set(run.config.seed_list) - set(run.table(name).seed):
+            raise RuntimeError(f"table {name} of run {run.id} lacks seeds {sorted(missing)}")
+
+
+def _smaller(config: RunConfig) -> RunConfig:
+    return config.model_copy(update={name: min(getattr(config, name), size) or size for name, size in SMALL.items()})
+
+
+def _blocks(episodes: pd.Series, points: int = 100) -> pd.Series:
+    size = max(1, -(-int(episodes.max()) // points))
+    return (episodes // size) * size
+
+
+def _labelled(run: Run, table: str) -> pd.DataFrame:
+    config = run.config
+    return run.table(table).assign(algorithm=config.algorithm, core=config.core, norm=config.norm)
