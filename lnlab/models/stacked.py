@@ -126,7 +126,7 @@ class GRU:
         reset_update = gates[..., : 2 * width]
         reset_update.add_(state[..., : 2 * width]).sigmoid_()
         new = gates[..., 2 * width :]
-        new.addcmul_(gates[..., :width], state[..., 2 * width :]).tanh_()
+        _tanh_(new.addcmul_(gates[..., :width], state[..., 2 * width :]))
         return torch.lerp(new, h, gates[..., width : 2 * width], out=out)
 
     def backward(self, p: Views, g: Views, x: Tensor, h: Tensor, gates: Tensor, state: Tensor, dh: Tensor) -> Tensor:
@@ -153,3 +153,8 @@ class GRU:
         dx = self.from_input.backward(p, g, x, d_input)
         assert dx is not None
         return dx
+
+
+def _tanh_(x: Tensor) -> Tensor:
+    """tanh x = 2 σ(2x) − 1 in place: torch's sigmoid is vectorised on a CPU, its tanh is ten times slower."""
+    return x.mul_(2).sigmoid_().mul_(2).sub_(1)
