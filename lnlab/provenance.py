@@ -1,17 +1,18 @@
 """Where a run comes from: code, versions, machine. Written beside its data and shown on its page."""
 
 import functools
-import importlib.metadata
 import os
 import platform
 import subprocess
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lnlab import __version__
 from lnlab.paths import PACKAGE
 
-PACKAGES = ("lnlab", "torch", "numpy", "pandas", "gymnasium")
+PACKAGES = ("torch", "numpy", "pandas", "gymnasium")
 
 
 def now() -> str:
@@ -36,7 +37,8 @@ def source(package: Path = PACKAGE) -> dict[str, Any]:
 def machine() -> dict[str, Any]:
     """Versions, system, processor and number of usable cores."""
     return {
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "versions": {"lnlab": __version__, "python": platform.python_version()}
+        | {each: version(each) for each in PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_model(),
         "machine_cores": usable_cores(),
@@ -58,13 +60,6 @@ def cpu_model() -> str:
         )
         return next(names, platform.machine())
     return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _git(folder: Path, *command: str) -> str | None:

@@ -16,7 +16,6 @@ Columns and units: `COLUMNS`. Checked by killing a writer at random moments (tes
 import functools
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -332,7 +331,7 @@ def publish(profile_dir: Path, target: Path, *, allow_dirty: bool = False) -> li
 
 
 def _unclear_source(run: Run) -> str | None:
-    sources: Sequence[dict[str, Any]] = run.provenance["sources"]
+    sources = run.provenance["sources"]
     if any(each["commit"] == "unknown" for each in sources):
         return "made outside a git repository"
     if any(each["dirty"] for each in sources):

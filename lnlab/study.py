@@ -107,9 +107,11 @@ def _run_all(waiting: list[Job], side_by_side: int, bar: tqdm) -> list[str]:
                 running.append(waiting.pop(0))
                 running[-1].start()
             time.sleep(POLL_SECONDS)
-            failed += [job.run.id for job in running if job.ended and not _report(job, bar)]
-            _show(bar, running)
-            running = [job for job in running if not job.ended]
+            ended = [job for job in running if job.ended]
+            bar.update(sum(job.new_steps() for job in running))
+            running = [job for job in running if job not in ended]
+            failed += [job.run.id for job in ended if not _report(job, bar)]
+            bar.set_postfix_str(", ".join(f"{job.run.id} {job.share:.0%}" for job in running), refresh=_interactive())
     except KeyboardInterrupt:
         bar.write("stopping; the runs finish their episode and write a checkpoint", file=sys.stderr)
         raise
@@ -142,15 +144,14 @@ def _bar(profile: str, configs: Sequence[RunConfig], waiting: Sequence[Job]) -> 
     """A bar over environment steps; steps of earlier sessions count as done but not for the speed."""
     total = sum(_steps(config) for config in configs)
     done = total - sum(job.steps_left for job in waiting)
-    interval = 0.5 if sys.stderr.isatty() else 30.0  # a log file wants few lines
+    interval = 0.5 if _interactive() else 30.0  # a log file wants few lines
     return tqdm(
         total=total, initial=done, desc=profile, unit="step", unit_scale=True, smoothing=0, mininterval=interval
     )
 
 
-def _show(bar: tqdm, running: Sequence[Job]) -> None:
-    bar.set_postfix_str(", ".join(f"{job.run.id} {job.share:.0%}" for job in running), refresh=sys.stderr.isatty())
-    bar.update(sum(job.new_steps() for job in running))
+def _interactive() -> bool:
+    return sys.stderr.isatty()
 
 
 def _steps(config: RunConfig) -> int:
