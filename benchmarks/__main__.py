@@ -3,9 +3,15 @@
 import argparse
 import sys
 
-from benchmarks import trainers
+from benchmarks import evaluation, off_the_shelf, roofline, scaling, trainers
 
-BENCHMARKS = {"trainers": trainers.main}
+BENCHMARKS = {
+    "trainers": trainers.main,
+    "off_the_shelf": off_the_shelf.main,
+    "scaling": scaling.main,
+    "roofline": roofline.main,
+    "evaluation": evaluation.main,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
