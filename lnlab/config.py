@@ -53,7 +53,9 @@ class RunConfig(BaseModel):
     value_cost: float = Field(0.25, ge=0, description="weight of the squared value error")
     clip_norm: float = Field(2.0, gt=0, description="largest L2 norm of a worker's gradient")
     schedule: Literal["async", "sync"] = Field("async", description="A3C: one update per worker, or one per average")
-    gradient_carry: bool = Field(False, description="A3C: keep the original's bug, adding the previous clipped gradient")
+    gradient_carry: bool = Field(
+        False, description="A3C: keep the original's bug, adding the previous clipped gradient"
+    )
     cloud: Literal["shared", "budget", "refilled"] = Field("shared", description="cloud pool in training")
     eval_episodes: int = Field(20, ge=0, description="test episodes per scenario; 0 skips the evaluation")
     profile: str = Field("scratch", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="folder of the run under results/")
@@ -67,7 +69,9 @@ class RunConfig(BaseModel):
             allowed = [t for t in range(1, EPISODE_STEPS + 1) if EPISODE_STEPS % t == 0]
             raise ValueError(f"rollout={self.rollout} does not divide an episode of 100 steps; choose one of {allowed}")
         if self.algorithm == "individual" and (self.gradient_carry or self.schedule == "sync"):
-            raise ValueError("gradient_carry and schedule='sync' belong to algorithm='a3c'; individual has one worker a model")
+            raise ValueError(
+                "gradient_carry and schedule='sync' belong to algorithm='a3c'; individual has one worker a model"
+            )
         return self
 
     @property
@@ -99,7 +103,11 @@ class RunConfig(BaseModel):
 
 
 def _short(value: object) -> str:
-    return f"{value:g}".replace("e-0", "e-") if isinstance(value, float) else str(value)
+    """A number as people write it: 3e-4, 0.05, 2."""
+    if not isinstance(value, float):
+        return str(value)
+    mantissa, exponent = f"{value:e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}" if 0 < value < 1e-2 else f"{value:g}"
 
 
 def parse(parameters: Mapping[str, Any]) -> RunConfig:

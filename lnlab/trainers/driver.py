@@ -17,15 +17,17 @@ from queue import Empty
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from lnlab.analysis.diagnostics import checkpoints, diagnose
 from lnlab.config import EPISODE_STEPS, RunConfig
 from lnlab.evaluation import evaluate
 from lnlab.provenance import usable_cores
 from lnlab.runs import BLOCK, Run, Shard
 from lnlab.trainers import make_trainer
-from lnlab.trainers.a3c import Report
+from lnlab.trainers.a3c import ActorCriticTrainer, Report
 
 CHECKPOINT_SECONDS = 15.0
 Listener = Callable[[Report], None]
@@ -80,10 +82,14 @@ def train_shard(config: RunConfig, shard: Shard, device: str, report: Listener, 
     if (state := shard.load()) is not None:
         trainer.load_state_dict(state)
     shard.record(device=device, norm_layers=trainer.norm_layers, parameter_count=trainer.parameter_count)
-    saved = time.monotonic()
+    marks, saved = set(checkpoints(config.episodes)), time.monotonic()
+    if trainer.episode == 0:
+        _diagnose(trainer, shard)
     for episode in trainer:
         shard.append(episode)
         report(episode | {"seed": np.array(shard.seeds)})
+        if trainer.episode in marks:
+            _diagnose(trainer, shard)
         halt = stopped()
         if halt or trainer.episode == config.episodes or time.monotonic() - saved > CHECKPOINT_SECONDS:
             shard.checkpoint(trainer.state_dict())
@@ -93,6 +99,14 @@ def train_shard(config: RunConfig, shard: Shard, device: str, report: Listener, 
     if config.eval_episodes and shard.table("evaluation") is None:
         shard.write_table("evaluation", evaluate(config, trainer.parameters.detach()))
     return True
+
+
+def _diagnose(trainer: ActorCriticTrainer, shard: Shard) -> None:
+    """Look inside the learners; a run that was killed after its last checkpoint looks again, to the same numbers."""
+    earlier, now = shard.table("diagnostics"), diagnose(trainer)
+    if earlier is not None:
+        now = pd.concat([earlier[earlier["step"] < trainer.episode], now], ignore_index=True)
+    shard.write_table("diagnostics", now)
 
 
 def _train_all(directory: Run, device: str, cores: int, listener: Listener) -> None:
