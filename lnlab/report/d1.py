@@ -19,6 +19,7 @@ ALL = {
     "explosion_episodes_all": "episodes above 100, %",
 }
 TRAINING = {"return_mean": "all episodes", "return_final": "last tenth", "entropy_final": "entropy, last tenth (nats)"}
+LINES = {"uniform": "uniform random", "t12": "rule T12"}  # reference policies drawn in figures
 PERCENT = {"explosion_episodes", "explosion_episodes_all"}  # kept as shares
 
 
@@ -66,22 +67,22 @@ def generalisation_figure(runs: Study, mode: str, cloud: str) -> output.FigureOu
     """Test returns by scenario group, one line an arm, with the reference policies as dotted lines."""
     found = _generalisation(runs, [mode], cloud)
     panels = {
-        tables.TYPE_LABEL[kind]: found[found.type == kind].assign(name=tables.arms)
+        tables.TYPE_LABEL[kind]: found[found.type == kind].assign(name=tables.pairs)
         for kind in ("seen", "intra", "extra")
     }
     reference = tables.reference_policies()
-    reference = reference[(reference.cloud == cloud) & reference.who.isin(["uniform", "t12"])]
+    reference = reference[(reference.cloud == cloud) & reference.who.isin(list(LINES))]
     lines = {
-        tables.TYPE_LABEL[kind]: dict(zip(rows.who, rows.estimate, strict=True))
+        tables.TYPE_LABEL[kind]: dict(zip(rows.who.map(LINES), rows.estimate, strict=True))
         for kind, rows in reference.groupby("type")
     }
-    drawn = figures.intervals(panels, f"mean test return, {mode}", references=lines)
+    drawn = figures.intervals(panels, f"test return, {mode}", references=lines)
     best = found[found.type == "all"].sort_values("estimate").assign(arm=tables.arms)
     ends = [f"{tables.number(row.estimate)} ({row.arm})" for row in best.iloc[[0, -1]].itertuples()]
     alt = f"Test return of the {mode} policies by scenario group; over all 18 scenarios from {ends[0]} to {ends[1]}."
     caption = (
         f"Mean test return of the {mode} policies, cloud {tables.CLOUD_LABEL[cloud]}; 95 % intervals over seeds. "
-        f"{_seeds(found)} Dotted: a uniformly random policy and the rule T12."
+        f"{_seeds(found)} Lines: a uniformly random policy and the rule T12."
     )
     return output.figure(f"test-{mode}-{cloud}", drawn, alt=alt, caption=caption, data=found)
 
@@ -89,15 +90,17 @@ def generalisation_figure(runs: Study, mode: str, cloud: str) -> output.FigureOu
 def generalisation_table(runs: Study, cloud: str) -> output.TableOutput:
     """Test returns of every arm, sampled and greedy, by scenario group, with the reference policies below."""
     found = _generalisation(runs, ["sampled", "greedy"], cloud)
-    found = found.assign(policy=[f"{arm}, {mode}" for arm, mode in zip(tables.arms(found), found["mode"], strict=True)])
+    found = found.assign(policy=tables.arms)
     reference = tables.reference_policies()
-    reference = reference[reference.cloud == cloud].assign(policy=lambda rows: rows.who.map(tables.POLICY_LABEL))
+    reference = reference[reference.cloud == cloud].assign(policy=reference.who.map(tables.POLICY_LABEL), mode="fixed")
     rows = pd.concat([found, reference.drop(columns=["who"])], ignore_index=True)
     caption = (
         f"Mean test return, cloud {tables.CLOUD_LABEL[cloud]}, 95 % intervals over seeds. {_seeds(found)} "
         f"Last, reference policies that learn nothing ({tables.REFERENCE_EPISODES} episodes a scenario, no interval)."
     )
-    return output.table(f"test-{cloud}", tables.pivot_words(rows, ["policy"], "type"), caption=caption, data=rows)
+    return output.table(
+        f"test-{cloud}", tables.pivot_words(rows, ["policy", "mode"], "type"), caption=caption, data=rows
+    )
 
 
 def scenario_heatmap(runs: Study, mode: str, cloud: str) -> output.FigureOutput:

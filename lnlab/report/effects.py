@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from lnlab.analysis.stats import Interval, estimate, paired_difference
-from lnlab.report import figures, output, style, tables
+from lnlab.analysis.stats import Interval, paired_difference
+from lnlab.report import figures, output, tables
 from lnlab.runs import Study
 
 PAIR = ["algorithm", "core"]
@@ -86,18 +86,22 @@ def difference(pair: pd.DataFrame, *, relative: bool = False) -> Interval:
 
 
 def percent_change(new: np.ndarray, old: np.ndarray) -> Interval:
-    """100 (mean(new) / mean(old) − 1) with its interval, both (n_seeds,) and paired by seed.
+    """100 (mean(new) / mean(old) − 1) with its interval, both (n_seeds,), positive on average, and paired by seed.
+
+    The interval is that of the logarithm of the ratio, so it never passes −100 %; unknown where a mean is zero.
 
     >>> percent_change(np.array([1.0, 3.0]), np.array([4.0, 4.0])).estimate
     -50.0
     """
-    return estimate(np.stack([new, old], axis=1), _percent, 0.95, None)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = paired_difference(new, old, _log_mean)
+        estimate, low, high = (float(100 * np.expm1(value)) for value in ratio[:3])
+    unknown = not (np.isfinite(low) and np.isfinite(high))
+    return Interval(estimate, np.nan if unknown else low, np.nan if unknown else high, ratio.n)
 
 
-def _percent(values: np.ndarray) -> np.ndarray:
-    """(reps, n_seeds, 2) → (reps,)."""
-    means = values.mean(axis=1)
-    return 100 * (means[:, 0] / means[:, 1] - 1)
+def _log_mean(values: np.ndarray, axis: int | None = None) -> np.ndarray:
+    return np.log(np.mean(values, axis=axis))
 
 
 def effect_figure(found: pd.DataFrame) -> output.FigureOutput:
@@ -105,7 +109,7 @@ def effect_figure(found: pd.DataFrame) -> output.FigureOutput:
     panels = {}
     for outcome in OUTCOMES:
         rows = found[found.outcome == outcome.name]
-        panels[outcome.title] = rows.assign(norm="ln", name=pairs(rows))
+        panels[outcome.title] = rows.assign(norm="ln", name=tables.pairs)
     n = int(found.n.max())
     drawn = figures.intervals(panels, "LayerNorm minus no norm", zero=True)
     caption = (
@@ -114,11 +118,6 @@ def effect_figure(found: pd.DataFrame) -> output.FigureOutput:
         "lower value loss is better."
     )
     return output.figure("effects", drawn, alt=" ".join(statements(found)), caption=caption, data=found)
-
-
-def pairs(rows: pd.DataFrame) -> list[str]:
-    """Name of the pair in each row, e.g. `A3C GRU`."""
-    return [f"{style.ALGORITHM_LABEL[a]} {style.CORE_LABEL[c]}" for a, c in zip(rows.algorithm, rows.core, strict=True)]
 
 
 def summary(found: pd.DataFrame) -> output.Text:
@@ -133,7 +132,7 @@ def statements(found: pd.DataFrame) -> list[str]:
 
 def statement(outcome: Outcome, rows: pd.DataFrame) -> str:
     """A sentence on one outcome: where the interval lies above zero, below, or on both sides."""
-    named = list(zip(pairs(rows), rows.itertuples(), strict=True))
+    named = list(zip(tables.pairs(rows), rows.itertuples(), strict=True))
     clauses = []
     for verb, side in (("raises", 1), ("lowers", -1)):
         members = [f"{name} by {amount(row, outcome)}" for name, row in named if sign(row) == side]

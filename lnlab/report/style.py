@@ -52,7 +52,7 @@ RC: dict[Any, Any] = {
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """A figure function in this style. Matplotlib reads most of its settings when an artist is made, so all are made inside."""
+    """A figure function in this style: Matplotlib reads most settings when an artist is made."""
 
     @functools.wraps(draw)
     def inside(*args: P.args, **kwargs: P.kwargs) -> Figure:

@@ -66,9 +66,13 @@ def reference_policies() -> pd.DataFrame:
     return means.rename(columns={"return_mean": "estimate"}).assign(low=np.nan, high=np.nan, n=1)
 
 
-def pivot_words(rows: pd.DataFrame, index: Sequence[str], columns: str, digits: int = 1) -> pd.DataFrame:
-    """Estimates as words, one row each `index`, one column each value of `columns`, both in order of appearance."""
-    cells = rows.assign(words=[words(row, digits) for row in rows.itertuples()])
+def pivot_words(rows: pd.DataFrame, index: Sequence[str], columns: str) -> pd.DataFrame:
+    """Estimates as words, one row each `index`, one column each value of `columns`, both in order of appearance.
+
+    A column has one decimal, or two if all its estimates are below 5.
+    """
+    small = rows.groupby(columns)["estimate"].transform(lambda column: column.abs().max() < 5)
+    cells = rows.assign(words=[words(row, 1 + few) for row, few in zip(rows.itertuples(), small, strict=True)])
     wide = cells.pivot(index=list(index), columns=columns, values="words")
     wide = wide.reindex(
         pd.MultiIndex.from_frame(cells[list(index)].drop_duplicates()) if len(index) > 1 else cells[index[0]].unique()
@@ -78,17 +82,21 @@ def pivot_words(rows: pd.DataFrame, index: Sequence[str], columns: str, digits: 
 
 
 def words(row: Any, digits: int = 1) -> str:
-    """An estimate and its interval (anything with estimate, low, high); only the estimate where one seed leaves it
+    r"""An estimate and its interval (anything with estimate, low, high); only the estimate where one seed leaves it
     unknown.
 
     >>> from lnlab.analysis.stats import Interval
     >>> words(Interval(89.71, 88.1, 91.29, 30))
-    '89.7 [88.1, 91.3]'
+    '89.7 [88.1,\xa091.3]'
     >>> words(Interval(89.71, float("nan"), float("nan"), 1))
     '89.7'
     """
     middle = number(row.estimate, digits)
-    return f"{middle} [{number(row.low, digits)}, {number(row.high, digits)}]" if np.isfinite(row.low) else middle
+    return (
+        f"{middle} [{number(row.low, digits)},\N{NO-BREAK SPACE}{number(row.high, digits)}]"
+        if np.isfinite(row.low)
+        else middle
+    )
 
 
 def number(value: float, digits: int = 1) -> str:
@@ -107,6 +115,11 @@ def arm(algorithm: str, core: str, norm: str) -> str:
     'A3C GRU, LayerNorm'
     """
     return f"{style.ALGORITHM_LABEL[algorithm]} {style.CORE_LABEL[core]}, {style.NORM_LABEL[norm]}"
+
+
+def pairs(rows: pd.DataFrame) -> list[str]:
+    """Algorithm and core of each row, what two arms share that differ in the norm: `A3C GRU`."""
+    return [f"{style.ALGORITHM_LABEL[a]} {style.CORE_LABEL[c]}" for a, c in zip(rows.algorithm, rows.core, strict=True)]
 
 
 def arms(rows: pd.DataFrame) -> pd.Series:
