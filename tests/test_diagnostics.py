@@ -1,5 +1,7 @@
 """Diagnostics: their arithmetic by hand and against numpy and scipy, and that they change no bit of a training."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -148,7 +150,7 @@ def test_features_agree_with_torch_modules_and_numpy(core: str, norm: str) -> No
     probes = probe_observations()
     for learner in range(2):
         twin = torch_twin(net, net.layout.views(parameters), learner, core, norm)
-        seen = {name: inputs_of(module) for name, module in twin.named_children() if name != "core"}
+        seen = {name: inputs_of(module) for name, module in twin.named_children()}
         h = torch.zeros(10, H)
         for observation in probes:
             _, h = twin(observation, h)
@@ -157,10 +159,13 @@ def test_features_agree_with_torch_modules_and_numpy(core: str, norm: str) -> No
             before = np.stack(seen[f"{place}_norm"])
             assert got[f"{place}_pre_mean"] == pytest.approx(before.mean(), abs=1e-5)
             assert got[f"{place}_pre_var"] == pytest.approx(before.var(-1).mean(), rel=1e-4)
-        features = np.stack(seen["heads"]).reshape(1000, H)
-        lengths = np.linalg.norm(features, axis=1)
-        assert got["core_norm_mean"] == pytest.approx(lengths.mean(), rel=1e-4)
-        assert got["core_norm_max"] == pytest.approx(lengths.max(), rel=1e-4)
+        embed, features = (np.stack(seen[name]).reshape(1000, H) for name in ("core", "heads"))  # what enters them
+        for place, x in {"embed": embed, "core": features}.items():
+            lengths = np.linalg.norm(x, axis=1)
+            assert got[f"{place}_norm_mean"] == pytest.approx(lengths.mean(), rel=1e-4)
+            assert got[f"{place}_norm_max"] == pytest.approx(lengths.max(), rel=1e-4)
+        assert got["embed_mean"] == pytest.approx(embed.mean(), rel=1e-4)
+        assert got["embed_max"] == pytest.approx(embed.max(), rel=1e-4)
         s = np.linalg.svd(features.astype(np.float64), compute_uv=False)
         share = s / s.sum()
         assert got["core_rank_effective"] == pytest.approx(np.exp(stats.entropy(share)), rel=1e-3)
@@ -208,6 +213,21 @@ def test_every_arm_meets_the_same_episodes_of_vehicles_that_share_a_cloud() -> N
     torch.testing.assert_close(a3c.reward[:, 0], a3c.reward[:, 1])  # seeds with equal learners
 
 
+@pytest.mark.parametrize("algorithm", ["a3c", "individual"])
+@pytest.mark.parametrize("core", ["gru", "ff"])
+def test_own_episodes_are_played_as_the_trainer_plays_them(algorithm: str, core: str) -> None:
+    live = trainer(algorithm=algorithm, core=core, rollout=100, hidden=16)
+    frozen = _Frozen(live.config, live.parameters)  # plays the first two groups
+    frozen.train_episode()
+    played = play_probes(live.config, live.net, live.parameters)
+    groups = played.reward.shape[2] * live.learners // live.rows
+    for ours, theirs in ((played.out, frozen.tape.out[:100]), (played.reward, frozen.reward)):
+        tail = ours.shape[3:]
+        by_group = ours.view(100, 2, live.learners // 2, groups, live.members, *tail).transpose(1, 3)[:, :2]
+        wanted = theirs.reshape(100, 2, 2, live.learners // 2, live.members, *tail)  # replicate, seed, learner, member
+        torch.testing.assert_close(by_group.transpose(2, 3), wanted, rtol=1e-3, atol=1e-5)
+
+
 def episodes(value: torch.Tensor, reward: torch.Tensor) -> Episodes:
     """One learner with one episode, uniform policy."""
     out = torch.zeros(len(value), 1, 1, 4)
@@ -226,6 +246,14 @@ def test_a_critic_that_knows_the_return_is_perfect_and_one_that_is_off_by_three_
     assert off["value_bias"] == pytest.approx(3)
     assert off["value_rmse"] == pytest.approx(3)
     assert off["value_mse_last"] == pytest.approx(9)
+
+
+def test_the_last_rollout_of_the_documents_is_the_last_twenty_steps() -> None:
+    value = torch.zeros(100)
+    value[:80] = 3.0
+    assert critic(episodes(value, torch.zeros(100)), 0.99)["value_mse_last"].item() == 0
+    value[79:] = 2.0
+    assert critic(episodes(value, torch.zeros(100)), 0.99)["value_mse_last"].item() == 4
 
 
 def test_a_critic_that_tells_the_time_and_one_that_is_a_constant() -> None:
@@ -282,6 +310,19 @@ def test_the_first_adam_step_is_the_learning_rate_over_the_size_of_the_weights()
     assert (values["step"].to_numpy() <= bound.numpy() * 1.001).all()
     assert (values["step"].to_numpy() > 0.5 * (1e-3 * moving.sqrt() / size).numpy()).all()
     np.testing.assert_allclose(values["step"], values["step_episode"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", ["a3c", "individual"])
+def test_the_step_is_that_of_each_adam_update_not_of_all_so_far(algorithm: str) -> None:
+    live = trainer(algorithm=algorithm)
+    live.train_episode()
+    got = wide(diagnose(live))["step"].dropna()
+    path = [live.parameters.clone()]
+    live.adam.register_step_post_hook(lambda *_: path.append(live.parameters.clone()))
+    live.train_episode()
+    steps = [(b - a).norm(dim=1) / a.norm(dim=1) for a, b in pairwise(path)]
+    assert len(steps) == 5 * live.members
+    np.testing.assert_allclose(got, torch.stack(steps).mean(0), rtol=1e-4)
 
 
 @pytest.mark.parametrize("algorithm", ["a3c", "individual"])
