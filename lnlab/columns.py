@@ -30,8 +30,10 @@ _QUANTITIES = {
     ),
 }
 _TEST = {
-    "scenario": Column("", "number of the test scenario, 0 to 17"),
-    "group": Column("", "seen, intra or extra: how far the scenario lies from training"),
+    "scenario": Column("", "number of the test scenario, 0 to 17; those of the velocity sweep from 18"),
+    "group": Column(
+        "", "seen, intra or extra: how far the scenario lies from training; sweep: the fast vehicles of D2 and D4"
+    ),
     "capacity": Column("units", "local computing capacity"),
     "velocity": Column("km/h", "speed of the vehicle; sets how fast its channel changes"),
     "mode": Column("", "greedy: the most likely action; sampled: an action drawn from the policy"),
@@ -61,6 +63,7 @@ COLUMNS: dict[str, dict[str, Column]] = {
         "value": Column("as its quantity", "the number; empty where the run is too short to define it"),
     },
     "evaluation": _KEYS | {"worker": Column("", "learner tested; −1 is the model shared by all workers (A3C)")} | _TEST,
+    "sweep": _KEYS | {"worker": Column("", "as in evaluation")} | _TEST,
     "diagnostics": _KEYS
     | {
         "step": Column("episodes", "training episode of the measurement"),

@@ -4,7 +4,7 @@ A scenario is a local capacity C and a velocity v. Training used C = 200 and v =
 changes the velocity, `extra` lowers the capacity (a poorer environment: every competent policy drops there).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,12 +25,14 @@ SCENARIOS: dict[str, list[tuple[int, int]]] = {  # group → (capacity, velocity
     "intra": [(200, 7), (200, 12), (200, 17), (200, 25), (200, 30), (200, 35)],
     "extra": [(100, 25), (100, 30), (150, 25), (150, 30), (150, 35), (100, 10), (150, 15)],
 }
+SWEEP = {"sweep": [(200, velocity) for velocity in (50, 70, 75, 80, 90, 100)]}  # the fast cars of D2 and D4
 CLOUDS = ("budget", "refilled")  # the original's test rules, and a private pool with the training's refill
 MODES = ("greedy", "sampled")  # arg-max as in the original, and the policy as it was trained
 ACTIONS = ("local", "offload", "discard")
 ROWS = 2048  # environments stepped at once: activations stay in the cache
 TEST_EPISODE = 1_000_000  # test noise comes from episodes that no training reaches
 
+Groups = Mapping[str, list[tuple[int, int]]]
 Act = Callable[[Tensor, int], Tensor]  # observations (E, 48), step → actions (E,)
 
 
@@ -41,46 +43,52 @@ class Outcome(NamedTuple):
     actions: Tensor  # (E, 3) shares
 
 
-def scenario_table() -> pd.DataFrame:
-    """The scenarios as rows: scenario (0 … 17), group, capacity, velocity."""
-    rows = [(group, *pair) for group, pairs in SCENARIOS.items() for pair in pairs]
+def scenario_table(groups: Groups = SCENARIOS) -> pd.DataFrame:
+    """The scenarios as rows: scenario (0 … 17, those of the sweep from 18), group, capacity, velocity."""
+    rows = [(group, *pair) for group, pairs in groups.items() for pair in pairs]
     table = pd.DataFrame(rows, columns=["group", "capacity", "velocity"])
-    table.insert(0, "scenario", range(len(table)))
+    first = 0 if groups is SCENARIOS else sum(map(len, SCENARIOS.values()))
+    table.insert(0, "scenario", range(first, first + len(table)))
     return table
 
 
-def evaluate(config: RunConfig, parameters: Tensor, *, progress: bool = False) -> pd.DataFrame:
+def evaluate(
+    config: RunConfig, parameters: Tensor, *, groups: Groups = SCENARIOS, progress: bool = False
+) -> pd.DataFrame:
     """Test every learner on every scenario, greedy and sampled, with both clouds.
 
     Args:
         config: the run's settings; `eval_episodes` per scenario.
         parameters: (learners, size), seed-major, on the device to use.
+        groups: the scenarios, SCENARIOS or SWEEP.
 
     Returns:
         One row per learner, scenario, mode and cloud: seed, worker (−1 for a shared model), the scenario, mode, cloud,
         episodes, return_mean, return_std (over episodes, ddof 0), share_local, share_offload, share_discard.
     """
     net = make_actor_critic(config.core, config.norm, hidden=config.hidden)
-    per_learner = len(scenario_table()) * config.eval_episodes
+    per_learner = len(scenario_table(groups)) * config.eval_episodes
     chunk = max(1, ROWS // per_learner)
     tables: list[pd.DataFrame] = []
     with tqdm(total=len(parameters), desc="testing", unit="learner", disable=not progress) as bar:
         for start in range(0, len(parameters), chunk):
             rows = range(start, min(start + chunk, len(parameters)))
-            tables += _evaluate_chunk(config, net, parameters[rows.start : rows.stop], rows)
+            tables += _evaluate_chunk(config, net, parameters[rows.start : rows.stop], rows, groups)
             bar.update(len(rows))
     return pd.concat(tables).sort_values(["seed", "worker", "cloud", "mode", "scenario"], ignore_index=True)
 
 
-def evaluate_policies(episodes: int, *, seed: int = 0, device: torch.device | str = "cpu") -> pd.DataFrame:
+def evaluate_policies(
+    episodes: int, *, seed: int = 0, groups: Groups = SCENARIOS, device: torch.device | str = "cpu"
+) -> pd.DataFrame:
     """The reference policies on the same scenarios: columns as `evaluate`, with `policy` in place of seed and
     worker."""
     tables = []
     for cloud in CLOUDS:
         for name, policy in POLICIES.items():
-            env, noise, uniforms = _environments([seed], episodes, cloud, device)
+            env, noise, uniforms = _environments([seed], episodes, cloud, device, groups)
             outcome = play(env, noise, _follow(policy, uniforms))
-            tables.append(_summarise(outcome, episodes, [{"policy": name}]).assign(cloud=cloud, mode="policy"))
+            tables.append(_summarise(outcome, episodes, [{"policy": name}], groups).assign(cloud=cloud, mode="policy"))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -118,7 +126,9 @@ def play(env: OffloadingBatch, noise: Noise, act: Act) -> Outcome:
     return Outcome(returns, counts / EPISODE_STEPS)
 
 
-def _evaluate_chunk(config: RunConfig, net: ActorCritic, parameters: Tensor, rows: range) -> Iterator[pd.DataFrame]:
+def _evaluate_chunk(
+    config: RunConfig, net: ActorCritic, parameters: Tensor, rows: range, groups: Groups
+) -> Iterator[pd.DataFrame]:
     """Tables of the learners in `rows`; a seed's learners meet the same test episodes, whatever the arm."""
     per_seed = config.learners_per_seed
     seeds = [config.seed_list[row // per_seed] for row in rows]
@@ -129,9 +139,9 @@ def _evaluate_chunk(config: RunConfig, net: ActorCritic, parameters: Tensor, row
         labels = [label | {"worker": 0} for label in labels]
     for cloud in CLOUDS:
         for mode in MODES:
-            env, noise, uniforms = _environments(seeds, config.eval_episodes, cloud, parameters.device)
+            env, noise, uniforms = _environments(seeds, config.eval_episodes, cloud, parameters.device, groups)
             outcome = play(env, noise, _actor(net, parameters, uniforms, mode))
-            yield _summarise(outcome, config.eval_episodes, labels).assign(cloud=cloud, mode=mode)
+            yield _summarise(outcome, config.eval_episodes, labels, groups).assign(cloud=cloud, mode=mode)
 
 
 def _actor(net: ActorCritic, parameters: Tensor, uniforms: Tensor, mode: str) -> Act:
@@ -153,11 +163,11 @@ def _follow(policy: Callable[[Tensor, Tensor], Tensor], uniforms: Tensor) -> Act
 
 
 def _environments(
-    seeds: list[int], episodes: int, cloud: str, device: torch.device | str
+    seeds: list[int], episodes: int, cloud: str, device: torch.device | str, groups: Groups
 ) -> tuple[OffloadingBatch, Noise, Tensor]:
     """Environments (learner-major, then scenario, then episode) of `seeds`, one entry a learner, with their random
     numbers."""
-    scenarios = scenario_table()
+    scenarios = scenario_table(groups)
     capacity = torch.tensor(scenarios.capacity.to_numpy(), dtype=torch.float32).repeat_interleave(episodes)
     velocity = torch.tensor(scenarios.velocity.to_numpy(), dtype=torch.float32).repeat_interleave(episodes)
     batch, total = len(capacity), len(capacity) * len(seeds)
@@ -171,9 +181,9 @@ def _environments(
     return env, noise, torch.from_numpy(np.concatenate(draws, axis=1)).to(device)
 
 
-def _summarise(outcome: Outcome, episodes: int, labels: list[dict[str, Any]]) -> pd.DataFrame:
+def _summarise(outcome: Outcome, episodes: int, labels: list[dict[str, Any]], groups: Groups) -> pd.DataFrame:
     """Means over the episodes of each learner and scenario, as rows."""
-    scenarios = scenario_table()
+    scenarios = scenario_table(groups)
     shape = (len(labels), len(scenarios), episodes)
     returns = outcome.returns.view(shape).double()
     shares = outcome.actions.view(*shape, -1).double().mean(2).flatten(0, 1).cpu().numpy()

@@ -8,6 +8,7 @@ results/<profile>/<run id>/
     curves.parquet      the same, averaged over at most 100 blocks of episodes
     metrics.parquet     the documents' numbers per seed and worker
     evaluation.parquet  the 18 test scenarios
+    sweep.parquet       further velocities, those of D2 and D4
     diagnostics.parquet measurements inside the network, where made
 
 Columns and units: `COLUMNS`. Checked by killing a writer at random moments (tests/test_runs.py).
@@ -164,7 +165,10 @@ class Run:
         episodes = self._merged_rows()
         tables: dict[str, pd.DataFrame | None]
         tables = {"episodes": episodes, "curves": curves(episodes), "metrics": per_seed(episodes, self.config)}
-        tables |= {"evaluation": self._given_or_kept("evaluation", evaluation)}
+        tables |= {
+            "evaluation": self._given_or_kept("evaluation", evaluation),
+            "sweep": self._given_or_kept("sweep", None),
+        }
         tables |= {"diagnostics": self._given_or_kept("diagnostics", diagnostics)}
         for name, frame in tables.items():
             if frame is not None:

@@ -51,7 +51,7 @@ def wait_for_checkpoint(folder: Path) -> None:
 
 
 def assert_same_tables(one: Run, other: Run, but: str = "") -> None:
-    for name in {"episodes", "curves", "metrics", "evaluation", "diagnostics"} - {but}:
+    for name in {"episodes", "curves", "metrics", "evaluation", "sweep", "diagnostics"} - {but}:
         pd.testing.assert_frame_equal(one.table(name), other.table(name), check_exact=True)
 
 
@@ -68,6 +68,7 @@ def test_processes_and_one_process_give_the_same_tables(results: Path) -> None:
     ]
     pd.testing.assert_frame_equal(*(table.reset_index(drop=True) for table in inside), rtol=1e-3, atol=1e-4)
     assert len(together.table("evaluation")) == 2 * 18 * 2 * 2
+    assert sorted(together.table("sweep").scenario.unique()) == list(range(18, 24))
 
 
 def test_a_complete_run_is_not_trained_again(results: Path) -> None:
@@ -97,7 +98,7 @@ def test_a_stopped_run_resumes_to_the_bits_of_an_uninterrupted_one(results: Path
 
 
 def test_an_error_is_recorded_and_raised(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "evaluate", lambda *_: 1 / 0)
+    monkeypatch.setattr(driver, "evaluate", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         driver.run(config(), progress=False)
     broken = Run(results / "test" / config().run_id)

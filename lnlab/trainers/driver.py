@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from lnlab.analysis.diagnostics import checkpoints, diagnose
 from lnlab.config import EPISODE_STEPS, RunConfig
-from lnlab.evaluation import evaluate
+from lnlab.evaluation import SCENARIOS, SWEEP, evaluate
 from lnlab.provenance import usable_cores
 from lnlab.runs import BLOCK, Run, Shard
 from lnlab.trainers import make_trainer
@@ -96,8 +96,9 @@ def train_shard(config: RunConfig, shard: Shard, device: str, report: Listener, 
             saved = time.monotonic()
         if halt:
             return False
-    if config.eval_episodes and shard.table("evaluation") is None:
-        shard.write_table("evaluation", evaluate(config, trainer.parameters.detach()))
+    for name, groups in {"evaluation": SCENARIOS, "sweep": SWEEP}.items():
+        if config.eval_episodes and shard.table(name) is None:
+            shard.write_table(name, evaluate(config, trainer.parameters.detach(), groups=groups))
     return True
 
 
