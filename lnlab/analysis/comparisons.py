@@ -1,0 +1,185 @@
+"""Comparisons of arms: effect sizes with intervals, paired tests, factorial contrasts, correction for many tests.
+
+Arms are paired by seed: row i of every array is the same seed (the same environment streams, the same draws). Checked
+against scipy (mannwhitneyu, permutation_test, wilcoxon, binomtest), rliable's formulas and simulated coverage.
+"""
+
+import itertools
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from lnlab.analysis.descriptive import Array
+from lnlab.analysis.intervals import Combination, Interval, Statistic, checked, estimate, student
+from lnlab.analysis.rates import score_interval
+
+EXACT_SEEDS = 16  # up to here all 2^n sign patterns are counted
+
+
+def contrast(
+    scores_by_arm: Mapping[str, ArrayLike],
+    weights: Mapping[str, float],
+    statistic: Statistic = np.mean,
+    confidence: float = 0.95,
+    rng: np.random.Generator | None = None,
+) -> Interval:
+    """sum over arms of weight * statistic(scores of the arm), with its interval over seeds resampled in all arms alike.
+
+    Scores are (n_seeds, ...), one shape for every arm; arms without a weight are left out. The weights add up to zero.
+    With a statistic `lambda x, axis: np.log(np.mean(x, axis))` the exponential of the result is a ratio of means.
+
+    Raises:
+        ValueError: an arm is unknown or has another shape, the weights do not add up to zero, or a score is not finite.
+
+    >>> scores = {"ln": [3.0, 5.0, 4.0], "none": [1.0, 2.0, 3.0]}
+    >>> print(contrast(scores, {"ln": 1, "none": -1}))
+    2.0 [-0.5, 4.5] (n=3)
+    """
+    unknown = sorted(set(weights) - set(scores_by_arm))
+    if unknown or not weights:
+        raise ValueError(f"no scores for arms {unknown}; choose from {', '.join(scores_by_arm)}")
+    if not math.isclose(sum(weights.values()), 0, abs_tol=1e-9):
+        raise ValueError(f"the weights of a contrast add up to zero; got {dict(weights)}")
+    arms = _same_shape({arm: scores_by_arm[arm] for arm in weights})
+    return estimate(Combination.of(arms, list(weights.values()), statistic), confidence, rng)
+
+
+def paired_difference(
+    a: ArrayLike,
+    b: ArrayLike,
+    statistic: Statistic = np.mean,
+    confidence: float = 0.95,
+    rng: np.random.Generator | None = None,
+) -> Interval:
+    """statistic(a) - statistic(b) with its interval; a, b (n_seeds, ...) paired by seed, as in `contrast`."""
+    return contrast({"a": a, "b": b}, {"a": 1.0, "b": -1.0}, statistic, confidence, rng)
+
+
+def factorial_weights(levels: Sequence[tuple[str, str]], effect: Collection[int]) -> dict[str, float]:
+    """Weights of a main effect or an interaction in a 2 x 2 x ... design, for `contrast`.
+
+    `levels` names the (low, high) level of each factor in the order in which an arm's name joins them by "-"; `effect`
+    numbers the factors. One factor: high minus low, averaged over the other factors; two: the difference of that effect
+    between the other factor's levels, averaged over the rest; and so on.
+
+    >>> factorial_weights([("gru", "ff"), ("none", "ln")], effect=[1])
+    {'gru-none': -0.5, 'gru-ln': 0.5, 'ff-none': -0.5, 'ff-ln': 0.5}
+    >>> factorial_weights([("gru", "ff"), ("none", "ln")], effect=[0, 1])
+    {'gru-none': 1.0, 'gru-ln': -1.0, 'ff-none': -1.0, 'ff-ln': 1.0}
+    """
+    if not effect or not set(effect) <= set(range(len(levels))):
+        raise ValueError(f"effect must number some of the factors 0 to {len(levels) - 1}; got {list(effect)}")
+    averaged = 2.0 ** (len(levels) - len(set(effect)))
+    cells = itertools.product((0, 1), repeat=len(levels))
+    return {
+        "-".join(pair[side] for pair, side in zip(levels, cell, strict=True)): math.prod(
+            2 * cell[factor] - 1 for factor in set(effect)
+        )
+        / averaged
+        for cell in cells
+    }
+
+
+def probability_of_improvement(
+    a: ArrayLike, b: ArrayLike, *, paired: bool = True, confidence: float = 0.95
+) -> Interval:
+    """P(score of a > score of b), ties counting one half: Mann-Whitney's U / (n m), averaged over scenarios.
+
+    a (n_seeds, ...), b (m_seeds, ...) with the same scenarios (Agarwal et al. 2021). The standard error is DeLong's,
+    from the seeds' placement values (DeLong et al. 1988; Obuchowski 1997 for clusters); the interval stays in [0, 1]
+    and keeps its width at complete separation (`score_interval`). `paired=False` is for arms with unrelated seeds.
+    Measured coverage of 95 % (5, 10, 30 seeds, 18 scenarios): .92 to .99, and from .89 where P exceeds .98.
+    """
+    x, y = checked(a, "scores a"), checked(b, "scores b")
+    if x.shape[1:] != y.shape[1:] or (paired and len(x) != len(y)):
+        raise ValueError(f"arms need the same scenarios, and the same seeds if paired; got {x.shape} and {y.shape}")
+    wins = _wins(x, y)  # (n, m)
+    of_a, of_b = wins.mean(axis=1), wins.mean(axis=0)
+    fewest = min(wins.shape)
+    variance = _variance(of_a + of_b) if paired else _variance(of_a) + _variance(of_b)
+    low, high = score_interval(wins.mean(), math.sqrt(variance), student(fewest, confidence), fewest, math.inf)
+    return Interval(float(wins.mean()), float(low), float(high), fewest)
+
+
+def cliffs_delta(a: ArrayLike, b: ArrayLike, *, paired: bool = True, confidence: float = 0.95) -> Interval:
+    """P(a > b) - P(a < b) in [-1, 1], which is 2 P - 1 with P the probability of improvement (Cliff 1993)."""
+    p = probability_of_improvement(a, b, paired=paired, confidence=confidence)
+    return Interval(2 * p.estimate - 1, 2 * p.low - 1, 2 * p.high - 1, p.n)
+
+
+def sign_flip_test(a: ArrayLike, b: ArrayLike, rng: np.random.Generator | None = None, reps: int = 100_000) -> float:
+    """Two-sided p-value of the paired permutation test: how often random signs give a mean difference as large.
+
+    Scores (n_seeds, ...) are averaged per seed. Exact up to 16 seeds (2^n sign patterns), then (1 + hits) / (1 + reps).
+    """
+    difference = _differences(a, b)
+    n = difference.size
+    exact = n <= EXACT_SEEDS
+    if exact:
+        flips = np.arange(2**n)[:, None] >> np.arange(n) & 1
+    else:
+        flips = (np.random.default_rng(0) if rng is None else rng).integers(2, size=(reps, n))
+    sums = np.abs((1 - 2 * flips) @ difference)
+    hits = int(np.sum(sums >= abs(difference.sum()) * (1 - 1e-9)))  # sums of the same terms differ by rounding
+    return hits / len(sums) if exact else (1 + hits) / (1 + reps)
+
+
+def wilcoxon(a: ArrayLike, b: ArrayLike) -> float:
+    """Two-sided p-value of Wilcoxon's signed-rank test on the seeds' mean scores; equal pairs are left out."""
+    difference = _differences(a, b)
+    return float(stats.wilcoxon(difference).pvalue) if difference.any() else 1.0
+
+
+def mcnemar(a: ArrayLike, b: ArrayLike) -> float:
+    """Two-sided exact p-value of McNemar's test: did the event (n_seeds,), boolean, strike one arm more often?
+
+    Only seeds on which the arms disagree count; they do so like fair coins if the arms are alike.
+    """
+    x, y = np.asarray(a), np.asarray(b)
+    if x.dtype != bool or y.dtype != bool or x.shape != y.shape or x.ndim != 1:
+        raise ValueError(f"events must be boolean arrays (n_seeds,); got {x.dtype} {x.shape} and {y.dtype} {y.shape}")
+    only_a, only_b = int(np.sum(x & ~y)), int(np.sum(~x & y))
+    return float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
+def holm(pvalues: ArrayLike) -> NDArray[np.float64]:
+    """P-values (m,) corrected for m tests by Holm's step-down method (1979), in the order given.
+
+    >>> holm([0.01, 0.04, 0.03]).round(6).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    p = np.asarray(pvalues, dtype=float)
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"pvalues must be numbers in [0, 1], one axis; got {p.tolist()}")
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.maximum.accumulate(np.arange(p.size, 0, -1) * p[order]), 1.0)
+    return adjusted
+
+
+def _wins(x: Array, y: Array) -> Array:
+    """How often seed i of x beats seed j of y over the scenarios, ties one half: (n, m)."""
+    x, y = x.reshape(len(x), 1, -1), y.reshape(1, len(y), -1)
+    return np.asarray((np.sign(x - y).mean(axis=2) + 1) / 2)
+
+
+def _variance(values: Array) -> float:
+    """Of their mean; NaN for one value."""
+    return float(values.var(ddof=1)) / values.size if values.size > 1 else math.nan
+
+
+def _differences(a: ArrayLike, b: ArrayLike) -> Array:
+    """Mean score of a minus mean score of b for each seed: (n_seeds,)."""
+    x, y = _same_shape({"a": a, "b": b})
+    return np.asarray((x - y).reshape(len(x), -1).mean(axis=1))
+
+
+def _same_shape(scores_by_arm: Mapping[str, ArrayLike]) -> list[Array]:
+    arms = {name: checked(scores, f"scores of arm {name!r}") for name, scores in scores_by_arm.items()}
+    shapes = {name: values.shape for name, values in arms.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"paired arms need the same seeds and scenarios; got shapes {shapes}")
+    return list(arms.values())

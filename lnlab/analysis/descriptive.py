@@ -1,0 +1,98 @@
+"""Statistics of scores over runs: centre, spread and the bad tail.
+
+Every one pools the scores along `axis` (all of them without one), as np.mean does, so each can be given to
+`lnlab.analysis.intervals.interval`. Checked against scipy.stats.trim_mean, rliable's formulas and hand arithmetic.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+
+def mean(scores: ArrayLike, axis: int | None = None) -> Any:
+    """Arithmetic mean, in the scores' unit."""
+    return np.mean(np.asarray(scores, dtype=float), axis=axis)
+
+
+def iqm(scores: ArrayLike, axis: int | None = None) -> Any:
+    """Interquartile mean: the mean without the lowest and the highest floor(n / 4) scores (Agarwal et al. 2021).
+
+    >>> float(iqm([0, 1, 2, 3, 4, 5, 6, 700]))
+    3.5
+    """
+    values = _pooled_last(scores, axis)
+    size = values.shape[-1]
+    cut = size // 4
+    # NumPy sorts six times as fast as it partitions at two places.
+    return np.sort(values, axis=-1)[..., cut : size - cut].mean(axis=-1)
+
+
+def std(scores: ArrayLike, axis: int | None = None) -> Any:
+    """Sample standard deviation with divisor n - 1 (ddof=1), in the scores' unit; NaN for one score.
+
+    Its 95 % interval covers .94 to .95 of normal samples of 20 seeds or more; below 20 it is too narrow (.90 of normal
+    samples of 5 or 10, .65 if one seed in ten collapses).
+    """
+    values = _pooled_last(scores, axis)
+    return np.std(values, axis=-1, ddof=1) if values.shape[-1] > 1 else np.full(values.shape[:-1], np.nan)[()]
+
+
+def cv(scores: ArrayLike, axis: int | None = None) -> Any:
+    """Coefficient of variation std / mean (ddof=1), without unit: meaningful for a clearly positive mean."""
+    return std(scores, axis) / mean(scores, axis)
+
+
+def worst_decile(scores: ArrayLike, axis: int | None = None) -> Any:
+    """Conditional value at risk of the lowest tenth: the mean of the worst 10 % of scores (Rockafellar & Uryasev 2000).
+
+    The score on the border counts with its fraction; up to ten scores this is the lowest one. Intervals hold from 30
+    seeds on (.94 of 95 %); with fewer no interval tried here did (.43 to .85), so report the value alone.
+
+    >>> float(worst_decile(range(1, 16)))  # the lowest 1.5 of 15: (1 + 2 / 2) / 1.5
+    1.3333333333333333
+    """
+    values = _pooled_last(scores, axis)
+    tail = max(values.shape[-1] / 10, 1.0)
+    weight = np.clip(tail - np.arange(math.ceil(tail)), 0, 1) / tail
+    return np.sort(values, axis=-1)[..., : weight.size] @ weight
+
+
+def min_max_ipr90(scores: ArrayLike, axis: int | None = None, *, lowest: float, highest: float) -> Any:
+    """Min-max IPR-90 in percent: 100 (p95 - p5) / (highest - lowest) of the scores per run (Tanaka & Mahmood 2026).
+
+    There the score of a run is the mean of its learning curve, and `lowest` and `highest` are the least and the largest
+    return of the task. A percentile q is the observed score nearest to rank 1 + q (n - 1), as in the authors' code;
+    the textbook's nearest rank ceil(q n) differs from it for some n, such as 20 and 100.
+
+    Describes the runs at hand: with fewer than 59 no distribution-free interval of a 95th percentile exists
+    (0.95^58 > 0.05), so report it without one.
+    """
+    if not highest > lowest:
+        raise ValueError(f"highest must exceed lowest; got lowest={lowest}, highest={highest}")
+    p5, p95 = np.percentile(_pooled_last(scores, axis), [5, 95], axis=-1, method="nearest")
+    return 100 * (p95 - p5) / (highest - lowest)
+
+
+def with_failures(scores: ArrayLike, failure_score: float) -> Array:
+    """The scores with every NaN or infinity, a diverged run, set to a failure score fixed in advance.
+
+    Diverged seeds are results: leaving them out would favour the arm that diverges.
+
+    >>> with_failures([1.0, float("nan")], failure_score=-5.0).tolist()
+    [1.0, -5.0]
+    """
+    if not math.isfinite(failure_score):
+        raise ValueError(f"failure_score must be a finite number; got {failure_score}")
+    values = np.array(scores, dtype=float)
+    values[~np.isfinite(values)] = failure_score
+    return values
+
+
+def _pooled_last(scores: ArrayLike, axis: int | None) -> Array:
+    """The scores with the pooled axis last."""
+    values = np.asarray(scores, dtype=float)
+    return values.reshape(-1) if axis is None else np.moveaxis(values, axis, -1)

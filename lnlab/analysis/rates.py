@@ -1,0 +1,124 @@
+"""Shares of runs: how many explode, when they do, and how many exceed a score.
+
+Their intervals do not collapse at 0 % and 100 %, as resampled ones do. Checked against scipy (ecdf of censored data),
+the textbook's formulas and simulated coverage.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from lnlab.analysis.descriptive import Array
+from lnlab.analysis.intervals import Interval, checked, normal, student
+
+
+class Profile(NamedTuple):
+    """Share of scores above each threshold, with a pointwise interval."""
+
+    threshold: Array  # (T,) in the scores' unit
+    share: Array  # (T,) in [0, 1]
+    low: Array  # (T,)
+    high: Array  # (T,)
+    n: int  # seeds
+
+
+class Survival(NamedTuple):
+    """Share of runs without the event after each time, with a pointwise interval; a step function, right-continuous."""
+
+    time: Array  # (T,) in the unit of the times given; 0 first, then every time of an event or a censoring
+    share: Array  # (T,) in [0, 1]
+    low: Array  # (T,); NaN where the share is 0
+    high: Array  # (T,)
+    at_risk: Array  # (T,) runs still observed and without the event just before
+    events: Array  # (T,)
+
+
+def wilson(k: int, n: int, confidence: float = 0.95) -> Interval:
+    """Share k of n independent runs with Wilson's score interval (1927): covers the nominal level on average.
+
+    >>> print(wilson(0, 30))
+    0.000 [0.000, 0.114] (n=30)
+    """
+    return _binomial(k, n, confidence, "wilson")
+
+
+def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> Interval:
+    """Share k of n independent runs with the exact interval (Clopper & Pearson 1934): covers the nominal level or more.
+
+    >>> print(clopper_pearson(0, 30))
+    0.000 [0.000, 0.116] (n=30)
+    """
+    return _binomial(k, n, confidence, "exact")
+
+
+def performance_profile(scores: ArrayLike, thresholds: ArrayLike, confidence: float = 0.95) -> Profile:
+    """Share of the scores (n_seeds, ...) above each threshold (T,): the run-score distribution of Agarwal et al. 2021.
+
+    With one score per seed the interval is Wilson's; with several, Wilson's for the effective number of independent
+    scores. It holds for each threshold by itself, not for the curve as a whole. Measured coverage of 95 %: .90 to .99
+    (5, 10, 30 seeds, 18 scenarios, half of the variance owed to the seed), lowest where few seeds ever score higher.
+    """
+    taus, values = np.asarray(thresholds, dtype=float), checked(scores)
+    n = len(values)
+    values = values.reshape(n, -1)  # (N, K)
+    shares = np.mean(values[:, :, None] > taus, axis=1)  # (N, T)
+    single = values.shape[1] == 1  # then the share fixes its own variance and the normal quantile is right
+    quantile = normal(confidence) if single else student(n, confidence)
+    error = shares.std(axis=0, ddof=1) / math.sqrt(n) if n > 1 else np.full(taus.shape, np.nan)
+    low, high = score_interval(shares.mean(axis=0), error, quantile, fewest=n, most=values.size)
+    return Profile(taus, shares.mean(axis=0), low, high, n)
+
+
+def score_interval(share: ArrayLike, error: ArrayLike, quantile: float, fewest: float, most: float) -> tuple[Any, Any]:
+    """Wilson's interval of a share whose standard error is known, for share (1 - share) / error^2 independent scores.
+
+    Their effective number is held between `fewest` and `most`; where the error is zero it is `fewest`, so that the
+    interval keeps its width at 0 and 1 (modified Wilson interval for clustered shares, Dean & Pagano 2015).
+    """
+    p, variance = np.asarray(share, dtype=float), np.square(np.asarray(error, dtype=float))
+    number = np.divide(p * (1 - p), variance, out=np.full(p.shape, float(fewest)), where=variance > 0)
+    ratio = quantile**2 / np.clip(number, fewest, most)
+    centre = (p + ratio / 2) / (1 + ratio)
+    half = np.sqrt(ratio * p * (1 - p) + ratio**2 / 4) / (1 + ratio)
+    return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
+
+
+def kaplan_meier(time: ArrayLike, event: ArrayLike, confidence: float = 0.95) -> Survival:
+    """Share of runs without the event by time t: S(t) = prod_{t_i <= t} (1 - d_i / r_i) (Kaplan & Meier 1958).
+
+    `time` (n,) > 0 is that of the event, or of the end of the run where `event` (n,) is false. The interval is
+    Greenwood's, set on log(-log S). Without any event S stays 1 without width: give the rate, `clopper_pearson(0, n)`.
+    """
+    times, happened = np.asarray(time, dtype=float), np.asarray(event)
+    if happened.dtype != bool or times.shape != happened.shape or times.ndim != 1 or not times.size:
+        raise ValueError(f"time and boolean event must be (n,); got {times.shape}, {happened.dtype} {happened.shape}")
+    refused = times[~(np.isfinite(times) & (times > 0))]
+    if refused.size:
+        raise ValueError(f"every time must be positive and finite; got {refused.tolist()}")
+    moments = np.concatenate([[0.0], np.unique(times)])
+    at_risk = np.sum(times >= moments[:, None], axis=1).astype(float)
+    events = np.sum((times == moments[:, None]) & happened, axis=1).astype(float)
+    share = np.cumprod(1 - events / at_risk)
+    low, high = _greenwood(share, at_risk, events, confidence)
+    return Survival(moments, share, low, high, at_risk, events)
+
+
+def _greenwood(share: Array, at_risk: Array, events: Array, confidence: float) -> tuple[Array, Array]:
+    """S^exp(-+ z se), se^2 = sum d / (r (r - d)) / log(S)^2, the variance of log(-log S); 1 before the first event."""
+    z = normal(confidence)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = np.cumsum(events / (at_risk * (at_risk - events)))
+        half = z * np.sqrt(variance) / np.abs(np.log(share))
+        low, high = share ** np.exp(half), share ** np.exp(-half)
+    gone = np.where(share > 0, 1.0, np.nan)
+    return np.where(share < 1, low, 1.0) * gone, np.where(share < 1, high, 1.0) * gone
+
+
+def _binomial(k: int, n: int, confidence: float, method: str) -> Interval:
+    if not (n >= 1 and 0 <= k <= n):
+        raise ValueError(f"k of n runs needs n >= 1 and 0 <= k <= n; got k={k}, n={n}")
+    low, high = stats.binomtest(int(k), int(n)).proportion_ci(confidence, method=method)
+    return Interval(k / n, float(low), float(high), int(n))
