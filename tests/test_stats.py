@@ -1,0 +1,229 @@
+"""Statistics: hand arithmetic, agreement with scipy and with rliable's published formulas, refusals."""
+
+import functools
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from lnlab.analysis import stats
+
+NAN = float("nan")
+
+
+def scores(seeds: int, scenarios: int, seed: int = 0, shift: float = 0.0) -> np.ndarray:
+    """Scores of seeds on scenarios with half of their variance owed to the seed."""
+    rng = np.random.default_rng(seed)
+    return 10 + shift + rng.normal(size=(seeds, 1)) + rng.normal(size=(seeds, scenarios))
+
+
+# An estimate and how it prints
+
+
+@pytest.mark.parametrize(
+    ("interval", "text"),
+    [
+        (stats.Interval(12.3, 10.1, 14.5, 30), "12.3 [10.1, 14.5] (n=30)"),
+        (stats.Interval(0.12345, 0.1, 0.15, 5), "0.123 [0.100, 0.150] (n=5)"),
+        (stats.Interval(1234.5, 1000.0, 1500.0, 5), "1234 [1000, 1500] (n=5)"),
+        (stats.Interval(12.34, NAN, NAN, 1), "12.3 [nan, nan] (n=1)"),
+        (stats.Interval(0.0, 0.0, 0.0, 30), "0.0 [0.0, 0.0] (n=30)"),
+    ],
+)
+def test_an_interval_prints_as_many_digits_as_it_supports(interval, text):
+    assert str(interval) == f"{interval}" == text
+
+
+def test_a_format_sets_the_digits():
+    assert f"{stats.Interval(1.0, 0.5, 1.5, 4):+.2f}" == "+1.00 [+0.50, +1.50] (n=4)"
+
+
+# Centre, spread and tail
+
+
+@pytest.mark.parametrize("size", range(1, 24))
+def test_iqm_is_scipys_trimmed_mean(size):
+    values = np.random.default_rng(size).normal(size=(3, size))
+    np.testing.assert_allclose(stats.iqm(values, axis=1), scipy.stats.trim_mean(values, 0.25, axis=1))
+    np.testing.assert_allclose(stats.iqm(values), scipy.stats.trim_mean(values, 0.25, axis=None))
+    np.testing.assert_allclose(stats.iqm(values, axis=0), scipy.stats.trim_mean(values, 0.25, axis=0))
+
+
+def test_std_divides_by_n_minus_one_and_cv_by_the_mean():
+    assert stats.std([2.0, 4.0, 6.0]) == 2.0  # sum of squares 8, divided by 2
+    assert stats.cv([2.0, 4.0, 6.0]) == 0.5
+    assert stats.std(np.array([[1.0, 3.0], [5.0, 5.0]]), axis=1).tolist() == [math.sqrt(2), 0.0]
+    assert math.isnan(stats.std([3.0]))
+
+
+def test_worst_decile_is_the_mean_of_the_lowest_tenth():
+    assert stats.worst_decile(range(20, 0, -1)) == 1.5  # the lowest two of twenty
+    assert stats.worst_decile([4.0, 2.0, 9.0]) == 2.0  # less than one score: the lowest
+    assert stats.worst_decile(range(25)) == pytest.approx((0 + 1 + 2 / 2) / 2.5)
+
+
+def test_worst_decile_is_the_tail_integral_of_the_quantile_function():
+    values = np.sort(np.random.default_rng(0).normal(size=37))
+    levels = (np.arange(100_000) + 0.5) / 100_000 * 0.1
+    quantiles = values[np.floor(levels * values.size).astype(int)]
+    assert stats.worst_decile(values) == pytest.approx(quantiles.mean(), abs=1e-4)
+
+
+def test_min_max_ipr90_takes_observed_scores_near_the_5th_and_95th_percentile():
+    # 30 runs: ranks 1 + .05 * 29 = 2.45 and 28.55, so the second and the 29th: (29 - 2) of a range of 54
+    assert stats.min_max_ipr90(range(30, 0, -1), lowest=0, highest=54) == 50.0
+    # 100 runs: ranks 5.95 and 95.05
+    assert stats.min_max_ipr90(range(1, 101), lowest=0, highest=100) == 95 - 6
+    with pytest.raises(ValueError, match="lowest=3, highest=3"):
+        stats.min_max_ipr90([1.0, 2.0], lowest=3, highest=3)
+
+
+def test_the_extreme_runs_do_not_move_min_max_ipr90():
+    calm = np.arange(30.0)
+    wild = np.concatenate([[-1e9], calm[1:-1], [1e9]])
+    ipr = functools.partial(stats.min_max_ipr90, lowest=0, highest=30)
+    assert ipr(wild) == ipr(calm)
+
+
+def test_diverged_runs_get_the_score_fixed_in_advance():
+    diverged = [[1.0, NAN], [math.inf, 2.0]]
+    assert stats.with_failures(diverged, -7.0).tolist() == [[1.0, -7.0], [-7.0, 2.0]]
+    assert math.isnan(diverged[0][1])  # the caller's scores are left alone
+    with pytest.raises(ValueError, match="nan"):
+        stats.with_failures(diverged, NAN)
+
+
+# Intervals over seeds
+
+
+def test_jackknife_t_of_the_mean_is_students_interval_of_the_seed_means():
+    x = scores(7, 18)
+    expected = scipy.stats.ttest_1samp(x.mean(axis=1), 0).confidence_interval(0.9)
+    result = stats.jackknife_t(x, np.mean, confidence=0.9)
+    assert result == pytest.approx((x.mean(), expected.low, expected.high, 7))
+
+
+def test_jackknife_t_of_the_iqm_leaves_out_one_seed_at_a_time():
+    x = scores(6, 4)
+    without = [scipy.stats.trim_mean(np.delete(x, seed, axis=0), 0.25, axis=None) for seed in range(6)]
+    error = math.sqrt(5 / 6 * sum((value - np.mean(without)) ** 2 for value in without))
+    half = scipy.stats.t.ppf(0.975, df=5) * error
+    whole = scipy.stats.trim_mean(x, 0.25, axis=None)
+    assert stats.jackknife_t(x, stats.iqm) == pytest.approx((whole, whole - half, whole + half, 6))
+
+
+@pytest.mark.parametrize("statistic", [np.mean, stats.iqm, np.median])
+def test_bootstrap_t_is_its_formula_written_out(statistic):
+    x, reps = scores(5, 3), 300
+    rng = np.random.default_rng(4)
+
+    def error(sample):
+        without = [statistic(np.delete(sample, seed, axis=0), axis=None) for seed in range(5)]
+        return math.sqrt(4 / 5 * np.sum((without - np.mean(without)) ** 2))
+
+    resamples = [x[row] for row in rng.integers(5, size=(reps, 5))]
+    whole, se = statistic(x, axis=None), error(x)
+    t = [(statistic(s, axis=None) - whole) / error(s) for s in resamples if error(s) > 1e-9]
+    low, high = whole - np.quantile(t, [0.975, 0.025]) * se
+    result = stats.cluster_bootstrap(x, statistic, np.random.default_rng(4), reps)
+    assert result == pytest.approx((whole, low, high, 5))
+
+
+def test_the_method_changes_at_20_seeds():
+    x = scores(20, 2)
+    assert stats.interval(x[:19], stats.iqm) == stats.jackknife_t(x[:19], stats.iqm)
+    assert stats.interval(x, stats.iqm) == stats.cluster_bootstrap(x, stats.iqm)
+
+
+def test_scenarios_are_not_replications():
+    """Copies of the scenarios add nothing, copies of the seeds do."""
+    x = scores(30, 3)
+    once = stats.interval(x)
+    assert stats.interval(np.tile(x, (1, 6))) == pytest.approx(once)
+    more = stats.interval(np.tile(x, (6, 1)))
+    assert more.high - more.low < 0.5 * (once.high - once.low)
+
+
+@pytest.mark.parametrize("seeds", [8, 24])
+def test_intervals_do_not_depend_on_the_shape_of_a_seeds_scores(seeds):
+    x = scores(seeds, 12)
+    for statistic in (np.mean, stats.iqm):
+        flat, folded = stats.interval(x, statistic), stats.interval(x.reshape(seeds, 3, 4), statistic)
+        assert folded == pytest.approx(flat)
+
+
+@pytest.mark.parametrize("seeds", [9, 25])
+def test_intervals_follow_unit_and_origin(seeds):
+    x = scores(seeds, 2)
+    here = np.array(stats.interval(x, stats.iqm)[:3])
+    assert stats.interval(20 * x - 3, stats.iqm)[:3] == pytest.approx(20 * here - 3)
+
+
+def test_same_scores_same_interval_and_the_generator_is_the_callers():
+    x = scores(20, 2)
+    assert stats.interval(x) == stats.interval(x)
+    assert stats.interval(x, rng=np.random.default_rng(1)) == stats.interval(x, rng=np.random.default_rng(1))
+    assert stats.interval(x, rng=np.random.default_rng(1)) != stats.interval(x, rng=np.random.default_rng(2))
+
+
+@pytest.mark.parametrize("method", [stats.interval, stats.jackknife_t, stats.cluster_bootstrap])
+def test_one_seed_has_an_estimate_and_no_interval(method):
+    result = method([[1.0, 2.0, 3.0]])
+    assert (result.estimate, result.n) == (2.0, 1)
+    assert math.isnan(result.low)
+    assert math.isnan(result.high)
+
+
+@pytest.mark.parametrize("seeds", [4, 24])
+def test_equal_seeds_have_no_width(seeds):
+    assert stats.interval(np.full((seeds, 3), 2.5)) == (2.5, 2.5, 2.5, seeds)
+
+
+@pytest.mark.parametrize("bad", [NAN, math.inf])
+def test_a_diverged_seed_without_a_failure_score_is_refused(bad):
+    x = scores(5, 2)
+    x[3, 1] = bad
+    for method in (stats.interval, stats.jackknife_t, stats.cluster_bootstrap):
+        with pytest.raises(ValueError, match=r"rows \[3\].*with_failures"):
+            method(x)
+    with pytest.raises(ValueError, match=r"arm 'ln' are not finite in rows \[3\]"):
+        stats.contrast({"ln": x, "none": scores(5, 2)}, {"ln": 1, "none": -1})
+
+
+@pytest.mark.parametrize("seeds", [1, 5, 25])
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95])
+def test_a_confidence_is_a_probability(seeds, confidence):
+    with pytest.raises(ValueError, match=rf"\(0, 1\).*got {confidence}"):
+        stats.interval(scores(seeds, 2), confidence=confidence)
+
+
+def test_no_scores_are_refused():
+    with pytest.raises(ValueError, match="shape"):
+        stats.interval([])
+
+
+# rliable's metrics (Agarwal et al. 2021), written from their definitions
+
+
+def test_mean_and_iqm_over_runs_and_tasks_are_those_of_agarwal_et_al():
+    x = scores(9, 6)
+    assert stats.interval(x).estimate == pytest.approx(np.mean([np.mean(task) for task in x.T]))
+    middle = sorted(x.ravel())[13:-13]  # floor(54 / 4) = 13 off each end
+    assert stats.interval(x, stats.iqm).estimate == pytest.approx(sum(middle) / len(middle))
+
+
+def test_probability_of_improvement_is_that_of_agarwal_et_al():
+    """(1 / tasks) sum over tasks of (1 / NK) sum over pairs of S(x, y), with S = 1, 1/2, 0 for more, equal, less."""
+    x, y = np.round(scores(6, 4, seed=1)), np.round(scores(6, 4, seed=2))
+    per_task = [
+        np.mean([1.0 if p > q else 0.5 if p == q else 0.0 for p in x[:, task] for q in y[:, task]]) for task in range(4)
+    ]
+    assert stats.probability_of_improvement(x, y).estimate == pytest.approx(np.mean(per_task))
+
+
+def test_performance_profile_is_the_run_score_distribution_of_agarwal_et_al():
+    x = np.round(scores(5, 4))
+    taus = [8.0, 10.0, 12.0]
+    expected = [sum(score > tau for score in x.ravel()) / 20 for tau in taus]
+    assert stats.performance_profile(x, taus).share.tolist() == pytest.approx(expected)

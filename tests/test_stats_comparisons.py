@@ -1,0 +1,312 @@
+"""Comparisons of arms, rates and survival: hand arithmetic and agreement with scipy."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from lnlab.analysis import stats
+
+
+def arms(seeds: int, scenarios: int, shift: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of two arms that share what the seed brings; the first is better by `shift`."""
+    rng = np.random.default_rng(seed)
+    common = rng.normal(size=(seeds, 1))
+    a, b = rng.normal(size=(2, seeds, scenarios))
+    return common + a + shift, common + b
+
+
+# Probability of improvement
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_probability_of_improvement_is_mann_whitneys_u(paired):
+    a, b = (np.round(2 * arm[:, 0]) for arm in arms(12, 1))  # rounded: with ties
+    u = scipy.stats.mannwhitneyu(a, b).statistic
+    result = stats.probability_of_improvement(a, b, paired=paired)
+    assert result.estimate == pytest.approx(u / 144)
+    assert result.low < result.estimate < result.high
+    assert result.n == 12
+
+
+def test_probability_of_improvement_by_hand():
+    # seeds: 3 beats 0 and 2, 1 beats 0 only, so 3 wins of 4
+    result = stats.probability_of_improvement([3.0, 1.0], [0.0, 2.0], paired=False)
+    assert result.estimate == 0.75
+
+
+def test_swapping_the_arms_mirrors_the_interval():
+    a, b = arms(8, 3)
+    p, q = stats.probability_of_improvement(a, b), stats.probability_of_improvement(b, a)
+    assert (q.estimate, q.low, q.high) == pytest.approx((1 - p.estimate, 1 - p.high, 1 - p.low))
+
+
+def test_complete_separation_keeps_an_interval():
+    result = stats.probability_of_improvement(np.arange(30.0) + 100, np.arange(30.0))
+    assert result.estimate == result.high == 1.0
+    t = scipy.stats.t.ppf(0.975, 29)
+    assert result.low == pytest.approx(30 / (30 + t**2))  # Wilson for 30 of 30 pairs
+
+
+def test_pairing_narrows_the_interval_of_correlated_arms():
+    a, b = arms(20, 18, shift=0.3)
+    paired = stats.probability_of_improvement(a, b)
+    unrelated = stats.probability_of_improvement(a, b, paired=False)
+    assert paired.high - paired.low < 0.8 * (unrelated.high - unrelated.low)
+
+
+def test_cliffs_delta_is_wins_minus_losses():
+    a, b = (np.round(arm[:, 0]) for arm in arms(9, 1))
+    pairs = [np.sign(x - y) for x in a for y in b]
+    assert stats.cliffs_delta(a, b).estimate == pytest.approx(np.mean(pairs))
+
+
+def test_arms_of_other_shape_are_refused():
+    with pytest.raises(ValueError, match=r"\(3, 2\) and \(3, 4\)"):
+        stats.probability_of_improvement(np.ones((3, 2)), np.ones((3, 4)), paired=False)
+    with pytest.raises(ValueError, match="same seeds"):
+        stats.probability_of_improvement(np.ones(3), np.ones(4))
+    with pytest.raises(ValueError, match=r"'a': \(3,\), 'b': \(4,\)"):
+        stats.paired_difference(np.ones(3), np.ones(4))
+
+
+# Paired differences and contrasts
+
+
+def test_paired_difference_of_means_is_the_paired_t_interval():
+    a, b = arms(11, 18)
+    expected = scipy.stats.ttest_rel(a.mean(axis=1), b.mean(axis=1)).confidence_interval()
+    assert stats.paired_difference(a, b) == pytest.approx(((a - b).mean(), expected.low, expected.high, 11))
+
+
+@pytest.mark.parametrize("seeds", [10, 25])
+def test_paired_difference_drops_what_the_seed_brings(seeds):
+    a, b = arms(seeds, 18)
+    wild = 100 * np.random.default_rng(3).normal(size=(seeds, 1))
+    assert stats.paired_difference(a + wild, b + wild) == pytest.approx(stats.paired_difference(a, b))
+
+
+@pytest.mark.parametrize("seeds", [7, 21])
+def test_paired_difference_of_iqms_is_the_difference_of_the_arms_iqms(seeds):
+    a, b = arms(seeds, 4)
+    result = stats.paired_difference(a, b, stats.iqm)
+    assert result.estimate == pytest.approx(stats.iqm(a) - stats.iqm(b))
+    assert result.low < result.estimate < result.high
+
+
+FACTORS = [("a3c", "individual"), ("gru", "ff"), ("none", "ln")]
+CELLS = {"-".join(levels): levels for levels in itertools.product(*FACTORS)}
+
+
+def additive(seeds: int, **effects: float) -> dict[str, np.ndarray]:
+    """Arms that are sums of the effects named, over noise of the seed; factors coded -1/2 and +1/2."""
+    noise = np.random.default_rng(0).normal(size=seeds)
+    coded = {
+        arm: [factor.index(level) - 0.5 for factor, level in zip(FACTORS, levels, strict=True)]
+        for arm, levels in CELLS.items()
+    }
+    return {
+        arm: noise + sum(size * np.prod([x[int(i)] for i in name[1:]]) for name, size in effects.items())
+        for arm, x in coded.items()
+    }
+
+
+@pytest.mark.parametrize("effect", ["f0", "f1", "f2", "f02", "f12", "f012"])
+def test_contrasts_take_a_factorial_apart(effect):
+    planted = {"f0": 3.0, "f1": -2.0, "f2": 5.0, "f02": 7.0, "f012": -4.0}
+    weights = stats.factorial_weights(FACTORS, [int(i) for i in effect[1:]])
+    assert stats.contrast(additive(6, **planted), weights).estimate == pytest.approx(planted.get(effect, 0.0))
+
+
+def test_a_main_effect_is_the_difference_of_level_means():
+    rng = np.random.default_rng(1)
+    scores = {arm: rng.normal(size=(5, 2)) for arm in CELLS}
+    expected = np.mean([scores[arm] for arm, levels in CELLS.items() if levels[2] == "ln"]) - np.mean(
+        [scores[arm] for arm, levels in CELLS.items() if levels[2] == "none"]
+    )
+    assert stats.contrast(scores, stats.factorial_weights(FACTORS, [2])).estimate == pytest.approx(expected)
+
+
+def test_an_interaction_is_the_difference_of_paired_differences():
+    rng = np.random.default_rng(2)
+    scores = {arm: rng.normal(size=(6, 3)) for arm in CELLS}
+
+    def effect_of_ln(algorithm: str) -> float:
+        return np.mean([scores[f"{algorithm}-{core}-ln"] - scores[f"{algorithm}-{core}-none"] for core in FACTORS[1]])
+
+    result = stats.contrast(scores, stats.factorial_weights(FACTORS, [0, 2]))
+    assert result.estimate == pytest.approx(effect_of_ln("individual") - effect_of_ln("a3c"))
+
+
+def test_a_ratio_of_means_by_logarithms():
+    a, b = arms(8, 3)
+    result = stats.contrast(
+        {"a": a + 10, "b": b + 10}, {"a": 1, "b": -1}, lambda x, axis: np.log(np.mean(x, axis=axis))
+    )
+    assert math.exp(result.estimate) == pytest.approx(np.mean(a + 10) / np.mean(b + 10))
+
+
+def test_contrasts_refuse_what_is_none():
+    scores = {"ln": np.ones(3), "none": np.ones(3)}
+    with pytest.raises(ValueError, match=r"\['rms'\]; choose from ln, none"):
+        stats.contrast(scores, {"ln": 1, "rms": -1})
+    with pytest.raises(ValueError, match="add up to zero"):
+        stats.contrast(scores, {"ln": 1, "none": 1})
+    with pytest.raises(ValueError, match=r"0 to 2; got \[3\]"):
+        stats.factorial_weights(FACTORS, [3])
+
+
+# Tests
+
+
+def test_sign_flip_by_hand():
+    # |1 + 2 + 4| is reached by two of the eight sign patterns, |1 + 2 - 4| = 1 or more by all
+    assert stats.sign_flip_test([1.0, 2.0, 4.0], [0.0, 0.0, 0.0]) == 2 / 8
+    assert stats.sign_flip_test([1.0, 2.0, 0.0], [0.0, 0.0, 4.0]) == 1.0
+    assert stats.sign_flip_test([1.0, 1.0], [1.0, 1.0]) == 1.0
+
+
+def test_sign_flip_is_scipys_exact_paired_permutation_test():
+    a, b = arms(9, 5, shift=0.5)
+    expected = scipy.stats.permutation_test(
+        (a.mean(axis=1), b.mean(axis=1)),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=np.inf,
+    )
+    assert stats.sign_flip_test(a, b) == pytest.approx(expected.pvalue)
+
+
+def test_random_sign_flips_agree_with_counting_them_all(monkeypatch):
+    a, b = arms(12, 1, shift=0.6)
+    exact = stats.sign_flip_test(a, b)
+    monkeypatch.setattr("lnlab.analysis.comparisons.EXACT_SEEDS", 0)
+    assert stats.sign_flip_test(a, b) == pytest.approx(exact, abs=0.005)
+    assert stats.sign_flip_test(a + 100, b, reps=99) >= 1 / 100  # never zero
+
+
+def test_wilcoxon_by_hand_and_of_equal_arms():
+    a = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert stats.wilcoxon(a, np.zeros(5)) == pytest.approx(2 / 32)  # all signs alike: 2 of 2^5
+    assert stats.wilcoxon(a, a) == 1.0
+
+
+def test_mcnemar_counts_the_seeds_that_disagree():
+    a = np.array([True] * 6 + [False] * 4)
+    b = np.array([False] * 5 + [True] * 1 + [False] * 4)
+    assert stats.mcnemar(a, b) == pytest.approx(2 / 2**5)  # five to none
+    assert stats.mcnemar(a, b) == stats.mcnemar(b, a)
+    assert stats.mcnemar(a, a) == 1.0
+    with pytest.raises(ValueError, match="int64"):
+        stats.mcnemar(a.astype(int), b)
+
+
+def test_holm_by_hand_in_any_order():
+    # sorted: .005 * 4, .01 * 3, .03 * 2, .04 * 1, then never smaller than the one before
+    assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert stats.holm([0.9, 0.8]).tolist() == [1.0, 1.0]
+    assert stats.holm([]).tolist() == []
+    with pytest.raises(ValueError, match="nan"):
+        stats.holm([0.1, float("nan")])
+
+
+# Rates and profiles
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 30), (3, 30), (15, 30), (30, 30), (1, 1)])
+def test_wilson_is_the_textbooks_formula(k, n):
+    z, p = scipy.stats.norm.ppf(0.975), k / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    assert stats.wilson(k, n) == pytest.approx((p, centre - half, centre + half, n), abs=1e-12)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 30), (3, 30), (15, 30), (30, 30)])
+def test_clopper_pearson_leaves_half_of_alpha_on_each_side(k, n):
+    p, low, high, _ = stats.clopper_pearson(k, n, confidence=0.9)
+    assert p == k / n
+    assert low == 0.0 if k == 0 else scipy.stats.binom.sf(k - 1, n, low) == pytest.approx(0.05)
+    assert high == 1.0 if k == n else scipy.stats.binom.cdf(k, n, high) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("rate", [stats.wilson, stats.clopper_pearson])
+def test_rates_refuse_impossible_counts(rate):
+    for k, n in ((4, 3), (-1, 3), (0, 0)):
+        with pytest.raises(ValueError, match=f"k={k}, n={n}"):
+            rate(k, n)
+    with pytest.raises(ValueError, match="onfidence"):
+        rate(1, 3, confidence=95)
+
+
+def test_a_profile_of_one_score_per_seed_has_wilsons_interval():
+    x = np.arange(30.0)
+    profile = stats.performance_profile(x, [-1.0, 9.5, 26.5, 29.0])
+    for i, above in enumerate((30, 20, 3, 0)):
+        expected = stats.wilson(above, 30)
+        assert (profile.share[i], profile.low[i], profile.high[i], profile.n) == pytest.approx(expected)
+
+
+def test_a_profile_counts_seeds_not_scores():
+    one = np.random.default_rng(0).normal(size=(20, 1))
+    repeated = stats.performance_profile(np.repeat(one, 18, axis=1), [0.0, 5.0])
+    single = stats.performance_profile(one, [0.0, 5.0])
+    np.testing.assert_array_equal(repeated.share, single.share)
+    assert (repeated.high - repeated.low >= single.high - single.low).all()  # t instead of z
+    assert (repeated.high - repeated.low < 1.2 * (single.high - single.low)).all()
+
+
+def test_independent_scenarios_narrow_a_profile():
+    x = np.random.default_rng(0).normal(size=(20, 18))
+    width = np.ptp(stats.performance_profile(x, [0.0])[2:4], axis=0)
+    assert width < 0.5 * np.ptp(stats.performance_profile(x[:, 0], [0.0])[2:4], axis=0)
+
+
+# Survival
+
+
+def test_kaplan_meier_by_hand():
+    # five runs: explosions at 10 and 30, runs ended at 20 and 40 (two): S = 4/5, 4/5, 4/5 * 2/3
+    curve = stats.kaplan_meier([10, 20, 30, 40, 40], np.array([True, False, True, False, False]))
+    assert curve.time.tolist() == [0, 10, 20, 30, 40]
+    assert curve.share == pytest.approx([1, 0.8, 0.8, 0.8 * 2 / 3, 0.8 * 2 / 3])
+    assert curve.at_risk.tolist() == [5, 5, 4, 3, 2]
+    assert curve.events.tolist() == [0, 1, 0, 1, 0]
+    variance = 1 / (5 * 4) + 1 / (3 * 2)  # Greenwood's sum at 30
+    exponent = math.exp(1.959964 * math.sqrt(variance) / abs(math.log(0.8 * 2 / 3)))
+    assert curve.low[3] == pytest.approx((0.8 * 2 / 3) ** exponent)
+    assert curve.high[3] == pytest.approx((0.8 * 2 / 3) ** (1 / exponent))
+
+
+@pytest.mark.filterwarnings("ignore:The confidence interval is undefined")  # scipy's, where no run is left
+@pytest.mark.parametrize("seed", range(5))
+def test_kaplan_meier_is_scipys_estimate_of_censored_data(seed):
+    rng = np.random.default_rng(seed)
+    time, event = rng.integers(1, 15, size=30), rng.random(30) < 0.6
+    data = scipy.stats.CensoredData(uncensored=time[event], right=time[~event])
+    theirs = scipy.stats.ecdf(data).sf
+    band = theirs.confidence_interval(0.9, method="log-log")
+    ours = stats.kaplan_meier(time, event, confidence=0.9)
+    np.testing.assert_array_equal(ours.time[1:], theirs.quantiles)
+    np.testing.assert_allclose(ours.share[1:], theirs.probabilities)
+    inside = (ours.share > 0) & (ours.share < 1)
+    np.testing.assert_allclose(ours.low[inside], band.low.probabilities[inside[1:]])
+    np.testing.assert_allclose(ours.high[inside], band.high.probabilities[inside[1:]])
+
+
+def test_survival_without_events_and_without_survivors():
+    never = stats.kaplan_meier([5, 5], np.array([False, False]))
+    assert [*never.share, *never.low, *never.high] == [1.0] * 6
+    gone = stats.kaplan_meier([5, 5], np.array([True, True]))
+    assert gone.share.tolist() == [1.0, 0.0]
+    assert math.isnan(gone.low[-1])
+    assert math.isnan(gone.high[-1])
+
+
+def test_kaplan_meier_refuses_times_and_events_it_cannot_use():
+    with pytest.raises(ValueError, match=r"positive and finite; got \[0.0\]"):
+        stats.kaplan_meier([0, 3], np.array([True, True]))
+    with pytest.raises(ValueError, match="int64"):
+        stats.kaplan_meier([1, 3], np.array([1, 0]))
