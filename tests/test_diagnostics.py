@@ -210,7 +210,7 @@ def test_every_arm_meets_the_same_episodes_of_vehicles_that_share_a_cloud() -> N
     assert individual.reward.shape == (100, 10, 10)
     by_vehicle = individual.reward.view(100, 2, 5, 10)[..., :2]  # step, seed, worker, the two groups that A3C has too
     torch.testing.assert_close(a3c.reward.view(100, 2, 2, 5), by_vehicle.transpose(2, 3))
-    torch.testing.assert_close(a3c.reward[:, 0], a3c.reward[:, 1])  # seeds with equal learners
+    assert not torch.equal(a3c.reward[:, 0], a3c.reward[:, 1])  # seeds with equal learners have other luck
 
 
 @pytest.mark.parametrize("algorithm", ["a3c", "individual"])

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lnlab.analysis.probes import PROBE_EPISODE, SEQUENCES, Values, where_finite
+from lnlab.analysis.probes import PROBE_EPISODE, SEQUENCES, Values, probe_seeds, where_finite
 from lnlab.config import EPISODE_STEPS, RunConfig
 from lnlab.envs.offloading import Noise, OffloadingBatch, draw_noise, training_velocities
 from lnlab.evaluation import ACTIONS
@@ -52,7 +52,7 @@ def behaviour(config: RunConfig, net: ActorCritic, parameters: Tensor) -> Values
 
 
 def play_probes(config: RunConfig, net: ActorCritic, parameters: Tensor) -> Episodes:
-    """At least ten sampled episodes of every learner, with the same random numbers for all seeds and arms."""
+    """At least ten sampled episodes of every learner, with the same random numbers for all arms and checkpoints."""
     members = config.workers // config.learners_per_seed
     groups = -(-SEQUENCES // members)
     env, noise, chances = _world(config, groups)
@@ -73,20 +73,19 @@ def play_probes(config: RunConfig, net: ActorCritic, parameters: Tensor) -> Epis
 
 
 def _world(config: RunConfig, groups: int) -> tuple[OffloadingBatch, Noise, Tensor]:
-    """`groups` training environments for every seed of `config`, all seeds with the same random numbers."""
-    velocity = torch.tensor(training_velocities(config.workers), dtype=torch.float32).repeat(config.seeds * groups)
-    env = OffloadingBatch(CAPACITY, velocity, groups=config.seeds * groups, cloud=config.cloud)
-    noise = draw_noise(range(groups), config.workers, PROBE_EPISODE, CAPACITY)
-    chances = action_uniforms(range(groups), config.workers, PROBE_EPISODE, EPISODE_STEPS)
-    copies = Noise(*(numbers.repeat(*[1] * (numbers.ndim - 1), config.seeds) for numbers in noise))
-    return env, copies, chances.repeat(1, config.seeds)
+    """`groups` training environments for every seed of `config`; vehicles are ordered by (group, seed, worker)."""
+    seeds = probe_seeds(config.seed_list, groups)
+    velocity = torch.tensor(training_velocities(config.workers), dtype=torch.float32).repeat(len(seeds))
+    env = OffloadingBatch(CAPACITY, velocity, groups=len(seeds), cloud=config.cloud)
+    noise = draw_noise(seeds, config.workers, PROBE_EPISODE, CAPACITY)
+    return env, noise, action_uniforms(seeds, config.workers, PROBE_EPISODE, EPISODE_STEPS)
 
 
 def _orders(config: RunConfig, groups: int) -> tuple[Tensor, Tensor]:
-    """Vehicles (seed, group, worker) listed by learner (seed, learner, group, member), and the way back."""
-    learners = config.learners_per_seed
-    vehicles = torch.arange(config.seeds * groups * config.workers)
-    by_learner = vehicles.view(config.seeds, groups, learners, -1).transpose(1, 2).flatten()
+    """Vehicles (group, seed, worker) listed by learner (seed, learner, group, member), and the way back."""
+    learners = config.seeds * config.learners_per_seed
+    vehicles = torch.arange(groups * config.seeds * config.workers)
+    by_learner = vehicles.view(groups, learners, -1).transpose(0, 1).flatten()
     return by_learner, by_learner.argsort()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lnlab.analysis.probes import PROBE_EPISODE, Values, mean_ratio, pairwise_cosine
+from lnlab.analysis.probes import PROBE_EPISODE, Values, mean_ratio, pairwise_cosine, probe_seeds
 from lnlab.config import RunConfig
 from lnlab.models.actor_critic import ActorCritic
 from lnlab.models.stacked import Layout
@@ -109,7 +109,7 @@ def agreement(config: RunConfig, parameters: Tensor) -> tuple[Values, Values]:
 class _Frozen(ActorCriticTrainer):
     """A copy that plays and differentiates but never steps, with `REPLICATES` probe episodes side by side.
 
-    Its "seeds" are (replicate, seed); all seeds of a replicate meet the same environment.
+    Its "seeds" are (replicate, seed), each with its own environment.
     """
 
     def __init__(self, config: RunConfig, parameters: Tensor) -> None:
@@ -117,7 +117,7 @@ class _Frozen(ActorCriticTrainer):
         self.shape = (REPLICATES, config.seeds, config.workers)
         self.parameters.copy_(parameters.repeat(REPLICATES, 1))
         self.snapshot.copy_(self.parameters.repeat_interleave(self.members, 0))
-        self.seeds = [replicate for replicate in range(REPLICATES) for _ in range(config.seeds)]
+        self.seeds = probe_seeds(config.seed_list, REPLICATES)
         self.episode = PROBE_EPISODE
         self.tallies: dict[str, list[Values]] = {"": [], ".policy": [], ".value": []}
         self.sums = {part: torch.zeros(*self.shape[1:], self.net.layout.size) for part in self.tallies}

@@ -1,9 +1,11 @@
-"""The fixed sequences on which every learner of every arm is measured, and arithmetic shared by the diagnostics.
+"""The random numbers on which every learner is measured, and arithmetic shared by the diagnostics.
 
-Nothing here keeps a random state: the numbers come from streams of the seeds 0, 1, … at an episode that no training and
-no test reaches, so all seeds, arms and checkpoints meet the same probes and differences between them are paired.
+Nothing here keeps a random state: the numbers come from a seed's streams at an episode that no training and no test
+reaches. The observation sequences are the same for every learner of every arm. Episodes that a learner plays itself are
+the same for all arms and checkpoints, but not for all seeds: luck that all seeds share would look like an effect.
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -17,9 +19,19 @@ from lnlab.trainers.schedule import action_uniforms
 
 PROBE_EPISODE = 2_000_000  # training counts from 0; tests are episode 1,000,000
 SEQUENCES = 10  # probe episodes of a learner: two at each of the five training velocities
+STRIDE = 1_000_000  # between the streams of one seed's probe episodes
 VEHICLES = 5
 
 Values = dict[str, Tensor]  # quantity → one number per learner, per worker or per seed
+
+
+def probe_seeds(seeds: Sequence[int], replicates: int) -> list[int]:
+    """Streams of `replicates` probe episodes for each seed, replicate-major.
+
+    >>> probe_seeds([3, 4], 2)
+    [3, 4, 1000003, 1000004]
+    """
+    return [seed + STRIDE * replicate for replicate in range(replicates) for seed in seeds]
 
 
 @cache
