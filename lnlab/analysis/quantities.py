@@ -34,8 +34,18 @@ def _column(unit: str, meaning: str, claims: str, source: str = "") -> Column:
 _LYLE, _LEE, _SOKAR = "Lyle et al. 2024, arXiv 2402.18762", "Lee et al. 2025, SimbaV2", "Sokar et al. 2023"
 _RATE = "Lyle et al. 2024, arXiv 2407.01800"
 _AT_PLACES = {
-    "pre_mean": ("", "mean over the units of what enters the norm before {at}; mean over samples", BREAKS, _LYLE),
-    "pre_var": ("", "variance over the units of what enters the norm before {at}; mean over samples", BREAKS, _LYLE),
+    "pre_mean": (
+        "",
+        "mean over the units of what enters {p}.norm, or would without it; mean over samples",
+        BREAKS,
+        _LYLE,
+    ),
+    "pre_var": (
+        "",
+        "variance over the units of what enters {p}.norm, or would without it; mean over samples",
+        BREAKS,
+        _LYLE,
+    ),
     "norm_mean": ("", "L2 norm of the features at {at}; mean over samples", CHAIN, _LEE),
     "norm_max": ("", "L2 norm of the features at {at}; largest sample", CHAIN, _LEE),
     "dormant_025": ("share", "units with mean |x| at most 0.025 of their layer's, at {at}", CAPACITY, _SOKAR),
@@ -43,7 +53,7 @@ _AT_PLACES = {
     "cosine": ("", "mean cosine of all pairs of samples at {at}; 1 is collapse to one direction", CAPACITY),
 }
 _FEATURES = {
-    f"{p}_{name}": _column(u, m.format(at=at), *r)
+    f"{p}_{name}": _column(u, m.format(at=at, p=p), *r)
     for p, at in PLACES.items()
     for name, (u, m, *r) in _AT_PLACES.items()
 }
