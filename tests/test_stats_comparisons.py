@@ -61,6 +61,8 @@ def test_cliffs_delta_is_wins_minus_losses():
     a, b = (np.round(arm[:, 0]) for arm in arms(9, 1))
     pairs = [np.sign(x - y) for x in a for y in b]
     assert stats.cliffs_delta(a, b).estimate == pytest.approx(np.mean(pairs))
+    ours, p = stats.cliffs_delta(a, b), stats.probability_of_improvement(a, b)
+    assert ((ours.low + 1) / 2, (ours.high + 1) / 2, ours.n) == pytest.approx((p.low, p.high, 9))
 
 
 def test_arms_of_other_shape_are_refused():
