@@ -26,7 +26,7 @@ def work_per_step(config: RunConfig) -> float:
     h = config.hidden
     core = 6 * h * h if config.core == "gru" else h * h
     embed, heads = 48 * h, 4 * h
-    forward = (1 + 0.8 / config.rollout) * (embed + core + heads)  # four rollouts of five need a bootstrap value
+    forward = (1 + 1 / config.rollout) * (embed + core + heads)  # one bootstrap value a rollout
     return 2 * (forward + (embed + core + heads) + (core + heads))
 
 

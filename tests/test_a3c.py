@@ -35,7 +35,7 @@ def test_gradient_of_a_rollout_is_that_of_autograd_through_torch_modules(core: s
     before = ours.parameters.clone()
     ours.tape.obs[0].squeeze(1).copy_(ours.env.reset(draw_noise([0], 2, 9, 200)))
     ours._roll_out(torch.rand(20, 2))
-    ours._differentiate(terminal=False)
+    ours._differentiate(torch.ones(()))
     for row in range(2):
         twin = torch_twin(ours.net, ours.net.layout.views(before), row, core, norm)
         h, outs = ours.tape.state[0, row], []
@@ -172,3 +172,12 @@ def test_it_learns_to_beat_the_uniform_policy_within_seconds() -> None:
     learner = trainer(core="ff", hidden=64, episodes=120, lr=3e-3, entropy_cost=0.01, cloud="refilled")
     returns = np.stack([report["return"] for report in learner])
     assert (returns[-20:].mean((0, 2)) > uniform + 25).all()
+
+
+@pytest.mark.parametrize("algorithm", ["a3c", "individual"])
+def test_a_tick_never_asks_the_device_for_a_value(algorithm: str) -> None:
+    """On torch's meta device reading a value raises: what passes here can be captured as a CUDA graph."""
+    learner = ActorCriticTrainer(parse(SMALL | {"algorithm": algorithm}), "meta")
+    order = torch.zeros(learner.members, learner.learners, dtype=torch.int64, device="meta")
+    with torch.no_grad():
+        learner.tick(torch.zeros(20, learner.rows, device="meta"), order, torch.ones((), device="meta"))

@@ -122,14 +122,14 @@ class _Frozen(ActorCriticTrainer):
         self.tallies: dict[str, list[Values]] = {"": [], ".policy": [], ".value": []}
         self.sums = {part: torch.zeros(*self.shape[1:], self.net.layout.size) for part in self.tallies}
 
-    def _differentiate(self, *, terminal: bool) -> Losses:
+    def _differentiate(self, continues: Tensor) -> Losses:
         """The gradient twice, without the value's loss and whole: they add up, so the rest is the value's."""
         whole = self.config
         self.config = whole.model_copy(update={"value_cost": 0.0})
-        super()._differentiate(terminal=terminal)
+        super()._differentiate(continues)
         policy = self.gradient.clone()
         self.config = whole
-        losses = super()._differentiate(terminal=terminal)
+        losses = super()._differentiate(continues)
         self._tally("", self.gradient)
         self._tally(".policy", policy)
         self._tally(".value", torch.sub(self.gradient, policy, out=policy))

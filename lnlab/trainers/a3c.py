@@ -10,7 +10,7 @@ gradient (computed on its snapshot) is clipped and applied with the shared Adam,
 So a gradient is about workers − 1 updates old, as with real asynchronous processes, and the run is exactly repeatable.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,14 @@ from torch import Tensor
 from lnlab.config import EPISODE_STEPS, RunConfig
 from lnlab.envs.offloading import OffloadingBatch, draw_noise, training_velocities
 from lnlab.models.actor_critic import make_actor_critic, norm_layers, seeded_rows
+from lnlab.trainers.captured import CapturedTick
 from lnlab.trainers.returns import Losses, actor_critic_gradient, n_step_returns, over_time, sample
 from lnlab.trainers.schedule import Purpose, action_uniforms, push_order
 
 CAPACITY = 200  # local units of every training worker
+TOTALS = ("return", "value_loss", "grad_norm", "clipped")  # summed over the rollouts of an episode
 Report = dict[str, np.ndarray]
+Tick = Callable[[Tensor, Tensor, Tensor], None]
 
 
 class ActorCriticTrainer:
@@ -72,8 +75,9 @@ class ActorCriticTrainer:
         ]
         self.parameters = seeded_rows(net, keys).to(self.device)
         self.parameters.grad = self.shared_gradient = torch.zeros_like(self.parameters)
-        on_cpu = self.device.type == "cpu"
-        self.adam = torch.optim.Adam([self.parameters], lr=config.lr, fused=on_cpu, capturable=not on_cpu)
+        kind = self.device.type
+        self.adam = torch.optim.Adam([self.parameters], lr=config.lr, fused=kind == "cpu", capturable=kind == "cuda")
+        self._start_adam()
         shared = self.members > 1
         self.snapshot = self.parameters.repeat_interleave(self.members, 0) if shared else self.parameters
         self.gradient = torch.zeros_like(self.snapshot) if shared else self.shared_gradient
@@ -82,31 +86,56 @@ class ActorCriticTrainer:
         self.tape = net.tape(config.rollout, self.rows, device=self.device)
         self.reward = torch.zeros(config.rollout, self.rows, device=self.device)
         self.action = torch.zeros(config.rollout, self.rows, dtype=torch.int64, device=self.device)
+        self.totals = torch.zeros(len(TOTALS), self.rows, device=self.device)
+        self.last = torch.zeros(len(Losses._fields), self.rows, device=self.device)
+        self._captured: Tick | None = None
         self.snapshot_views, self.gradient_views = net.layout.views(self.snapshot), net.layout.views(self.gradient)
+
+    def _start_adam(self) -> None:
+        """Let Adam make its moments now: a CUDA graph must find them at their place. A zero gradient moves nothing."""
+        self.adam.step()
+        self.adam.state[self.parameters]["step"].zero_()
 
     @torch.no_grad()
     def train_episode(self) -> Report:
-        """One episode of 100 steps for every worker: five rollouts and updates of 20 steps in the documents'
-        setting."""
-        config, updates = self.config, EPISODE_STEPS // self.config.rollout
+        """One episode of 100 steps for every worker: five rollouts and updates of 20 steps in the documents."""
+        rollout, updates = self.config.rollout, EPISODE_STEPS // self.config.rollout
         noise = draw_noise(self.seeds, self.workers, self.episode, CAPACITY, device=self.device)
         uniforms = action_uniforms(self.seeds, self.workers, self.episode, EPISODE_STEPS).to(self.device)
         order = push_order(self.seeds, self.workers, self.episode, updates).to(self.device)
+        continues = torch.tensor([1.0] * (updates - 1) + [0.0]).to(self.device)  # the time limit counts as terminal
+        tick = self._fastest_tick()
         self.tape.obs[0].squeeze(1).copy_(self.env.reset(noise))
         self.tape.state[0].zero_()
-        totals = torch.zeros(4, self.rows, device=self.device)  # return, value loss, gradient norm, clipped
+        self.totals.zero_()
         for update in range(updates):
-            start = update * config.rollout
-            self._roll_out(uniforms[start : start + config.rollout])
-            losses = self._differentiate(terminal=update == updates - 1)
-            norm = self._push(order[update])
-            totals += torch.stack([over_time(self.reward), losses.value, norm, (norm > config.clip_norm).float()])
-            self.tape.obs[0].copy_(self.tape.obs[-1])
-            self.tape.state[0].copy_(self.tape.state[-1])
+            tick(uniforms[update * rollout : (update + 1) * rollout], order[update], continues[update])
         self.episode += 1
-        return self._report(
-            totals / torch.tensor([1.0, updates, updates, updates], device=self.device).unsqueeze(1), losses
-        )
+        return self._report(updates)
+
+    def _fastest_tick(self) -> Tick:
+        """The tick as it is on a CPU, where `captured` has nothing to gain; one launch of a graph on a GPU."""
+        if self.device.type != "cuda":
+            return self.tick
+        self._captured = self._captured or CapturedTick(self)
+        return self._captured
+
+    def tick(self, uniforms: Tensor, order: Tensor, continues: Tensor) -> None:
+        """A rollout and an update of every worker; no value is read by the host on a GPU, and all shapes are fixed.
+
+        Args:
+            uniforms: (T, N), pick the actions.
+            order: (members, learners), the rows that push first, second, …
+            continues: scalar, 1 if the episode goes on after this rollout, else 0.
+        """
+        self._roll_out(uniforms)
+        losses = self._differentiate(continues)
+        norm = self._push(order)
+        clipped = (norm > self.config.clip_norm).float()
+        self.totals.add_(torch.stack([over_time(self.reward), losses.value, norm, clipped]))
+        self.last.copy_(torch.stack(losses))
+        self.tape.obs[0].copy_(self.tape.obs[-1])
+        self.tape.state[0].copy_(self.tape.state[-1])
 
     def _roll_out(self, uniforms: Tensor) -> None:
         """T steps of every worker on its snapshot; the tape keeps what the gradient needs."""
@@ -115,14 +144,10 @@ class ActorCriticTrainer:
             self.action[t] = sample(out[:, :-1], uniform)
             self.reward[t] = self.env.step(self.action[t], self.tape.obs[t + 1].squeeze(1))[1]
 
-    def _differentiate(self, *, terminal: bool) -> Losses:
-        """Gradient of every worker's rollout on its own snapshot, into `self.gradient`. The time limit counts as
-        terminal."""
+    def _differentiate(self, continues: Tensor) -> Losses:
+        """Gradient of every worker's rollout on its own snapshot, into `self.gradient`."""
         config, steps = self.config, self.config.rollout
-        if terminal:
-            bootstrap = torch.zeros(self.rows, device=self.device)
-        else:
-            bootstrap = self.net.step(self.snapshot_views, self.tape, steps)[:, 0, -1]
+        bootstrap = self.net.step(self.snapshot_views, self.tape, steps)[:, 0, -1] * continues
         returns = n_step_returns(self.reward, bootstrap, config.gamma)
         out = self.tape.out[:steps].squeeze(2)
         dout, losses = actor_critic_gradient(
@@ -180,18 +205,15 @@ class ActorCriticTrainer:
         norm.nan_to_num_(nan=torch.inf, posinf=torch.inf)
 
     def _moments(self) -> list[Tensor]:
-        state = self.adam.state.get(self.parameters, {})
-        return [state[name] for name in ("exp_avg", "exp_avg_sq") if name in state]
+        state = self.adam.state[self.parameters]
+        return [state["exp_avg"], state["exp_avg_sq"]]
 
-    def _report(self, means: Tensor, last: Losses) -> Report:
-        """The episode's numbers; `value_loss`, `policy_loss` and `entropy` are those of its last rollout, as the
-        documents log them."""
-        rows = torch.stack(
-            [*means, last.value, last.policy, last.entropy, self.alive.repeat_interleave(self.members).float()]
-        )
-        returns, value_all, norm, clipped, value, policy, entropy, alive = (
-            rows.view(8, len(self.seeds), self.workers).cpu().numpy()
-        )
+    def _report(self, updates: int) -> Report:
+        """The episode's numbers; `value_loss`, `policy_loss` and `entropy` are of its last rollout, as in the logs."""
+        alive = self.alive.repeat_interleave(self.members).float().unsqueeze(0)
+        rows = torch.cat([self.totals[:1], self.totals[1:] / updates, self.last, alive]).cpu()
+        shape = (len(rows), len(self.seeds), self.workers)
+        returns, value_all, norm, clipped, policy, value, entropy, living = rows.view(shape).numpy()
         return {
             "episode": np.array(self.episode),
             "return": returns,
@@ -201,7 +223,7 @@ class ActorCriticTrainer:
             "entropy": entropy,
             "grad_norm": norm,
             "clipped": clipped,
-            "alive": alive.astype(bool),
+            "alive": living.astype(bool),
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -225,3 +247,6 @@ class ActorCriticTrainer:
         if self.carried is not None:
             self.carried.copy_(state["carried"])
         self.adam.load_state_dict(state["adam"])
+        if not self.adam.state:  # a state from before the first update
+            self._start_adam()
+        self._captured = None  # Adam's moments have moved
