@@ -5,7 +5,6 @@ A report lies in _build/report-<profile>/: a copy of the book's prose with the p
 The committed pages and data are never touched by it.
 """
 
-import os
 import re
 import shutil
 import subprocess
@@ -77,26 +76,10 @@ def make_pages(runs: Study, book: Path, data: str) -> None:
     for run in tqdm(runs.runs, desc="run pages", unit="page"):
         pages.gather_run(run, book, f"data/{profile}/{run.id}")
     for name in tqdm(ANALYSES, desc="analysis", unit="notebook"):
-        pages.gather(execute(name, book.parent, data), book, name)
+        executed = BUILD / "executed" / runs.dir.name / f"{name}.ipynb"
+        pages.execute(NOTEBOOKS / f"{name}.ipynb", executed, {"data": data} if data else {})
+        pages.gather(executed, book, name)
     generated.write_all(runs, book)
-
-
-def execute(name: str, folder: Path, data: str) -> Path:
-    """Run an analysis notebook with papermill; returns the executed notebook below _build.
-
-    Raises:
-        PageError: it failed; the message ends with the notebook's own error.
-    """
-    from papermill import execute_notebook
-    from papermill.exceptions import PapermillExecutionError
-
-    target = BUILD / "executed" / folder.name / f"{name}.ipynb"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        execute_notebook(NOTEBOOKS / f"{name}.ipynb", target, {"data": data}, cwd=ROOT, progress_bar=False)
-    except PapermillExecutionError as error:
-        raise pages.PageError(f"notebook {name}.ipynb failed: {error.ename}: {error.evalue}") from error
-    return target
 
 
 def render(folder: Path) -> Path:
@@ -108,9 +91,7 @@ def render(folder: Path) -> Path:
     main = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"  # it has no __main__
     line = [sys.executable, "-c", main, "build", "book", *SPHINX_OPTIONS]
     print("Building the book …", flush=True)
-    done = subprocess.run(
-        line, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=_environment(), check=False
-    )
+    done = subprocess.run(line, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     if done.returncode:
         raise BuildError(f"jupyter-book ended with {done.returncode}:\n{_complaints(done.stdout + done.stderr)}")
     index = folder / "_build" / "html" / "index.html"
@@ -148,12 +129,8 @@ def _empty(folder: Path) -> None:
             path.unlink()
 
 
-def _environment() -> dict[str, str]:
-    """Without colours and without JupyterLab's extensions to the module path."""
-    return os.environ | {"NO_COLOR": "1", "PYTHONWARNINGS": "ignore"}
-
-
 def _complaints(text: str) -> str:
     """The warnings and errors in Sphinx's output, else its last lines."""
-    lines = [line for line in text.splitlines() if re.search(r"WARNING|ERROR|Error", line)]
-    return "\n".join(lines or text.splitlines()[-20:])
+    every = re.sub(r"\x1b\[[\d;]*m", "", text).splitlines()  # without colours
+    lines = [line for line in every if re.search(r"WARNING|ERROR|Error", line)]
+    return "\n".join(lines or every[-20:])

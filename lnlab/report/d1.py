@@ -109,7 +109,7 @@ def scenario_heatmap(runs: Study, mode: str, cloud: str) -> output.FigureOutput:
     rows = rows.assign(
         place=[f"{g} C={c} v={v}" for g, c, v in zip(rows.group, rows.capacity, rows.velocity, strict=True)]
     )
-    short = [f"{_SHORT[a]}\n{c.upper()} {n}" for a, c, n in zip(rows.algorithm, rows.core, rows.norm, strict=True)]
+    short = [f"{_SHORT[a]}\n{c.upper()}\n{n}" for a, c, n in zip(rows.algorithm, rows.core, rows.norm, strict=True)]
     grid = (
         rows.assign(arm=short)
         .pivot_table(index=["scenario", "place"], columns="arm", values="return_mean", sort=False)

@@ -15,10 +15,12 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 from lnlab.config import EXECUTION, RunConfig
+from lnlab.paths import NOTEBOOKS, ROOT
 from lnlab.report import style
 from lnlab.report.output import KEY
 from lnlab.runs import Run
 
+PAGE = "page.ipynb"  # of a run, beside its tables
 INJECTED, PARAMETERS, SETUP = (
     "injected-parameters",
     "parameters",
@@ -126,12 +128,12 @@ def run_card(run: Run, data: str) -> str:
         *(f"{name}.parquet" for name in ("curves", "metrics", "evaluation", "diagnostics")),
     ]
     links = " · ".join(f"{{download}}`{name} </{data}/{name}>`" for name in files if (run.dir / name).exists())
-    commit = facts["commit"][:10] + (" with uncommitted changes" if facts["dirty"] else "")
+    commit = f"`{facts['commit'][:10]}`" + (" with uncommitted changes" if facts["dirty"] else "")
     cores = f"{facts['cores']} core{'s' * (facts['cores'] != 1)} of {facts['cpu']}"
     lines = [
         f":::{{card}} Run `{run.id}`",
         f"{config.seeds} seeds × {config.workers} workers × {config.episodes} episodes, {_minutes(facts['seconds'])} "
-        f"on {cores}{speed}; commit `{commit}`.",
+        f"on {cores}{speed}; commit {commit}.",
         "",
         f"Data: {links}",
         "",
@@ -145,15 +147,15 @@ def gather_run(run: Run, book: Path, data: str) -> Path:
     """The page of a complete run from the notebook that trained it.
 
     Raises:
-        PageError: the run is not complete or has no notebook, or its notebook cannot become a page.
+        PageError: the run is not complete, or its notebook cannot become a page.
     """
-    notebook = run.dir / "page.ipynb"
+    notebook = run.dir / PAGE
     if not run.complete:
         raise PageError(
             f"run {run.id} in {run.dir} is {run.status}, not complete: {run.provenance.get('error', 'run it again')}"
         )
     if not notebook.exists():
-        raise PageError(f"run {run.id} has no {notebook.name}; it is written by: lnlab study {run.config.profile}")
+        show(run)
     return gather(notebook, book, f"runs/{run.id}", title=run_title(run.config), card=run_card(run, data))
 
 
@@ -161,6 +163,29 @@ def write(path: Path, text: str) -> None:
     """Write a text file of the book, the same bytes on every system."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def show(run: Run) -> None:
+    """Execute notebooks/train.ipynb on a complete run without a page, which it shows without training."""
+    fields = run.config.model_dump() | {"resume": True}  # false would delete the run
+    given = {name: value for name, value in fields.items() if value != RunConfig.model_fields[name].default}
+    execute(NOTEBOOKS / "train.ipynb", run.dir / PAGE, given)
+
+
+def execute(notebook: Path, target: Path, parameters: dict[str, Any]) -> None:
+    """Execute a notebook with papermill into `target`.
+
+    Raises:
+        PageError: it failed; the message ends with the notebook's own error.
+    """
+    from papermill import execute_notebook
+    from papermill.exceptions import PapermillExecutionError
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        execute_notebook(notebook, target, parameters, cwd=ROOT, progress_bar=False)
+    except PapermillExecutionError as error:
+        raise PageError(f"{notebook.name} failed: {error.ename}: {error.evalue}; see {target}") from error
 
 
 def _minutes(seconds: float) -> str:
