@@ -91,6 +91,7 @@ def cluster_bootstrap(
     """Bootstrap-t over seeds: theta - t*(1 - a/2) se to theta - t*(a/2) se (Efron & Tibshirani 1993, section 12.5).
 
     t*(q) is a quantile of (theta* - theta) / se* over the resamples; se and se* come from the jackknife over seeds.
+    A statistic that is undefined (NaN) on some resample has no interval: its bounds are NaN.
     """
     return _bootstrap_t(Combination.of([checked(scores)], [1.0], statistic), confidence, rng, reps)
 
@@ -134,7 +135,7 @@ def _bootstrap_t(of: Combination, confidence: float, rng: np.random.Generator | 
         return Interval(value, value + error, value + error, n)
     rng = np.random.default_rng(0) if rng is None else rng
     values, errors = _with_errors(of, rng.integers(n, size=(reps, n)))
-    spread = errors > 1e-9 * error  # a resample that repeats one seed has nothing to studentise with
+    spread = ~(errors <= 1e-9 * error)  # a resample that repeats one seed has nothing to studentise with; NaN stays
     t_low, t_high = np.quantile((values[spread] - value) / errors[spread], [tail, 1 - tail])
     return Interval(value, float(value - t_high * error), float(value - t_low * error), n)
 
