@@ -75,8 +75,13 @@ def svg(figure: Figure) -> str:
     buffer = io.StringIO()
     with mpl.rc_context(RC):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "lnlab"})
-    return re.sub(r' d="[^"]*"', _rounded, buffer.getvalue())
+    return rounded(buffer.getvalue())
 
 
-def _rounded(path: re.Match[str]) -> str:
+def rounded(text: str) -> str:
+    """SVG whose paths have one decimal; a line of 2000 points would else be a file of its own."""
+    return re.sub(r' d="[^"]*"', _round_path, text)
+
+
+def _round_path(path: re.Match[str]) -> str:
     return re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), path[0])

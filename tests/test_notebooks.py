@@ -1,0 +1,93 @@
+"""Templates are stored clean; the parameters cell of train.ipynb says what RunConfig says. pytest also runs them."""
+
+import nbformat
+import pytest
+from papermill import inspect_notebook
+
+from lnlab.config import ConfigError, RunConfig
+from lnlab.paths import NOTEBOOKS
+from lnlab.report import notebook
+
+TEMPLATES = sorted(NOTEBOOKS.glob("*.ipynb"))
+TRAIN = NOTEBOOKS / "train.ipynb"
+
+
+def parameters_cell(path):
+    (cell,) = [c for c in nbformat.read(path, as_version=4).cells if "parameters" in c.metadata.get("tags", [])]
+    return cell.source
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_template_has_no_outputs_and_runs_anywhere(path):
+    nb = nbformat.read(path, as_version=4)
+    assert nb.metadata.kernelspec.name == "python3"
+    for cell in nb.cells:
+        assert not cell.get("outputs")
+        assert not cell.get("execution_count")
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_template_begins_with_its_heading_and_has_help_for_each_parameter(path):
+    nb = nbformat.read(path, as_version=4)
+    assert nb.cells[0].source.startswith("# ")
+    for name, parameter in inspect_notebook(str(path)).items():
+        assert parameter["help"], name
+
+
+def test_parameters_cell_is_run_config():
+    values: dict = {}
+    exec(parameters_cell(TRAIN), values)
+    assert {name: values[name] for name in RunConfig.model_fields} == RunConfig().model_dump()
+    assert set(values["__annotations__"]) == set(RunConfig.model_fields)
+
+
+def test_papermill_understands_names_defaults_and_help_of_all_settings():
+    found = inspect_notebook(str(TRAIN))
+    assert list(found) == list(RunConfig.model_fields)
+    for name, field in RunConfig.model_fields.items():
+        assert eval(found[name]["default"]) == field.default
+        assert found[name]["help"] == field.description
+        assert found[name]["inferred_type_name"] == type(field.default).__name__
+
+
+def settings_of(**injected):
+    """Settings as the notebook's cells make them when papermill injects parameters."""
+    space: dict = {"In": [], "exit": print}
+    before = {"before", *space}
+    exec(parameters_cell(TRAIN), space)
+    space |= injected
+    return notebook.settings(before, space)
+
+
+def test_an_injected_parameter_reaches_the_settings(monkeypatch):
+    monkeypatch.delenv("LNLAB_SMALL")
+    assert settings_of() == RunConfig()
+    assert settings_of(norm="none", seeds=7) == RunConfig(norm="none", seeds=7)
+
+
+def test_a_mistyped_parameter_is_refused_with_the_allowed_names():
+    with pytest.raises(
+        ConfigError, match=r"unknown parameter 'nrom' \(did you mean 'norm'\?\); allowed: algorithm, core"
+    ):
+        settings_of(nrom="ln")
+
+
+def test_a_second_run_of_the_cells_in_one_kernel_still_finds_the_parameters(monkeypatch):
+    monkeypatch.delenv("LNLAB_SMALL")
+    space: dict = {}
+    exec(parameters_cell(TRAIN), space)
+    space["norm"] = "none"
+    everything = {"before", *space}  # as seen by the first cell when the notebook is run again
+    assert notebook.settings(everything, space) == RunConfig(norm="none")
+
+
+def test_without_the_parameters_cell_it_says_so():
+    with pytest.raises(ConfigError, match="parameters cell has not run"):
+        notebook.settings(set(), {"norm": "ln"})
+
+
+def test_small_runs_are_smaller_in_extent_only():
+    small = settings_of(seeds=30, episodes=2000)
+    assert small.seeds == notebook.SMALL["seeds"]
+    assert small.episodes == notebook.SMALL["episodes"]
+    assert small.model_dump(exclude=set(notebook.SMALL)) == RunConfig().model_dump(exclude=set(notebook.SMALL))
