@@ -62,6 +62,21 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
         frame.to_parquet(temporary, compression="zstd", index=False)
 
 
+def write_compact(path: Path, frame: pd.DataFrame) -> None:
+    """As `write_table`, about half the size: floats in single precision, their bytes sorted by significance."""
+    floats = [name for name, kind in frame.dtypes.items() if kind.kind == "f"]
+    single = frame.astype(dict.fromkeys(floats, "float32"))
+    with replacing(path) as temporary:
+        single.to_parquet(
+            temporary,
+            compression="zstd",
+            compression_level=15,
+            index=False,
+            use_dictionary=[name for name in frame if name not in floats],
+            column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
+        )
+
+
 def lock(folder: Path) -> None:
     """Be the only process that writes to `folder`, until `unlock` or the end of this process, however it ends.
 

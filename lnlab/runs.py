@@ -26,7 +26,7 @@ import pandas as pd
 from lnlab import provenance
 from lnlab.columns import COLUMNS
 from lnlab.config import EPISODE_STEPS, ConfigError, RunConfig, parse
-from lnlab.files import lock, locked, read_json, unlock, write_json, write_table
+from lnlab.files import lock, locked, read_json, unlock, write_compact, write_json, write_table
 from lnlab.paths import RESULTS
 from lnlab.shards import KEYS, Report, Shard, seconds_trained
 
@@ -348,8 +348,10 @@ def _copy(run_dir: Path, target: Path) -> None:
     fresh = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    for name in PUBLISHED_FILES:
-        if (run_dir / name).exists():
-            shutil.copyfile(run_dir / name, fresh / name)
+    for path in (run_dir / name for name in PUBLISHED_FILES):
+        if path.suffix == ".parquet" and path.exists():
+            write_compact(fresh / path.name, pd.read_parquet(path))
+        elif path.exists():
+            shutil.copyfile(path, fresh / path.name)
     shutil.rmtree(target, ignore_errors=True)
     fresh.rename(target)

@@ -406,7 +406,7 @@ def test_published_data_reads_like_results_without_the_episodes(tmp_path):
         "metrics.parquet",
         "provenance.json",
     ]
-    assert published.table("metrics").equals(source.table("metrics"))
+    pd.testing.assert_frame_equal(published.table("metrics"), source.table("metrics"), check_dtype=False, rtol=1e-6)
     assert published.runs[0].status == "complete"
     with pytest.raises(FileNotFoundError):
         published.runs[0].table("episodes")
