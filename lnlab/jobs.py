@@ -35,7 +35,7 @@ class Job:
     @property
     def done(self) -> bool:
         """Whether the run is complete and its page was executed to the end."""
-        if not self.run.complete:
+        if not self.run.answers(self.config):
             return False
         try:
             outcome = read_json(self.page).get("metadata", {}).get("papermill", {})
@@ -50,11 +50,11 @@ class Job:
     @property
     def share(self) -> float:
         """Share of the training that is on disk."""
-        return self.run.episodes_done / (self.config.seeds * self.config.episodes)
+        return min(1.0, self.run.episodes_done / (self.config.seeds * self.config.episodes))
 
     @property
     def steps_left(self) -> int:
-        return (self.config.seeds * self.config.episodes - self._counted) * self._steps_per_episode
+        return max(0, self.config.seeds * self.config.episodes - self._counted) * self._steps_per_episode
 
     def new_steps(self) -> int:
         """Environment steps that reached the disk since the last call."""

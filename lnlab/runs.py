@@ -65,7 +65,8 @@ class Run:
     def open(cls, config: RunConfig, *, block: int = BLOCK) -> "Run":
         """Create the run's directory, or go on with the one that is there.
 
-        A complete run comes back as it is (`run.complete`), with nothing left to do; `config.resume=False` deletes it.
+        A complete run comes back as it is (`run.complete`), with nothing left to do, unless more seeds are asked: these
+        are added in further blocks. `config.resume=False` deletes it.
 
         Args:
             config: the run's settings; its folder is results/<profile>/<run id>.
@@ -111,6 +112,10 @@ class Run:
     @property
     def complete(self) -> bool:
         return self.provenance.get("status") == "complete"
+
+    def answers(self, config: RunConfig) -> bool:
+        """Whether the run is complete, with at least the seeds of `config`."""
+        return self.complete and self.config.seeds >= config.seeds
 
     @property
     def shards(self) -> list[Shard]:
@@ -191,6 +196,8 @@ class Run:
         if not (self.dir / "config.json").exists():
             return
         there, asked = self.config.science, config.science
+        if config.seeds <= self.config.seeds or self.config.seeds % self.provenance.get("block", BLOCK) == 0:
+            asked["seeds"] = there["seeds"]  # fewer are there already; more are added as further blocks
         differing = [f"{k} is {there[k]!r} there, {asked[k]!r} asked" for k in asked if there[k] != asked[k]]
         if differing:
             raise ConfigError(
@@ -208,8 +215,10 @@ class Run:
         if not self.provenance:  # new, or being deleted when its process died
             shutil.rmtree(self.dir / "shards", ignore_errors=True)
         self.refuse_other(config)
-        if self.complete:
+        if self.answers(config):
             return
+        if (self.dir / "config.json").exists():
+            config = config.model_copy(update={"seeds": max(config.seeds, self.config.seeds)})
         write_json(self.dir / "config.json", config.model_dump())
         self.__dict__.pop("config", None)  # cores or device may differ from the stopped process's
         self._begin(block)
@@ -321,7 +330,7 @@ def publish(profile_dir: Path, target: Path, *, allow_dirty: bool = False) -> li
     """Copy the small tables, settings and provenance of the complete runs to `target`; returns their ids.
 
     Raises:
-        ValueError: no run is complete, or one was made by code that no single commit holds (unless `allow_dirty`).
+        ValueError: no run is complete, or one was made by code that no commit holds (unless `allow_dirty`).
     """
     complete = [run for run in load(profile_dir).runs if run.complete]
     if not complete:
@@ -340,7 +349,7 @@ def _unclear_source(run: Run) -> str | None:
         return "made outside a git repository"
     if any(each["dirty"] for each in sources):
         return "made with changes that were not committed"
-    return f"made by {len(sources)} commits" if len(sources) > 1 else None
+    return None
 
 
 def _copy(run_dir: Path, target: Path) -> None:

@@ -77,6 +77,17 @@ def test_a_complete_run_is_not_trained_again(results: Path) -> None:
     assert (driver.run(config(), progress=False).dir / "episodes.parquet").stat().st_mtime_ns == stamp
 
 
+def test_more_seeds_are_added_to_a_complete_run_and_fewer_are_there_already(results: Path) -> None:
+    first = driver.run(config(seeds=1), progress=False)
+    grown = driver.run(config(seeds=3), progress=False)
+    assert grown.complete
+    assert grown.config.seeds == 3
+    assert_same_tables(driver.run(config(seeds=3, profile="at-once"), progress=False), grown, but="diagnostics")
+    stamp = (first.dir / "episodes.parquet").stat().st_mtime_ns
+    assert driver.run(config(seeds=2), progress=False).config.seeds == 3
+    assert (first.dir / "episodes.parquet").stat().st_mtime_ns == stamp
+
+
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_resumes_to_the_bits_of_an_uninterrupted_one(results: Path, by: signal.Signals) -> None:
     settings = SLOW | {"profile": by.name.lower()}

@@ -187,7 +187,7 @@ def test_failures_leave_the_others_alone_and_only_they_are_tried_again(root, mon
 
 def test_other_settings_stop_the_study_before_anything_runs(root):
     Run.open(parse({"norm": "ln", "workers": 2, "seeds": 9, "profile": "tiny"})).release()
-    with pytest.raises(ConfigError, match="seeds is 9 there, 2 asked"):
+    with pytest.raises(ConfigError, match="episodes is 500 there, 6 asked"):
         run_tiny(root)
     assert not (root / "results" / "tiny" / "a3c-gru-none-w2").exists()
 
