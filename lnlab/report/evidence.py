@@ -128,7 +128,7 @@ class Data:
         self, arm: str, groups: Sequence[str] = (), mode: str = "greedy", cloud: str = "budget",
         value: str = "return_mean",
     ) -> Array:  # fmt: skip
-        """(n_seeds,) mean over the test scenarios of `groups` (seen, intra, extra; none is all 18) and over learners."""
+        """(n_seeds,) mean over the test scenarios of `groups` (seen, intra, extra; none is all) and over learners."""
         return self.scenario_scores(arm, groups, mode, cloud, value=value).mean(axis=1)
 
     def scenario_scores(
