@@ -183,7 +183,8 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any]) -> None:
 
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        execute_notebook(notebook, target, parameters, cwd=ROOT, progress_bar=False)
+        quiet = {"progress_bar": False, "extra_arguments": ["--log-level=ERROR"]}  # the latter reaches the kernel
+        execute_notebook(notebook, target, parameters, cwd=ROOT, **quiet)
     except PapermillExecutionError as error:
         raise PageError(f"{notebook.name} failed: {error.ename}: {error.evalue}; see {target}") from error
 
