@@ -37,6 +37,7 @@ check: $(STAMP)  ## lint, formatting and types
 	$(BIN)/mypy
 
 bench: $(STAMP)  ## time the trainer against its peers
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
 	$(BIN)/lnlab bench
 
 publish: $(STAMP)  ## maintainers: refresh the committed pages and data from results/paper (PUBLISHED=paper)

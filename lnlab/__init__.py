@@ -1,9 +1,11 @@
 """lnlab: controlled experiments on layer normalisation in reinforcement-learning agents.
 
 The public names are imported when they are first used, so that `import lnlab` and the command line start at once.
+Where gymnasium is loaded already, `lnlab/Offloading-v0` is registered too; else `import lnlab.envs` does it.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,3 +50,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+if "gymnasium" in sys.modules:  # whoever uses it pays nothing more; the command line does without
+    importlib.import_module("lnlab.envs")

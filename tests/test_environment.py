@@ -39,7 +39,10 @@ def constraints() -> dict[str, str]:
     return dict(line.lower().replace("_", "-").split("==") for line in lines if line and not line.startswith("#"))
 
 
-@pytest.mark.parametrize(("name", "versions"), declared().items())
+@pytest.mark.parametrize(
+    ("name", "versions"),
+    [*declared().items(), *map(split, PROJECT["optional-dependencies"]["bench"])],
+)
 def test_constraints_pin_every_package_within_its_range(name, versions):
     from packaging.specifiers import SpecifierSet
 

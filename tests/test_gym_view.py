@@ -120,3 +120,10 @@ def test_making_the_environment_by_name_loads_no_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("first", ["import gymnasium, lnlab", "import lnlab.envs, gymnasium"])
+def test_it_is_registered_by_importing_the_package(first: str) -> None:
+    line = f"{first}; print(gymnasium.make('lnlab/Offloading-v0').reset(seed=1)[0].shape)"
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(48,)"

@@ -157,7 +157,7 @@ def testing() -> output.Text:
     total, goal = found["seconds_for_all"], found["goal_seconds"]
     span = f"{total['median']:.0f} s [{total['low']:.0f}, {total['high']:.0f}]"
     return output.Text(
-        "Testing 240 learners (8 arms of 30 seeds) on 18 scenarios with 100 episodes each, one mode and one cloud, takes "
+        "Testing 240 learners (8 arms of 30 seeds) on 18 scenarios with 100 episodes each, one mode, one cloud: "
         f"{span} on all cores; the goal is {goal:.0f} s."
     )
 
