@@ -79,6 +79,13 @@ def test_no_page_fetches_anything_from_another_host(html):
     assert not found
 
 
+def test_no_page_declares_a_script_constant_twice(html):
+    """A second `const` of one name is an error in the reader's console and stops the script that holds it."""
+    for path in html.rglob("*.html"):
+        names = re.findall(r"<script>\s*const (\w+)", path.read_text(encoding="utf-8"))
+        assert len(names) == len(set(names)), (path.name, names)
+
+
 def test_math_is_drawn_by_the_files_of_the_site(html):
     page = (html / "methods.html").read_text(encoding="utf-8")
     (script,) = re.findall(r'src="(_static/mathjax/[^"?]*)', page)

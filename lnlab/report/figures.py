@@ -71,7 +71,7 @@ def intervals(
     """
     names = list(dict.fromkeys(next(iter(panels.values())).name))
     columns = len(panels) if len(panels) <= 3 else 2
-    figure, axes = style.axes(-(-len(panels) // columns), columns, height=1.0 + 0.3 * len(names), sharey=True)
+    figure, axes = style.axes(-(-len(panels) // columns), columns, height=0.9 + 0.4 * len(names), sharey=True)
     for panel, (title, rows) in zip(axes, panels.items(), strict=True):
         _dots(panel, rows, names)
         for (name, value), line in zip((references or {}).get(title, {}).items(), ("--", ":", "-."), strict=False):
