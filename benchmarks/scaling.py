@@ -73,14 +73,13 @@ def main(rounds: int = 3, seconds: float = 6.0) -> bool:
                 results.append(measure_point(parse(settings), seconds / 2, value if axis == "processes" else 1))
                 bar.update()
     rows = [_row(axis, value, results) for (axis, value), results in measured.items()]
-    print(f"\n{'axis':<12}{'value':>6}{'steps/s':>10}{'per seed':>10}{'MiB':>8}")
+    print(f"\n{'axis':<12}{'value':>6}{'steps/s':>10}{'µs/step':>10}{'MiB':>8}")
     for row in rows:
-        print("{axis:<12}{value:>6}{steps_per_second:>10,.0f}{per_seed:>10,.0f}{peak_mib:>8,.0f}".format(**row))
+        print("{axis:<12}{value:>6}{steps_per_second:>10,.0f}{us_per_step:>10.1f}{peak_mib:>8,.0f}".format(**row))
     print(save("scaling", {"rounds": rounds, "seconds": seconds / 2, "base": BASE, "points": rows}))
     return True
 
 
 def _row(axis: str, value: int, results: list[dict[str, float]]) -> dict[str, Any]:
     speed, peak = (median([r[key] for r in results]) for key in ("steps_per_second", "peak_mib"))
-    seeds = value if axis == "seeds" else BASE["seeds"]
-    return {"axis": axis, "value": value, "steps_per_second": speed, "per_seed": speed / seeds, "peak_mib": peak}
+    return {"axis": axis, "value": value, "steps_per_second": speed, "us_per_step": 1e6 / speed, "peak_mib": peak}
