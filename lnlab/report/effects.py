@@ -2,21 +2,24 @@
 state them.
 
 A pair is two arms of one algorithm and core, with LayerNorm and without. Its seeds see the same environment streams, so
-the difference is taken seed by seed. A sentence's verb follows from the interval, never from an opinion.
+the difference is taken seed by seed. The contrasts of `OUTCOMES` with the pairs were fixed before the results: each is
+tested by flipping the signs of the seeds' differences, and Holm's method corrects for their number. A sentence's verb
+follows from that test and the interval, never from an opinion.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from lnlab.analysis.stats import Interval, paired_difference
+from lnlab.analysis.stats import Interval, holm, paired_difference, sign_flip_test
 from lnlab.report import figures, output, tables
 from lnlab.runs import Study
 
 PAIR = ["algorithm", "core"]
 CLOUD = "budget"  # the source documents' test rules
+LEVEL = 0.05  # of the tests together, by Holm's method
 
 
 class Outcome(NamedTuple):
@@ -59,15 +62,19 @@ def scores(study: Study) -> pd.DataFrame:
 
 
 def effects(study: Study) -> pd.DataFrame:
-    """LayerNorm minus no norm for each outcome and pair: outcome, algorithm, core, estimate, low, high, n."""
+    """LayerNorm minus no norm for each outcome and pair: outcome, algorithm, core, estimate, low, high, n, p, p_holm.
+
+    `p` is that of the paired sign-flip test, `p_holm` the same corrected for all rows.
+    """
     every = scores(study)
     rows = []
     for outcome in OUTCOMES:
         mine = every[every.outcome == outcome.name]
         for (algorithm, core), pair in mine.groupby(PAIR, sort=False):
             found = difference(pair, relative=outcome.relative)
-            rows.append((outcome.name, algorithm, core, *found))
-    return pd.DataFrame(rows, columns=["outcome", *PAIR, "estimate", "low", "high", "n"])
+            rows.append((outcome.name, algorithm, core, *found, sign_flip_test(*_paired(pair))))
+    table = pd.DataFrame(rows, columns=["outcome", *PAIR, "estimate", "low", "high", "n", "p"])
+    return table.assign(p_holm=holm(table.p))
 
 
 def difference(pair: pd.DataFrame, *, relative: bool = False) -> Interval:
@@ -76,13 +83,17 @@ def difference(pair: pd.DataFrame, *, relative: bool = False) -> Interval:
     Raises:
         ValueError: an arm is missing, or the two have different seeds.
     """
+    ln, none = _paired(pair)
+    return percent_change(ln, none) if relative else paired_difference(ln, none)
+
+
+def _paired(pair: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The values with LayerNorm and without, (n_seeds,) each, row by row of the same seed."""
     wide = pair.pivot(index="seed", columns="norm", values="value").reindex(columns=["ln", "none"])
     if wide.isna().any(axis=None):
         lacking = {norm: wide.index[wide[norm].isna()].tolist() for norm in wide if wide[norm].isna().any()}
         raise ValueError(f"arms are compared seed by seed; without a value: {lacking}")
-    if relative:
-        return percent_change(wide["ln"].to_numpy(), wide["none"].to_numpy())
-    return paired_difference(wide["ln"].to_numpy(), wide["none"].to_numpy())
+    return wide["ln"].to_numpy(), wide["none"].to_numpy()
 
 
 def percent_change(new: np.ndarray, old: np.ndarray) -> Interval:
@@ -120,18 +131,62 @@ def effect_figure(found: pd.DataFrame) -> output.FigureOutput:
     return output.figure("effects", drawn, alt=" ".join(statements(found)), caption=caption, data=found)
 
 
+def contrast_table(found: pd.DataFrame) -> output.TableOutput:
+    """Every contrast with its interval and its test."""
+    outcome = {each.name: each for each in OUTCOMES}
+    rows = [
+        {
+            "outcome": outcome[row.outcome].title,
+            "agent": name,
+            "LayerNorm minus no norm": tables.words(row, outcome[row.outcome].digits),
+            "p": probability(row.p),
+            "p, Holm": probability(row.p_holm),
+            "clear": {1: "raised", -1: "lowered", 0: "no"}[sign(row)],
+        }
+        for name, row in zip(tables.pairs(found), found.itertuples(), strict=True)
+    ]
+    caption = (
+        f"The {len(found)} contrasts fixed in advance, paired over n = {int(found.n.max())} seeds, with 95 % "
+        "intervals; p of the paired sign-flip test, and corrected for all of them by Holm's method. The value loss is "
+        "compared in percent."
+    )
+    return output.table("contrasts", pd.DataFrame(rows), caption=caption, data=found)
+
+
+def probability(p: float) -> str:
+    """A p-value.
+
+    >>> probability(0.00016), probability(0.0432), probability(1.0)
+    ('< .001', '.043', '1')
+    """
+    if p < 0.001:
+        return "< .001"
+    return f"{p:.3f}".removeprefix("0") if p < 0.9995 else "1"
+
+
 def summary(found: pd.DataFrame) -> output.Text:
-    """The statements as a Markdown list."""
-    return output.Text("\n".join(f"- {sentence}" for sentence in statements(found)))
+    """The statements as a Markdown list, and by which test an effect is clear."""
+    return output.Text("\n".join(f"- {sentence}" for sentence in [*statements(found), criterion(found)]))
+
+
+def criterion(found: pd.DataFrame) -> str:
+    """When an effect is called clear; says so where there are too few seeds for any to be."""
+    n, tests = int(found.n.max()), len(found)
+    text = (
+        f"An effect is called clear if p < {LEVEL:g} in a paired sign-flip test, corrected by Holm's method for all "
+        f"{tests} contrasts, which were fixed in advance"
+    )
+    least = tests * 2.0 ** (1 - n)  # all seeds agree
+    return f"{text}; {n} seeds are too few for any to be." if least >= LEVEL else f"{text}."
 
 
 def statements(found: pd.DataFrame) -> list[str]:
-    """One sentence an outcome, whose verbs follow from the intervals."""
+    """One sentence an outcome, whose verbs follow from the tests and intervals."""
     return [statement(outcome, found[found.outcome == outcome.name]) for outcome in OUTCOMES]
 
 
 def statement(outcome: Outcome, rows: pd.DataFrame) -> str:
-    """A sentence on one outcome: where the interval lies above zero, below, or on both sides."""
+    """A sentence on one outcome: for whom LayerNorm raises it, lowers it, or shows no clear effect."""
     named = list(zip(tables.pairs(rows), rows.itertuples(), strict=True))
     clauses = []
     for verb, side in (("raises", 1), ("lowers", -1)):
@@ -146,11 +201,11 @@ def statement(outcome: Outcome, rows: pd.DataFrame) -> str:
     return f"LayerNorm {'; it '.join(clauses)} (n = {int(rows.n.max())})."
 
 
-def sign(row: Interval) -> int:
-    """1 or −1 where the whole interval lies above or below zero, 0 where it does not, or is unknown (one seed)."""
-    if row.low > 0:
-        return 1
-    return -1 if row.high < 0 else 0
+def sign(row: Any) -> int:
+    """1 or −1 where an effect is clear: the corrected test rejects and the interval lies on that side; else 0."""
+    if not row.p_holm < LEVEL:
+        return 0
+    return 1 if row.low > 0 else -1 if row.high < 0 else 0
 
 
 def amount(row: Interval, outcome: Outcome) -> str:

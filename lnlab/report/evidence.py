@@ -36,7 +36,7 @@ class Untestable(NamedTuple):
     reason: str
 
 
-Found = tuple[list[Evidence], str] | Untestable  # evidence, and a note to the reader; or why there is none
+Found = tuple[Sequence[Evidence], str] | Untestable  # evidence, and a note to the reader; or why there is none
 Claim = Callable[["Data", dict[str, Any]], Found]  # (data, the values that the document prints)
 
 
@@ -47,6 +47,7 @@ class Data:
     main: Study
     _tables: dict[tuple[Path, str], pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
     _used: list[str] = field(default_factory=list, repr=False, compare=False)
+    _profile: str = ""  # of a study beside the main one
 
     @classmethod
     def at(cls, folder: Path | str = "") -> "Data":
@@ -74,13 +75,14 @@ class Data:
         found = self.study(profile)
         if found is None:
             raise Missing(f"needs the profile {profile!r}, which was not run")
-        return Data(found, self._tables, self._used)
+        return Data(found, self._tables, self._used, f"{profile}/")
 
     @contextmanager
     def recording(self) -> Iterator[list[str]]:
-        """The ids of the runs that are read inside the block, each once, in order."""
+        """The ids of the runs that are read inside the block, each once; those of other profiles as profile/id."""
+        runs: list[str] = []
         self._used.clear()
-        yield (runs := [])
+        yield runs
         runs.extend(dict.fromkeys(self._used))
 
     def run(self, arm: str) -> Run:
@@ -91,7 +93,7 @@ class Data:
         """
         for run in self.main.runs:
             if run.id == arm and run.complete:
-                self._used.append(arm)
+                self._used.append(self._profile + arm)
                 return run
         raise Missing(f"needs the run {arm} of the profile {self.main.dir.name!r}, which is not complete")
 
@@ -191,6 +193,12 @@ def documents() -> dict[str, dict[str, Any]]:
     """book/claims.yml: the documents by name, each with title, sections and claims."""
     with (BOOK / "claims.yml").open(encoding="utf-8") as file:
         return dict(yaml.safe_load(file))
+
+
+def printed(claim: str) -> dict[str, Any]:
+    """What a document prints in one of its claims, by the claim's id."""
+    claims = documents()[claim.split(".")[0]]["claims"]
+    return dict(next(each["values"] for each in claims if each["id"] == claim))
 
 
 def _tested(rows: pd.DataFrame, mode: str, cloud: str) -> pd.DataFrame:
