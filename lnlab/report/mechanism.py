@@ -5,7 +5,7 @@ from the learning curves. A seed is the mean of its learners; bands are pointwis
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -83,7 +83,7 @@ def through_training(rows: pd.DataFrame, name: str, panels: Sequence[Panel], say
     data = pd.concat([band.assign(quantity=quantity) for quantity, band in bands.items()], ignore_index=True)
     last = "; ".join(_last(panel, bands[panel.quantity]) for panel in panels)
     caption = (
-        f"{says} Means over n = {data.n.max()} seeds (of the learners of a seed first), pointwise 95 % intervals shaded; "
+        f"{says} Means over n = {data.n.max()} seeds (of the learners of a seed first), pointwise 95 % intervals; "
         "episodes per worker on an axis that is linear up to 10."
     )
     return output.figure(name, drawn, alt=f"Through training, last values: {last}.", caption=caption, data=data)
@@ -233,10 +233,11 @@ def _draw_bands(axis: Axes, band: pd.DataFrame, panel: Panel) -> None:
 
 
 def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    found = {}
+    found: dict[str, Any] = {}
     for axis in axes:
-        found |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=max(len(found), 1), fontsize=9)
+        handles, labels = axis.get_legend_handles_labels()
+        found |= dict(zip(labels, handles, strict=True))
+    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=max(len(found), 1), fontsize=9)
 
 
 @style.styled
@@ -245,8 +246,9 @@ def _scatter(rows: pd.DataFrame, fit: tuple[float, float] | None) -> Figure:
     for axis, core in zip(axes, style.CORE_LABEL, strict=True):
         for norm, each in rows[rows.core == core].groupby("norm", sort=False):
             label = style.NORM_LABEL[str(norm)]
-            style_ = {"color": style.NORM_COLOUR[str(norm)], "markersize": 2.5, "alpha": 0.5, "rasterized": True}
-            axis.plot(each.value_mean, each.value_mse_last, ".", label=label, **style_)
+            colour = style.NORM_COLOUR[str(norm)]
+            points = axis.plot(each.value_mean, each.value_mse_last, ".", color=colour, label=label)
+            points[0].set(markersize=2.5, alpha=0.5, rasterized=True)  # thousands of points are a large SVG
         if fit is not None:
             value = np.linspace(rows.value_mean.min(), rows.value_mean.max(), 60)
             axis.plot(value, (value - fit[0]) ** 2 + fit[1], color=style.GREY, linewidth=1.2, label="constant critic")

@@ -72,9 +72,14 @@ def worked_out(
     return Sum(what, formula, exact, printed, slack + place)
 
 
-def through_training(data: Data, quantity: str) -> Measure:
-    """Of an arm: (n_seeds,) the mean of a diagnostic over all measurements but that before training."""
-    return lambda arm: np.mean([data.diagnostic(arm, quantity, step) for step in data.steps(arm) if step > 0], axis=0)
+def through_training(data: Data, quantity: str, *, empty: float | None = None) -> Measure:
+    """Of an arm: (n_seeds,) the mean of a diagnostic over all measurements but that before training.
+
+    `empty` stands for values that are not defined, such as correlations with a constant.
+    """
+    return lambda arm: np.mean(
+        [data.diagnostic(arm, quantity, step, empty=empty) for step in data.steps(arm) if step > 0], axis=0
+    )
 
 
 def own_advantage(data: Data, mode: str) -> Measure:
