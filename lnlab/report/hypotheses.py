@@ -8,7 +8,6 @@ causes another is what they suggest, not what they show.
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ import pandas as pd
 
 from lnlab.analysis.claims import Direction, Side
 from lnlab.analysis.metrics import EXPLOSION
-from lnlab.analysis.stats import Interval, interval, paired_difference
+from lnlab.analysis.stats import interval
 from lnlab.report import effects, output, tables
 from lnlab.report.evidence import Array, Data, Missing
 from lnlab.report.pieces import Measure, more, through_training, with_ln
@@ -323,25 +322,12 @@ def summary(found: Tested) -> output.Text:
 
 def answer(data: Data, found: Tested) -> output.Text:
     """When LayerNorm helps here, when it does not, and why, in sentences that follow from the intervals."""
-    effect = list(_effects(data))
-    parts = []
-    for title, sign in (("It raises", 1), ("It lowers", -1), ("It does not clearly change", 0)):
-        if pairs := [f"{name} ({tables.words(row)})" for name, row in effect if effects.sign(row) == sign]:
-            parts.append(f"{title} that of {', '.join(pairs)}.")
-    lines = [f"**When.** The test return of the sampled policy, LayerNorm minus no norm: {' '.join(parts)}"]
+    contrasts = effects.effects(data.main)
+    lines = [f"**When.** {' '.join(effects.statements(contrasts))} {effects.criterion(contrasts)}"]
     for title, word in (("Why", "confirmed"), ("Not so", "refuted"), ("Undecided", "open"), ("Only in part", "mixed")):
         if chosen := [each.says for each in HYPOTHESES if _settled(found[each.name]) == word]:
             lines.append(f"**{title}.** {'. '.join(chosen)}.")
     return output.Text("\n\n".join(lines))
-
-
-def _effects(data: Data) -> Iterator[tuple[str, Interval]]:
-    """LayerNorm minus no norm in the sampled test return, of each algorithm and network with both arms."""
-    for core, patterns in (("GRU", GRU), ("feedforward", FF)):
-        for who, pattern in patterns.items():
-            with suppress(Missing):
-                ln, none = (data.test(pattern.format(norm), mode="sampled") for norm in ("ln", "none"))
-                yield f"{who} {core}", paired_difference(ln, none)
 
 
 def _settled(directions: list[Direction] | str) -> str:
