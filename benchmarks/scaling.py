@@ -1,8 +1,8 @@
 """How training speed and memory change with seeds, workers, width and processes: A3C, GRU with LN.
 
-Each point is one fresh process (or several side by side), so that its memory is its own. The cost per seed should fall
+Each point is one fresh process (or several side by side), so that its memory is its own. The cost of a step should fall
 or stay flat as seeds grow: the stack spreads the cost of an operation over more learners, until the parameters leave
-the cache.
+the cache. A run therefore trains its seeds in blocks (lnlab.runs.BLOCK), one after the other.
 """
 
 import multiprocessing

@@ -1,0 +1,99 @@
+"""The benchmarks run for real, small; their control makes the study's own update; their figures make a page."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import __main__ as command
+from benchmarks import machine, plain_a3c, roofline, trainers
+from lnlab.config import parse
+from lnlab.models.actor_critic import make_actor_critic
+from lnlab.report import speed
+from lnlab.trainers import make_trainer
+from lnlab.trainers.returns import actor_critic_gradient
+from tests.test_models import NAMES
+from tests.test_work import STEPS
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(machine, "RESULTS", tmp_path)
+    monkeypatch.setattr(speed, "RESULTS", tmp_path)
+    speed.result.cache_clear()
+    yield tmp_path
+    speed.result.cache_clear()
+
+
+def test_trainers_are_timed_side_by_side_and_the_ratio_is_of_one_round(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(trainers, "ORIGINAL", {("a3c", "gru", "ln"): 1421})
+    monkeypatch.setattr(trainers, "JUDGED", ("a3c-gru-ln",))
+    trainers.main(rounds=1, seconds=0.2)
+    kept = json.loads((results / "trainers.json").read_text())
+    for name, arm in kept["arms"].items():
+        assert name in capsys.readouterr().out
+        ours, plain = arm["steps_per_second"]["median"], arm["plain_steps_per_second"]["median"]
+        assert arm["ratio_plain"]["median"] == pytest.approx(ours / plain)
+        assert arm["ratio_original"] == pytest.approx(ours / arm["original_steps_per_second"])
+        assert ours > plain  # by an order of magnitude where nothing else is running
+    assert list(speed.trainers().shown["arm"]) == ["a3c-gru-ln"]
+    assert "1 rounds" in speed.machine()
+
+
+def test_an_unknown_benchmark_is_answered_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["trainer"])
+    assert "unknown benchmark trainer; choose from trainers, off_the_shelf" in capsys.readouterr().err
+
+
+def test_a_missing_result_names_its_command(results: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="python -m benchmarks scaling"):
+        speed.scaling()
+
+
+def test_the_control_makes_the_update_of_the_study() -> None:
+    """The gradient of one rollout, from the control's loop and from the stacked network with the same weights."""
+    torch.manual_seed(0)
+    config = parse({"seeds": 1, "workers": 1, "hidden": 16})
+    model, local = (plain_a3c.ActorCritic("gru", "ln", 16) for _ in range(2))
+    worker = plain_a3c.Worker(config, 0, model, plain_a3c.SharedAdam(model.parameters(), 1e-3), None, None, None)
+    worker.local = local
+    obs, actions, returns = torch.rand(20, 48), torch.randint(3, (20,)), torch.rand(20) * 5
+    net = make_actor_critic("gru", "ln", hidden=16)
+    flat, gradient = torch.zeros(2, 1, net.layout.size)
+    views = net.layout.views(flat)
+    for name, parameter in _by_our_names(local, "data").items():
+        views[name][0] = parameter
+    tape = net.tape(20, 1)
+    tape.obs[:20, 0, 0] = obs
+    for t in range(20):
+        net.step(views, tape, t)
+    costs = {"value_cost": config.value_cost, "entropy_cost": config.entropy_cost}
+    dout, _ = actor_critic_gradient(tape.out[:20].squeeze(2), actions.unsqueeze(1), returns.unsqueeze(1), **costs)
+    net.backward(views, net.layout.views(gradient), tape, dout)
+    gradient *= min(1.0, config.clip_norm / (gradient.norm().item() + 1e-6))
+    worker._learn(torch.zeros(1, 16), [row.unsqueeze(0) for row in obs], actions, returns)
+    for name, theirs in _by_our_names(local, "grad").items():
+        torch.testing.assert_close(net.layout.views(gradient)[name][0], theirs, rtol=1e-3, atol=1e-5)
+
+
+def _by_our_names(model: plain_a3c.ActorCritic, attribute: str) -> dict[str, torch.Tensor]:
+    """Weights or gradients of the control under the stacked network's names, in its orientation."""
+    theirs = {name: getattr(parameter, attribute) for name, parameter in model.named_parameters()}
+    named = {ours: theirs[name].T if turn else theirs[name] for ours, (name, turn) in NAMES.items() if name in theirs}
+    named["heads.weight"] = torch.cat([theirs["policy.weight"], theirs["value.weight"]]).T
+    named["heads.bias"] = torch.cat([theirs["policy.bias"], theirs["value.bias"]])
+    return {name: value for name, value in named.items() if not name.startswith(("core.weight", "core.bias"))}
+
+
+@pytest.mark.parametrize("core", ["gru", "ff"])
+def test_the_roofline_counts_what_torch_counts(core: str) -> None:
+    config = parse({"seeds": 1, "hidden": 32, "core": core, "norm": "none"})
+    trainer = make_trainer(config)
+    with FlopCounterMode(display=False) as counter:
+        trainer.train_episode()
+    assert roofline.work_per_step(config) * config.workers * STEPS == pytest.approx(counter.get_total_flops())
