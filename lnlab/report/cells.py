@@ -140,6 +140,15 @@ def excess(ratio: Quantity, *arms: Summary) -> Interval:
     return Interval(estimate, low if known else np.nan, high if known else np.nan, logarithm.n)
 
 
+def positive(scores: Array, statistic: Callable[..., Array]) -> Interval:
+    """A positive statistic of seeds, such as their SD, with the interval of its logarithm: no bound below zero."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logarithm = interval(scores, lambda values, axis=None: np.log(statistic(values, axis=axis)))
+        estimate, low, high = (float(np.exp(value)) for value in logarithm[:3])
+    known = np.isfinite(low) and np.isfinite(high)
+    return Interval(estimate, low if known else np.nan, high if known else np.nan, logarithm.n)
+
+
 def alone(value: float, seeds: int) -> Interval:
     """A number without an interval: none of its kind holds, as for a minimum."""
     return Interval(float(value), np.nan, np.nan, seeds)
