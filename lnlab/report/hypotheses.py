@@ -47,6 +47,7 @@ class Hypothesis(NamedTuple):
 def verdict(found: Iterable[Direction]) -> str:
     """confirmed, refuted, mixed or open.
 
+    >>> from lnlab.analysis.stats import Interval
     >>> low, high = Interval(-2, -3, -1, 30), Interval(2, 1, 3, 30)
     >>> verdict([Direction("a", high, "above"), Direction("b", low, "above")])
     'mixed'
