@@ -50,7 +50,7 @@ def readme_with(readme: str, text: str) -> str:
 
 
 def run_list(study: Study) -> str:
-    """A Markdown table of the runs: page, extent, speed, time, machine, commit."""
+    """A Markdown table of the runs: page, extent, speed, time, machine, commit; its page has the command that repeats it."""
     rows = [_run_row(run) for run in study.runs if run.complete]
     return output.markdown(pd.DataFrame(rows))
 
@@ -64,9 +64,8 @@ def _run_row(run: Run) -> dict[str, str]:
         "episodes": f"{config.episodes:,}",
         "steps per second": f"{speed:,.0f}" if speed else "n/a",
         "minutes": f"{facts['seconds'] / 60:.1f}",
-        "machine": f"{facts.get('device', 'cpu')}, {facts['cores']} cores, {facts['cpu']}",
+        "machine": pages.machine(facts),
         "commit": f"`{facts['commit'][:10]}`" + (" and changes" if facts["dirty"] else ""),
-        "repeat it": f"`{pages.command(config)}`",
     }
 
 

@@ -129,11 +129,10 @@ def run_card(run: Run, data: str) -> str:
     ]
     links = " · ".join(f"{{download}}`{name} </{data}/{name}>`" for name in files if (run.dir / name).exists())
     commit = f"`{facts['commit'][:10]}`" + (" with uncommitted changes" if facts["dirty"] else "")
-    cores = f"{facts['cores']} core{'s' * (facts['cores'] != 1)} of {facts['cpu']}"
     lines = [
         f":::{{card}} Run `{run.id}`",
         f"{config.seeds} seeds × {config.workers} workers × {config.episodes} episodes, {_minutes(facts['seconds'])} "
-        f"on {cores}{speed}; commit {commit}.",
+        f"on {machine(facts)}{speed}; commit {commit}.",
         "",
         f"Data: {links}",
         "",
@@ -187,6 +186,12 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any]) -> None:
         execute_notebook(notebook, target, parameters, cwd=ROOT, **quiet)
     except PapermillExecutionError as error:
         raise PageError(f"{notebook.name} failed: {error.ename}: {error.evalue}; see {target}") from error
+
+
+def machine(facts: dict[str, Any]) -> str:
+    """Where a run was trained, for example `2 cores of AMD EPYC 7763`."""
+    gpu = "a GPU (cuda) and " if facts.get("device", "cpu") != "cpu" else ""
+    return f"{gpu}{facts['cores']} core{'s' * (facts['cores'] != 1)} of {facts['cpu']}"
 
 
 def _minutes(seconds: float) -> str:
