@@ -1,18 +1,20 @@
 """The numbers of the D1 page against arithmetic on the same tables, and that no claim is forgotten."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lnlab.analysis.stats import interval
-from lnlab.report import d1, d1_claims, effects, generated
+from lnlab.report import advice, d1, d1_claims, d1_later, d1_why, effects, generated
+from lnlab.report.evidence import Data, documents
 
-SECTIONS = ("stability", "training reward", "generalisation")
+SECTIONS = ("stability", "training reward", "generalisation", "variance")
 
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_printed_value_of_a_section_is_measured_again(tiny_study, section):
     for claim in d1_claims.claims(section):
-        rows = d1_claims.comparison(tiny_study, section).data.query("claim == @claim['id']")
+        rows = d1_claims.comparison(Data(tiny_study), section).data.query("claim == @claim['id']")
         if claim["kind"] == "interpretation":
             assert rows.empty
         else:
@@ -21,7 +23,7 @@ def test_every_printed_value_of_a_section_is_measured_again(tiny_study, section)
 
 
 def rows_of(study, section, claim):
-    data = d1_claims.comparison(study, section).data
+    data = d1_claims.comparison(Data(study), section).data
     return data[data.claim == claim].set_index("what")
 
 
@@ -87,3 +89,56 @@ def test_reference_policies_are_those_of_the_documents(tiny_study):
     offload = shown[(shown.policy == "always OFFLOAD") & (shown.type == "all")].estimate.item()
     assert 49 < offload <= 50
     assert np.isnan(shown[shown.policy == "always OFFLOAD"].low).all()
+
+
+def test_a_double_ratio_by_hand():
+    twice, half, same = np.array([2.0, 6.0]), np.array([1.0, 3.0]), np.array([4.0, 4.0])
+    assert d1_why.double_ratio(twice, half, same, same).estimate == pytest.approx(100)  # (8 / 4) / (8 / 8) − 1
+    assert d1_why.double_ratio(twice, half, twice, half).estimate == pytest.approx(0)
+
+
+def test_correlation_is_numpys_over_all_learners():
+    rng = np.random.default_rng(0)
+    pairs = rng.normal(size=(6, 5, 2)) + rng.normal(size=(6, 5, 1))
+    found = d1_why.correlation(pairs)
+    assert found.estimate == pytest.approx(np.corrcoef(pairs.reshape(-1, 2).T)[0, 1])
+    assert found.low < found.estimate < found.high
+
+
+def test_spread_of_individual_learners_is_over_90_cells(tiny_study):
+    rows = greedy_tests(tiny_study, "individual-gru-ln")
+    found = rows_of(tiny_study, "variance", "D1.21").estimate[
+        "SD of the return across scenarios: Individual, LayerNorm"
+    ]
+    assert found == pytest.approx(rows.groupby("seed").return_mean.std().mean())
+    table = d1_later.spread_table(Data(tiny_study)).data
+    same = table.query("policy == 'Individual GRU, LayerNorm' and mode == 'greedy' and quantity == 'across'")
+    assert same.estimate.item() == pytest.approx(found)
+
+
+def test_every_section_of_d1_lists_its_claims():
+    sections = dict.fromkeys(claim["section"] for claim in documents()["D1"]["claims"])
+    listed = "".join(d1_claims.sentences(section) for section in sections)
+    assert all(f"**{claim['id']}**" in listed for claim in documents()["D1"]["claims"])
+
+
+@pytest.mark.parametrize(
+    ("returns", "sampled", "says"),
+    [
+        ((3, 1, 5), (2, -1, 5), "use LayerNorm"),
+        ((-3, -5, -1), (2, -1, 5), "leave LayerNorm out"),
+        ((-3, -5, -1), (3, 1, 5), "speaks neither for"),
+        ((2, -1, 5), (2, -1, 5), "speaks neither for"),
+    ],
+)
+def test_advice_follows_from_the_two_returns(returns, sampled, says):
+    greedy, loss = (9, 8, 10), (-50, -60, -40)
+    rows = zip(("return", "sampled", "greedy", "value-loss"), (returns, sampled, greedy, loss), strict=True)
+    frame = pd.DataFrame(
+        [("a3c", "gru", name, *found, 30, 0.001) for name, found in rows],
+        columns=["algorithm", "core", "outcome", "estimate", "low", "high", "n", "p_holm"],
+    )
+    text = advice.advice(frame)
+    assert text.startswith("- **A3C GRU**: ")
+    assert says in text
+    assert "value loss −50 [−60,\xa0−40] %" in text

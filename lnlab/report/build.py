@@ -20,7 +20,7 @@ from lnlab.paths import BOOK, BUILD, NOTEBOOKS, PUBLISHED, RESULTS, ROOT
 from lnlab.report import d1, generated, pages
 from lnlab.runs import Study, load, publish
 
-ANALYSES = ("d1",)  # notebooks that read results; each becomes the page of its name
+ANALYSES = ("d1", "d2", "d3", "d4", "mechanism", "claims")  # notebooks that read results, each the page of its name
 MADE = ("runs", "figures", "data", generated.FOLDER)  # folders of the book that are made, not written
 CONFIG = "_config.yml"
 SPHINX_OPTIONS = ("-n", "-W", "--keep-going", "-q")  # missing references and warnings are errors
@@ -75,11 +75,16 @@ def make_pages(runs: Study, book: Path, data: str) -> None:
     profile = runs.dir.name
     for run in tqdm(runs.runs, desc="run pages", unit="page"):
         pages.gather_run(run, book, f"data/{profile}/{run.id}")
-    for name in tqdm(ANALYSES, desc="analysis", unit="notebook"):
+    for name in tqdm(analyses(), desc="analysis", unit="notebook"):
         executed = BUILD / "executed" / runs.dir.name / f"{name}.ipynb"
         pages.execute(NOTEBOOKS / f"{name}.ipynb", executed, {"data": data} if data else {})
         pages.gather(executed, book, name)
     generated.write_all(runs, book)
+
+
+def analyses() -> list[str]:
+    """The analysis notebooks that are there, in the book's order."""
+    return [name for name in ANALYSES if (NOTEBOOKS / f"{name}.ipynb").exists()]
 
 
 def render(folder: Path) -> Path:
@@ -115,7 +120,7 @@ def images(html: Path) -> Iterator[tuple[Path, str]]:
 def _copy_prose(folder: Path) -> Path:
     """A copy of the book's written files in `folder`/book, with empty places for those that are made."""
     book = folder / "book"
-    made = {*MADE, *(f"{name}.ipynb" for name in ANALYSES)}
+    made = {*MADE, *(f"{name}.ipynb" for name in analyses())}
     shutil.copytree(BOOK, book, ignore=lambda where, names: made & set(names) if Path(where) == BOOK else set())
     for extra in ("CHANGELOG.md",):
         shutil.copy(ROOT / extra, folder / extra)

@@ -32,7 +32,7 @@ def claims(section: str) -> list[dict[str, Any]]:
 
 def comparison(data: Data, section: str) -> output.TableOutput:
     """Every number that D1 prints in a section beside ours, with the outcome."""
-    entries = [entry for entry in ledger.entries(data, "D1") if entry.claim["section"] == section]
+    entries = ledger.entries(data, "D1", section)
     measured = [entry for entry in entries if entry.claim["kind"] in ("measured", "comparison", "arithmetic")]
     rows = ledger.evidence_rows(measured)
     here = [ledger.interval_words(row.estimate, row.low, row.high) for row in rows.itertuples()]

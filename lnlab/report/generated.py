@@ -10,7 +10,8 @@ import pandas as pd
 
 from lnlab.analysis.metrics import METRICS
 from lnlab.columns import COLUMNS
-from lnlab.report import d1, effects, output, pages
+from lnlab.report import advice, d1, effects, ledger, output, pages
+from lnlab.report.evidence import Data
 from lnlab.runs import Run, Study
 
 FOLDER = "_generated"
@@ -20,8 +21,11 @@ BEGIN, END = "<!-- findings -->", "<!-- /findings -->"  # in README.md
 
 def write_all(study: Study, book: Path) -> None:
     """Write every generated part of `book` from the runs of `study`."""
+    found = effects.effects(study)
     parts = {
-        "findings": findings(study),
+        "findings": effects.summary(found),
+        "advice": advice.advice(found),
+        "verdicts": verdicts(study),
         "extent": d1.extent(study),
         "runs": run_list(study),
         "columns": dictionary(),
@@ -34,6 +38,12 @@ def write_all(study: Study, book: Path) -> None:
 def findings(study: Study) -> str:
     """The findings as a Markdown list; each sentence's verb and numbers follow from the data."""
     return effects.summary(effects.effects(study))
+
+
+def verdicts(study: Study) -> str:
+    """How many claims got which verdict, as a sentence and a Markdown table."""
+    entries = ledger.ledger(Data(study))
+    return f"{ledger.sentence(entries)}\n\n{output.markdown(ledger.count_table(entries).shown)}"
 
 
 def readme_with(readme: str, text: str) -> str:

@@ -58,14 +58,16 @@ def judged() -> list[str]:
     return [name for name in documents() if importlib.util.find_spec(f"lnlab.report.{name.lower()}_claims")]
 
 
-def entries(data: Data, document: str) -> list[Entry]:
-    """Every claim of a document with its verdict.
+def entries(data: Data, document: str, section: str = "") -> list[Entry]:
+    """Every claim of a document, or of one of its sections, with its verdict.
 
     Raises:
         KeyError: a claim has no judge.
     """
     judge_of = judges(document)
-    return [_entry(data, document, claim, judge_of[claim["id"]]) for claim in documents()[document]["claims"]]
+    claims = documents()[document]["claims"]
+    chosen = [claim for claim in claims if section in ("", claim["section"])]
+    return [_entry(data, document, claim, judge_of[claim["id"]]) for claim in chosen]
 
 
 def ledger(data: Data) -> list[Entry]:
@@ -135,11 +137,10 @@ def verdict_rows(found: Iterable[Entry]) -> pd.DataFrame:
 
 def as_json(found: Sequence[Entry]) -> str:
     """All verdicts with their evidence, as JSON."""
-    evidence = evidence_rows(found)
     claims = verdict_rows(found).to_dict("records")
-    for claim in claims:
-        rows = evidence[evidence.claim == claim["claim"]].drop(columns="claim")
-        claim["evidence"] = [{name: _plain(value) for name, value in row.items()} for row in rows.to_dict("records")]
+    for claim, entry in zip(claims, found, strict=True):
+        rows = evidence_rows([entry]).drop(columns="claim").to_dict("records")
+        claim["evidence"] = [{name: _plain(value) for name, value in row.items()} for row in rows]
     return json.dumps({"counts": counts(found), "claims": claims}, ensure_ascii=False, indent=1) + "\n"
 
 

@@ -248,6 +248,8 @@ def _render(out: NotebookNode, book: Path, page: str) -> str:
     """Write the files of an output below `book`/figures and return the MyST directive that shows them."""
     what = out.metadata[KEY]
     if what["kind"] == "text":
+        for kind, name in what.get("files", {}).items():  # that the text offers for download
+            write(book / "figures" / name, out.data[kind])
         return str(out.data["text/markdown"])
     label = f"{Path(page).name}-{what['name']}"
     write(book / "figures" / f"{label}.csv", out.data["text/csv"])

@@ -57,11 +57,16 @@ def by_group(evaluation: pd.DataFrame) -> pd.DataFrame:
 
 
 @functools.cache
-def reference_policies() -> pd.DataFrame:
-    """Test returns of policies that learn nothing: cloud, who (its name), type, estimate, low, high (NaN), n (1)."""
+def reference_scenarios() -> pd.DataFrame:
+    """Test returns of policies that learn nothing, a row each policy, scenario and cloud; columns of `evaluation`."""
     from lnlab.evaluation import evaluate_policies
 
-    rows = by_group(evaluate_policies(REFERENCE_EPISODES).assign(seed=0).rename(columns={"policy": "who"}))
+    return evaluate_policies(REFERENCE_EPISODES)
+
+
+def reference_policies() -> pd.DataFrame:
+    """Test returns of policies that learn nothing: cloud, who (its name), type, estimate, low, high (NaN), n (1)."""
+    rows = by_group(reference_scenarios().assign(seed=0).rename(columns={"policy": "who"}))
     means = rows.groupby(["cloud", "who", "type"], as_index=False, sort=False)["return_mean"].mean()
     return means.rename(columns={"return_mean": "estimate"}).assign(low=np.nan, high=np.nan, n=1)
 
