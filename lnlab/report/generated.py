@@ -60,7 +60,7 @@ def readme_with(readme: str, text: str) -> str:
 
 
 def run_list(study: Study) -> str:
-    """A Markdown table of the runs: page, extent, speed, time, machine, commit; its page has the command that repeats it."""
+    """A Markdown table of the runs: page, extent, speed, time, machine, commit; the page tells how to repeat it."""
     rows = [_run_row(run) for run in study.runs if run.complete]
     return output.markdown(pd.DataFrame(rows))
 
