@@ -3,7 +3,6 @@
 Figures and tables of notebooks/d1.ipynb, from the measurements inside the networks and from the 18 test scenarios.
 """
 
-import functools
 import itertools
 
 import numpy as np
@@ -63,7 +62,7 @@ def spreads(data: Data, mode: str) -> pd.DataFrame:
         numbers = {
             "mean": interval(cells.mean(axis=1)),
             "across": interval(across(cells)),
-            "relative": interval(cells, functools.partial(_relative, cells=cells.shape[1])),
+            "relative": interval(np.stack([across(cells), cells.mean(axis=1)], axis=1), _relative),
             "between": interval(cells.mean(axis=1), std),
         }
         rows += [{**arm, "mode": mode, "quantity": name, **found._asdict()} for name, found in numbers.items()]
@@ -75,11 +74,10 @@ def across(cells: Array) -> Array:
     return np.asarray(cells.std(axis=1, ddof=1))
 
 
-def _relative(pooled: Array, axis: int, cells: int) -> Array:
-    """Mean SD across the cells of a seed over the mean return; pooled (reps, n_seeds · cells), axis −1."""
-    seeds = pooled.reshape(len(pooled), -1, cells)
+def _relative(pooled: Array, axis: int) -> Array:
+    """Mean SD across scenarios over the mean return; pooled (reps, n_seeds · 2), the two of a seed side by side."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(seeds.std(axis=2, ddof=1).mean(axis=1) / seeds.mean(axis=(1, 2)))
+        return np.asarray(pooled[..., ::2].mean(axis=axis) / pooled[..., 1::2].mean(axis=axis))
 
 
 def spread_table(data: Data) -> output.TableOutput:
