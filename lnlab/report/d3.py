@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lnlab.analysis.claims import Verdict
+from lnlab.analysis.metrics import SMOOTHING
 from lnlab.analysis.stats import Interval, interval, paired_difference, wilson
 from lnlab.report import figures, ledger, output, style, tables
 from lnlab.report.evidence import Array, Data, Missing
@@ -110,10 +111,11 @@ def speed_table(data: Data) -> output.TableOutput:
 def _speed(data: Data, arm: str, threshold: int) -> dict[str, object]:
     config = data.run(arm).config
     row = interval(data.metric(arm, f"row_above_{threshold}", empty=float(config.episodes * config.workers)))
-    passed = data.metric(arm, f"episode_above_{threshold}", empty=0.0) > 0
-    share = wilson(int(passed.sum()), row.n)
-    percent = Interval(100 * share.estimate, 100 * share.low, 100 * share.high, row.n)
-    seeds = {"seeds": f"{passed.sum()} of {row.n}", "share of seeds, %": tables.words(percent, 0)}
+    passed = int((data.metric(arm, f"episode_above_{threshold}", empty=0.0) > 0).sum())
+    share = wilson(passed, row.n)
+    percent = tables.words(Interval(100 * share.estimate, 100 * share.low, 100 * share.high, row.n), 0)
+    long = config.episodes >= SMOOTHING
+    seeds = {"seeds": f"{passed} of {row.n}" if long else "n/a", "share of seeds, %": percent if long else "n/a"}
     return {"first row": tables.words(row, 0)} | seeds | {"n": row.n, "first_row_mean": row.estimate}
 
 
@@ -197,9 +199,10 @@ HYPOTHESES = {  # D3's explanations, and its claims on each
 @style.styled
 def _nine(curves: pd.DataFrame, rows: pd.DataFrame) -> Figure:
     figure, axes = style.axes(3, 3, height=1.9)
-    for line, (quantity, label, log) in enumerate((("value_loss", "value loss", True), ("return", "return", False))):
-        _curve_pair(axes[3 * line : 3 * line + 2], curves, quantity, f"A3C, {label}", log=log)
-        _dots(axes[3 * line + 2], rows[rows.panel == label].assign(name=""), label)
+    lines = (("value_loss", "value loss", "mean value loss"), ("return", "return", "return, last tenth"))
+    for line, (quantity, label, span) in enumerate(lines):
+        _curve_pair(axes[3 * line : 3 * line + 2], curves, quantity, f"A3C, {label}", log=line == 0)
+        _dots(axes[3 * line + 2], rows[rows.panel == label].assign(name=""), f"A3C, {span}")
     for place, who in enumerate(PATTERN):
         mine = rows[(rows.panel == "test") & (rows.who == who)]
         _dots(axes[6 + place], mine.assign(name=mine.group.map(tables.TYPE_LABEL)), f"{who}, test return")
@@ -227,6 +230,7 @@ def _curve_pair(axes: Sequence[Axes], curves: pd.DataFrame, quantity: str, title
         axis.plot(mean.episode, mean["mean"], color=colour, linewidth=1.8)
         axis.set_title(f"{title},\n{style.NORM_LABEL[norm]}", fontsize=9)
         axis.set_yscale("log" if log else "linear")
+        axis.set_xlabel("episodes per worker", fontsize=8)
         axis.tick_params(labelsize=8)
     low, high = min(axis.get_ylim()[0] for axis in axes), max(axis.get_ylim()[1] for axis in axes)
     for axis in axes:

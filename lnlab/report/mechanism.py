@@ -33,8 +33,8 @@ class Panel(NamedTuple):
 
 
 SATURATION = [
-    Panel("state_saturated", "units with |h| > 0.99\n(share)"),
-    Panel("new_saturated", "saturated candidates\n(share)"),
+    Panel("state_saturated", "|h| > 0.99\n(share of units)"),
+    Panel("new_saturated", "|candidate| > 0.99\n(share of units)"),
     Panel("update_shut", "state overwritten\n(share of gates)"),
     Panel("state_spread", "SD of h over time"),
 ]
@@ -204,7 +204,7 @@ def _titles(axes: Sequence[Axes], pairs: Sequence[tuple[str, str]]) -> None:
 @style.styled
 def _grid(panels: Sequence[Panel], rows: dict[str, pd.DataFrame]) -> Figure:
     pairs = _pairs(tables.in_order(pd.concat(rows.values())))
-    figure, axes = style.axes(len(panels), len(pairs), height=1.35, sharex=True, sharey="row")
+    figure, axes = style.axes(len(panels), len(pairs), height=1.45, sharex=True, sharey="row")
     for place, panel in enumerate(panels):
         line = axes[place * len(pairs) : (place + 1) * len(pairs)]
         for axis, pair in zip(line, pairs, strict=True):
