@@ -166,7 +166,8 @@ def probability(p: float) -> str:
 
 def summary(found: pd.DataFrame) -> output.Text:
     """The statements as a Markdown list, and by which test an effect is clear."""
-    return output.Text("\n".join(f"- {sentence}" for sentence in [*statements(found), criterion(found)]))
+    sentences = "\n".join(f"- {sentence}" for sentence in statements(found))
+    return output.Text(f"{sentences}\n\n{criterion(found)}")
 
 
 def criterion(found: pd.DataFrame) -> str:
