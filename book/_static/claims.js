@@ -23,7 +23,7 @@
   }
 
   function addFilters(table) {
-    const rows = [...table.tBodies[0].rows];
+    const rows = [...table.tBodies];  // a body each claim
     const form = document.createElement("form");
     form.className = "ledger-filters";
     form.addEventListener("submit", (event) => event.preventDefault());

@@ -177,15 +177,18 @@ def _plain(value: Any) -> Any:
 
 
 def count_table(found: Sequence[Entry], name: str = "counts") -> output.TableOutput:
-    """Claims by verdict, a line each document and one for all of them."""
-    each = {
-        document: [e for e in found if e.document == document] for document in dict.fromkeys(e.document for e in found)
-    }
-    lines = each | ({"all": list(found)} if len(each) > 1 else {})
-    rows = [{"document": label, "claims": len(mine), **counts(mine)} for label, mine in lines.items()]
+    """Claims by verdict, a line each verdict, a column each document."""
+    each = {document: [e for e in found if e.document == document] for document in _documents(found)}
+    columns = {document: counts(mine) for document, mine in each.items()}
+    columns |= {"all": counts(found)} if len(each) > 1 else {}
+    rows = pd.DataFrame(columns).rename_axis("verdict").reset_index()
     n = int(verdict_rows(found).n.max())
-    caption = f"Claims by verdict; the evidence behind them has up to n = {n} seeds an arm, intervals at 95 %."
-    return output.table(name, pd.DataFrame(rows), caption=caption)
+    caption = f"Claims by verdict; the evidence behind them has up to n = {n} seeds an arm, with 95 % intervals."
+    return output.table(name, rows, caption=caption)
+
+
+def _documents(found: Iterable[Entry]) -> list[str]:
+    return list(dict.fromkeys(entry.document for entry in found))
 
 
 def cards(found: Sequence[Entry]) -> output.Text:
@@ -204,8 +207,7 @@ class Ledger:
         rows = "\n".join(_row(entry) for entry in self.found)
         head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", "kind", "verdict", "what it says"))
         page = (
-            f'<table class="table ledger"><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>\n\n'
-            f"All verdicts: {links}\n"
+            f'<table class="table ledger"><thead><tr>{head}</tr></thead>\n{rows}\n</table>\n\nAll verdicts: {links}\n'
         )
         data = {
             "text/markdown": page,
@@ -222,12 +224,14 @@ def badge(verdict: str) -> str:
 
 
 def _row(entry: Entry) -> str:
+    """A claim in two lines: what it says and its verdict, and below the evidence to open."""
     claim = entry.claim
     attributes = f'data-document="{entry.document}" data-kind="{claim["kind"]}" data-verdict="{entry.verdict.verdict}"'
     place = f'<a href="{entry.document.lower()}.html#{entry.anchor}">{entry.id}</a>'
-    opened = f"<details><summary>{html.escape(claim['says'])}</summary>{_body(entry)}</details>"
-    cells = [claim["kind"], badge(entry.verdict.verdict), opened]
-    return f'<tr {attributes}><th scope="row">{place}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    cells = [claim["kind"], badge(entry.verdict.verdict), html.escape(claim["says"])]
+    first = f'<tr><th scope="row">{place}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    opened = f"<details><summary>{html.escape(_sentence_case(entry.verdict.reason))}</summary>{_body(entry)}</details>"
+    return f'<tbody {attributes}>{first}<tr><td></td><td colspan="3">{opened}</td></tr></tbody>'
 
 
 def _card(entry: Entry) -> str:
