@@ -9,7 +9,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lnlab.analysis.stats import Interval, clopper_pearson, contrast, factorial_weights, interval, performance_profile
+from lnlab.analysis.stats import (
+    Interval,
+    clopper_pearson,
+    contrast,
+    factorial_weights,
+    interval,
+    performance_profile,
+    std,
+)
 from lnlab.report import cells, d2, matrix, output, style, tables
 from lnlab.report.cells import MATRIX, NAME
 from lnlab.report.evidence import Data
@@ -126,7 +134,7 @@ def matrix_table(data: Data, mode: str) -> output.TableOutput:
             seeds = values.mean(axis=(1, 2))
             measured = {
                 "mean": interval(seeds),
-                "SD between seeds": cells.positive(seeds, _std),
+                "SD between seeds": cells.positive(seeds, std),
                 "worst velocity": interval(cells.worst_learner_cells(values)),
             }
             for what, found in measured.items():
@@ -141,10 +149,6 @@ def matrix_table(data: Data, mode: str) -> output.TableOutput:
         f"{d2.references()['uniform']:.1f}, the rule T12 {d2.references()['t12']:.1f}."
     )
     return output.table(f"matrix-{mode}", pd.DataFrame(shown), caption=caption, data=table)
-
-
-def _std(values: np.ndarray, axis: int | None = None) -> np.ndarray:
-    return np.std(values, axis=axis, ddof=1)
 
 
 # -- components ------------------------------------------------------------------------------------------
