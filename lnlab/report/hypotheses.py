@@ -150,8 +150,8 @@ def _after(data: Data, arm: str, episodes: int) -> tuple[Data, int]:
     other = data.study("equal-data")
     if other and any(run.id == arm and run.complete and run.config.episodes == episodes for run in other.runs):
         return data.of("equal-data"), episodes
-    step = min(data.steps(arm), key=lambda each: abs(math.log(max(each, 1) / episodes)))
-    if not 0.7 <= step / episodes <= 1.3:
+    step = min(data.steps(arm), key=lambda each: abs(math.log(max(each, 1) / max(episodes, 1))))
+    if not 0.7 * episodes <= step <= 1.3 * episodes:
         raise Missing(f"needs diagnostics of {arm} after about {episodes} episodes")
     return data, step
 

@@ -1,0 +1,265 @@
+"""D3 and the mechanism: no claim forgotten, evidence on the right side, numbers against hand arithmetic and scipy."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from lnlab.analysis.claims import Direction, judge
+from lnlab.analysis.correlation import rank_correlation
+from lnlab.analysis.stats import Interval
+from lnlab.report import d3, d3_claims, hypotheses, ledger, mechanism, output, pieces
+from lnlab.report.evidence import Data, Missing, documents
+
+CLAIMS = {claim["id"]: claim for claim in documents()["D3"]["claims"]}
+SEEDS = 30
+
+
+class Known:
+    """Data whose every number is `level`, plus noise, plus `effect[name]` in arms with LayerNorm."""
+
+    def __init__(self, **effect: float) -> None:
+        self.effect, self.rng = effect, np.random.default_rng(0)
+
+    def values(self, arm: str, name: str, shape: tuple[int, ...] = (SEEDS,)) -> np.ndarray:
+        gain = self.effect.get(name, 0.0) if arm.endswith("-ln") else 0.0
+        return 50 + gain + self.rng.normal(size=shape)
+
+    def metric(self, arm, quantity, worker=-1, *, empty=None):
+        return self.values(arm, quantity)
+
+    def worker_metric(self, arm, quantity):
+        return self.values(arm, quantity, (SEEDS, 5))
+
+    def test(self, arm, groups=(), mode="greedy", cloud="budget"):
+        return self.values(arm, f"test_{mode}_{arm.split('-')[0]}")
+
+    def diagnostic(self, arm, quantity, step=-1, *, empty=None):
+        return self.values(arm, quantity)
+
+    def steps(self, arm):
+        return [0, 100, 200]
+
+
+def outcomes(claim: str, data: object) -> dict[str, str]:
+    evidence, _ = d3_claims.CLAIMS[claim](data, CLAIMS[claim].get("values") or {})
+    return {each.what: each.outcome for each in evidence}
+
+
+def named(found, what):
+    return next(each for each in found[0] if each.what == what)
+
+
+def test_every_claim_of_d3_has_evidence_or_a_reason(tiny_study):
+    found = ledger.entries(Data(tiny_study), "D3")
+    assert [entry.id for entry in found] == list(CLAIMS)
+    for entry in found:
+        assert entry.verdict.evidence or "needs" in entry.verdict.reason, entry.id
+
+
+def test_each_claim_is_shown_once_on_its_page(tiny_study):
+    found = ledger.entries(Data(tiny_study), "D3")
+    sections = list(dict.fromkeys(entry.claim["section"] for entry in found))
+    page = "".join(d3.section(found, name) for name in sections)
+    for claim in CLAIMS:
+        assert page.count(f'id="claim-{claim.lower().replace(".", "-")}"') == 1
+    assert sorted(sum(d3.HYPOTHESES.values(), ())) == sorted(CLAIMS)
+
+
+def test_sums_of_d3_are_right_within_their_rounding_and_wrong_beyond():
+    (reduction,) = [
+        each for each in d3_claims.a3c_ratio(Known(), CLAIMS["D3.1"]["values"])[0] if each.what == "reduction, %"
+    ]
+    assert reduction.computed == pytest.approx(-64.877, abs=0.001)
+    assert reduction.outcome == "right"
+    off = CLAIMS["D3.1"]["values"] | {"reduction_pct": 66.0}
+    wrong = named(d3_claims.a3c_ratio(Known(), off), "reduction, %")
+    assert wrong.outcome == "wrong"
+
+
+def test_percentages_of_d3_12_follow_from_d3_11_within_their_rounding():
+    """The note on D3.12 says so."""
+    levels, percents = CLAIMS["D3.11"]["values"], CLAIMS["D3.12"]["values"]["pct"]
+    for (name, (ln, none)), percent in zip(levels.items(), percents, strict=True):
+        half = 0.00005 if name == "policy_std" else 0.005
+        slack = max(
+            abs((a / b - ln / none) * 100) for a, b in product((ln - half, ln + half), (none - half, none + half))
+        )
+        assert abs(100 * (ln / none - 1) - percent) <= slack + 0.05, name
+
+
+def test_advice_holds_where_a3c_gains_and_individual_does_not():
+    helps = Known(test_greedy_a3c=5, test_sampled_a3c=5, test_greedy_individual=-5, test_sampled_individual=0.5)
+    found = outcomes("D3.15", helps)
+    assert {found[f"A3C, {mode} test return: LayerNorm minus no norm"] for mode in ("greedy", "sampled")} == {"holds"}
+    assert {found[f"Individual, {mode} test return: LayerNorm minus no norm"] for mode in ("greedy", "sampled")} == {
+        "holds"
+    }  # a gain below the margin is none
+    other = outcomes("D3.15", Known(test_greedy_a3c=-5, test_greedy_individual=5))
+    assert other["A3C, greedy test return: LayerNorm minus no norm"] == "opposes"
+    assert other["Individual, greedy test return: LayerNorm minus no norm"] == "opposes"
+
+
+def test_exploration_is_judged_by_entropy():
+    assert outcomes("D3.8", Known(entropy_mean=-5))["entropy, mean over training: LayerNorm minus no norm"] == "opposes"
+    assert outcomes("D3.8", Known(entropy_mean=5))["entropy, mean over training: LayerNorm minus no norm"] == "holds"
+
+
+def test_over_fitting_predicts_fewer_directions_and_more_dormant_units():
+    data = Known(core_rank_effective=5, core_dormant_025=5)
+    data.scenario_scores = lambda *_, **__: data.values("x", "y", (SEEDS, 5, 5))
+    found = outcomes("D3.13", data)
+    assert found["effective rank of the features: LayerNorm minus no norm"] == "opposes"
+    assert found["share of dormant units: LayerNorm minus no norm"] == "holds"
+
+
+def test_own_advantage_is_the_diagonal_minus_the_rest():
+    class Cells:
+        def scenario_scores(self, *_, **__):
+            return np.array([[[10.0, 1, 2], [3, 20, 4], [5, 6, 30]]])
+
+    assert pieces.own_advantage(Cells(), "greedy")("individual-gru-ln") == pytest.approx([60 / 3 - 21 / 6])
+
+
+def test_through_training_leaves_out_the_moment_before_it():
+    class Steps:
+        def steps(self, arm):
+            return [0, 10, 20]
+
+        def diagnostic(self, arm, quantity, step, *, empty=None):
+            return np.array([1000.0, 2000.0]) if step == 0 else np.array([step, 2.0 * step])
+
+    assert pieces.through_training(Steps(), "value_sd")("a3c-gru-ln").tolist() == [15.0, 30.0]
+
+
+def test_numbers_are_those_of_the_episodes_table(tiny_study):
+    found, _ = d3_claims.a3c_ratio(Data(tiny_study), CLAIMS["D3.1"]["values"])
+    episodes = tiny_study["a3c-gru-ln"].table("episodes").groupby("seed")
+    ours = {each.what: each.found for each in found if hasattr(each, "runs")}
+    ratio = (episodes.value_loss.mean() / episodes["return"].mean()).mean()
+    assert ours["value loss / return, LayerNorm"].estimate == pytest.approx(ratio, rel=1e-5)
+
+
+# -- rank correlation -------------------------------------------------------------------------------------------------
+
+
+def test_rank_correlation_agrees_with_scipy():
+    x, y = np.random.default_rng(1).normal(size=(2, 25))
+    assert rank_correlation(x, y).estimate == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert rank_correlation(np.exp(x), y) == pytest.approx(rank_correlation(x, y))  # ranks do not see the scale
+
+
+def test_rank_correlation_covers():
+    rng = np.random.default_rng(2)
+    true = 6 / np.pi * np.arcsin(0.6 / 2)  # of a bivariate normal with Pearson's 0.6
+    hits = 0
+    for _ in range(400):
+        x, e = rng.normal(size=(2, 30))
+        found = rank_correlation(x, 0.6 * x + 0.8 * e)
+        hits += found.low <= true <= found.high
+    assert 0.92 <= hits / 400 <= 0.985
+
+
+@pytest.mark.parametrize("values", [[1.0, 1.0, 1.0, 1.0, 1.0], [1.0, 2.0, 3.0]])
+def test_rank_correlation_decides_nothing_on_a_constant_or_three_seeds(values):
+    found = rank_correlation(values, np.arange(len(values)))
+    assert (found.low, found.high) == (-1, 1)
+    assert Direction("x", found, "above").outcome == "open"
+
+
+# -- mechanism -------------------------------------------------------------------------------------------------------
+
+
+def blocks(*losses: float) -> pd.DataFrame:
+    return pd.DataFrame({"episode": 20 * np.arange(1, len(losses) + 1), "value_loss": losses})
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ((9, 9, 9), (60, False, 20, True)),  # never: censored at the end, calm from the start
+        ((9, 200, 9, 300, 9), (40, True, 80, True)),  # recovered for good after the second
+        ((9, 9, 200), (60, True, 60, False)),  # still above
+        ((9, np.nan, 9), (40, True, 40, True)),  # a diverged learner is no calm one
+    ],
+)
+def test_an_excursion_runs_from_the_first_block_above_to_the_last(losses, expected):
+    assert mechanism.excursion(blocks(*losses)) == expected
+
+
+def test_a_constant_critic_errs_by_the_square_of_its_distance():
+    value = np.array([5.0, 10, 20, 35])
+    rows = pd.DataFrame({"value_mean": value, "value_mse_last": (value - 6) ** 2 + 40})
+    assert mechanism.constant_critic(rows) == pytest.approx((6, 40))
+
+
+def test_a_band_is_the_mean_over_seeds_of_the_means_of_their_learners(tiny_study):
+    rows = mechanism.measurements(tiny_study)
+    band = mechanism.diagnostic_band(rows, "value_sd").query("core == 'gru' and norm == 'ln' and episode == 4")
+    raw = tiny_study["individual-gru-ln"].table("diagnostics").query("quantity == 'value_sd' and step == 4")
+    assert band[band.algorithm == "individual"]["mean"].item() == pytest.approx(raw.value.mean(), rel=1e-5)
+    with pytest.raises(KeyError, match="no run has the diagnostic 'speed'"):
+        mechanism.diagnostic_band(rows, "speed")
+
+
+def test_every_panel_shows_a_quantity_that_is_measured(tiny_study):
+    rows = mechanism.measurements(tiny_study)
+    every = (mechanism.SATURATION, mechanism.FEATURES, mechanism.CRITIC, mechanism.STEPS, mechanism.WORKERS)
+    for name, panels in zip("abcde", every, strict=True):
+        shown = mechanism.through_training(rows, name, panels, "Says.")
+        assert set(shown.data.quantity) == {panel.quantity for panel in panels}
+        assert "n = 2 seeds" in shown.caption
+
+
+@pytest.mark.parametrize(
+    ("sides", "expected"),
+    [(("above", "above"), "confirmed"), (("above", "below"), "mixed"), (("below", "below"), "refuted")],
+)
+def test_a_hypothesis_stands_or_falls_by_its_predictions(sides, expected):
+    found = Interval(2.0, 1.0, 3.0, SEEDS)
+    assert hypotheses.verdict([Direction("x", found, side) for side in sides]) == expected
+
+
+def test_one_open_prediction_leaves_a_hypothesis_open_unless_another_opposes():
+    sure, unsure = Interval(2.0, 1.0, 3.0, SEEDS), Interval(2.0, -1.0, 5.0, SEEDS)
+    assert hypotheses.verdict([Direction("x", sure, "above"), Direction("y", unsure, "above")]) == "open"
+    assert hypotheses.verdict([Direction("x", sure, "below"), Direction("y", unsure, "above")]) == "refuted"
+
+
+def test_hypotheses_follow_the_data_and_not_the_author():
+    """Data in which LayerNorm saturates the state refute what the page expects."""
+    hypothesis = {each.name: each for each in hypotheses.HYPOTHESES}["saturation"]
+    as_expected = hypothesis.predictions(Known(state_saturated=-5, state_spread=5))
+    assert hypotheses.verdict(as_expected) == "confirmed"
+    assert hypotheses.verdict(hypothesis.predictions(Known(state_saturated=5, state_spread=-5))) == "refuted"
+
+
+def test_the_answer_names_every_hypothesis_once(tiny_study):
+    data = Data(tiny_study)
+    found = hypotheses.tested(data)
+    text = hypotheses.answer(data, found)
+    for hypothesis in hypotheses.HYPOTHESES:
+        tested = not isinstance(found[hypothesis.name], str)
+        assert text.count(hypothesis.says) == tested, hypothesis.name
+    assert isinstance(hypotheses.table(found), output.TableOutput)
+    assert len(hypotheses.summary(found).splitlines()) == len(hypotheses.HYPOTHESES)
+
+
+def test_equal_updates_are_refused_where_nothing_was_measured_near_them():
+    class Far:
+        def study(self, name):
+            return None
+
+        def steps(self, arm):
+            return [0, 10, 2000]
+
+    with pytest.raises(Missing, match="about 400 episodes"):
+        hypotheses._after(Far(), "a3c-gru-none", 400)
+
+
+def test_verdicts_of_d3_are_made_by_the_rules(tiny_study):
+    for entry in ledger.entries(Data(tiny_study), "D3"):
+        if entry.verdict.evidence:
+            assert entry.verdict.verdict == judge(entry.id, entry.verdict.evidence).verdict
