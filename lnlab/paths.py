@@ -1,6 +1,6 @@
 """The only place that knows folders.
 
-Papermill runs a kernel in the caller's folder, Jupyter in the notebook's: so no path may come from the working directory.
+Papermill runs a kernel in the caller's folder, Jupyter in the notebook's: no path may come from the working directory.
 """
 
 import os

@@ -108,6 +108,14 @@ def test_a_stopped_run_resumes_to_the_bits_of_an_uninterrupted_one(results: Path
     assert_same_tables(straight, resumed)
 
 
+def test_a_script_that_trains_at_import_is_told_what_to_do(results: Path, tmp_path: Path) -> None:
+    script = tmp_path / "careless.py"
+    script.write_text(SCRIPT.format(settings=SMALL | {"cores": 2}))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "if __name__ == '__main__':" in done.stderr.splitlines()[-1]
+
+
 def test_an_error_is_recorded_and_raised(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "evaluate", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -150,6 +150,11 @@ def _train_in_processes(
         for worker in workers:
             worker.join(timeout=30)
             worker.kill()
+    if len(done) < len(shards) and not stopped():
+        raise RuntimeError(
+            "the training processes died; their errors are above. A script that trains on several cores must keep its "
+            "work under `if __name__ == '__main__':`, since each process imports it; or choose cores=1"
+        )
     return done
 
 
