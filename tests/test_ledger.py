@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+import shutil
 
 import pytest
 
@@ -12,6 +13,7 @@ from lnlab.analysis.claims import VERDICTS, Direction, Number, Sum
 from lnlab.analysis.stats import Interval
 from lnlab.report import ledger
 from lnlab.report.evidence import Data, Untestable, documents
+from lnlab.runs import load
 
 DOCUMENTS = ["D1", "D2", "D3", "D4"]
 UP = Direction("effect", Interval(2.0, 1.0, 3.0, 7), "above", printed=5.0)
@@ -122,6 +124,22 @@ def test_a_missing_run_makes_a_claim_untestable_and_names_it(tiny_study, monkeyp
     )
     first = ledger.entries(Data(tiny_study), "D1")[0].verdict
     assert (first.verdict, "profile 'long'" in first.reason) == ("untestable", True)
+
+
+def test_verdicts_that_the_original_protocol_would_change_are_listed(tiny_study, tmp_path):
+    for run in tiny_study.runs:
+        shutil.copytree(run.dir, tmp_path / "main" / run.id)
+        if run.config.algorithm == "a3c":
+            shutil.copytree(run.dir, tmp_path / "original" / f"{run.id}-carry")
+    data = Data(load(tmp_path / "main"))
+    entries = ledger.entries(data, "D1")
+    assert "None of the 25 verdicts" in ledger.carried(data, entries)
+    shutil.rmtree(tmp_path / "original" / "a3c-gru-ln-carry")
+    changed = ledger.carried(data, entries).shown
+    assert set(changed.carried) == {"untestable"}
+    assert "D1.1" in set(changed.claim)
+    shutil.rmtree(tmp_path / "original")
+    assert "profile 'original', which was not run" in ledger.carried(Data(load(tmp_path / "main")), entries)
 
 
 def test_an_untestable_claim_keeps_its_reason(tiny_study, monkeypatch):

@@ -22,6 +22,7 @@ from lnlab.paths import BOOK, PUBLISHED, ROOT
 from lnlab.runs import Run, Study, load
 
 PROFILE = "paper"  # the published one
+ORIGINAL = "original"  # the documents' own protocol: A3C with the gradient carried over
 CAPACITY = 200  # local units in training and in the velocity lists of D2 and D4
 Array = NDArray[np.float64]
 
@@ -48,6 +49,7 @@ class Data:
     _tables: dict[tuple[Path, str], pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
     _used: list[str] = field(default_factory=list, repr=False, compare=False)
     _profile: str = ""  # of a study beside the main one
+    _a3c: Study | None = None  # whose A3C runs stand in for those of the main one
 
     @classmethod
     def at(cls, folder: Path | str = "") -> "Data":
@@ -77,6 +79,14 @@ class Data:
             raise Missing(f"needs the profile {profile!r}, which was not run")
         return Data(found, self._tables, self._used, f"{profile}/")
 
+    def carried(self) -> "Data":
+        """The same data with A3C as the original ran it, its gradients carried over; Individual never had that fault.
+
+        Raises:
+            Missing: the profile `original` has no complete run.
+        """
+        return Data(self.main, self._tables, self._used, self._profile, self.of(ORIGINAL).main)
+
     @contextmanager
     def recording(self) -> Iterator[list[str]]:
         """The ids of the runs that are read inside the block, each once; those of other profiles as profile/id."""
@@ -91,11 +101,14 @@ class Data:
         Raises:
             Missing: there is none.
         """
-        for run in self.main.runs:
-            if run.id == arm and run.complete:
-                self._used.append(self._profile + arm)
+        study, name, profile = self.main, arm, self._profile
+        if self._a3c is not None and arm.startswith("a3c-"):
+            study, name, profile = self._a3c, f"{arm}-carry", f"{ORIGINAL}/"
+        for run in study.runs:
+            if run.id == name and run.complete:
+                self._used.append(profile + name)
                 return run
-        raise Missing(f"needs the run {arm} of the profile {self.main.dir.name!r}, which is not complete")
+        raise Missing(f"needs the run {name} of the profile {study.dir.name!r}, which is not complete")
 
     def table(self, arm: str, name: str) -> pd.DataFrame:
         """A table of a run, read once. Raises Missing where the run or its table is not there."""

@@ -191,6 +191,30 @@ def _documents(found: Iterable[Entry]) -> list[str]:
     return list(dict.fromkeys(entry.document for entry in found))
 
 
+def carried(data: Data, found: Sequence[Entry], name: str = "carried") -> output.TableOutput | output.Text:
+    """The verdicts on a document that would be others had A3C carried its gradients over, as in the original."""
+    try:
+        other = data.carried()
+    except Missing as missing:
+        return output.Text(f"This {missing}.")
+    again = [entry for document in _documents(found) for entry in entries(other, document)]
+    changed = [
+        (here, there) for here, there in zip(found, again, strict=True) if here.verdict.verdict != there.verdict.verdict
+    ]
+    rows = [
+        {"claim": here.id, "says": here.claim["says"], "here": here.verdict.verdict, "carried": there.verdict.verdict}
+        for here, there in changed
+    ]
+    n = int(verdict_rows(again).n.max())
+    caption = (
+        f"Verdicts that the original's carried gradient would change: {len(changed)} of {len(found)}; "
+        f"up to n = {n} seeds an arm."
+    )
+    if not rows:
+        return output.Text(f"None of the {len(found)} verdicts would be another (up to n = {n} seeds an arm).")
+    return output.table(name, pd.DataFrame(rows), caption=caption, data=evidence_rows(there for _, there in changed))
+
+
 def cards(found: Sequence[Entry]) -> output.Text:
     """The claims of a document, each opening to its evidence; their ids are where the ledger points to."""
     return output.Text("\n".join(_card(entry) for entry in found))
