@@ -1,6 +1,7 @@
 """D3 and the mechanism: no claim forgotten, evidence on the right side, numbers against hand arithmetic and scipy."""
 
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -62,7 +63,10 @@ def test_every_claim_of_d3_has_evidence_or_a_reason(tiny_study):
 def test_each_claim_is_shown_once_on_its_page(tiny_study):
     found = ledger.entries(Data(tiny_study), "D3")
     sections = list(dict.fromkeys(entry.claim["section"] for entry in found))
-    page = "".join(d3.section(found, name) for name in sections)
+    shown = [d3.section(found, name) for name in sections]
+    page = "".join(each.text for each in shown)
+    files = [name for each in shown for name, _ in each.files.values()]
+    assert len(set(files)) == len(files)  # one would replace the other
     for claim in CLAIMS:
         assert page.count(f'id="claim-{claim.lower().replace(".", "-")}"') == 1
     assert sorted(sum(d3.HYPOTHESES.values(), ())) == sorted(CLAIMS)
@@ -247,16 +251,40 @@ def test_the_answer_names_every_hypothesis_once(tiny_study):
     assert len(hypotheses.summary(found).splitlines()) == len(hypotheses.HYPOTHESES)
 
 
-def test_equal_updates_are_refused_where_nothing_was_measured_near_them():
-    class Far:
-        def study(self, name):
-            return None
+class Curves:
+    """Blocks of 20 episodes of two seeds; Individual takes five times as long."""
 
-        def steps(self, arm):
-            return [0, 10, 2000]
+    def __init__(self, *, recovers: bool = True) -> None:
+        self.recovers = recovers
 
-    with pytest.raises(Missing, match="about 400 episodes"):
-        hypotheses._after(Far(), "a3c-gru-none", 400)
+    def run(self, arm):
+        return SimpleNamespace(config=SimpleNamespace(workers=5))
+
+    def steps(self, arm):
+        return [0, 10, 100] if arm.startswith("a3c") else [0, 10, 50, 500]
+
+    def diagnostic(self, arm, quantity, step):
+        return np.array([1.0, 1.001]) * (step if arm.startswith("a3c") else step / 5)
+
+    def curve(self, arm, quantity):
+        last = [2, 3] if arm.startswith("a3c") else [10, 15]
+        losses = np.where(np.arange(20) < np.array(last)[:, None], 200.0, 9.0)
+        losses[0, -1] = 9.0 if self.recovers else 200.0
+        return 20 * np.arange(1, 21), losses
+
+
+def test_updates_are_compared_after_five_times_as_many_episodes():
+    found = hypotheses._equal_updates(Curves())
+    assert "A3C minus Individual after 10, 100 and 50, 500 episodes" in found[0].what
+    assert [each.found.estimate for each in found] == pytest.approx([0, 0])
+
+
+def test_recovery_is_counted_in_updates():
+    assert hypotheses._recovery_time(Curves(), "a3c-ff-none").tolist() == [40.0, 60.0]
+    (found,) = hypotheses._clock(Curves())
+    assert found.found.estimate == pytest.approx(0)
+    with pytest.raises(Missing, match="needs every seed of a3c-ff-none to explode and to recover"):
+        hypotheses._clock(Curves(recovers=False))
 
 
 def test_verdicts_of_d3_are_made_by_the_rules(tiny_study):

@@ -5,6 +5,8 @@ beside the one it used.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ from lnlab.analysis.metrics import SMOOTHING
 from lnlab.analysis.stats import Interval, interval, paired_difference, wilson
 from lnlab.report import figures, ledger, output, style, tables
 from lnlab.report.evidence import Array, Data, Missing
-from lnlab.report.mechanism import Panel
+from lnlab.report.mechanism import Panel, range_of
 from lnlab.runs import Study
 
 PATTERN = {"A3C": "a3c-gru-{}", "Individual": "individual-gru-{}"}  # the documents' arms are recurrent
@@ -47,9 +49,12 @@ CRITIC = [
 Entries = Sequence[ledger.Entry]
 
 
-def section(found: Entries, *names: str) -> output.Text:
-    """The claims of one or more of D3's sections, each opening to its evidence."""
-    return ledger.cards([entry for entry in found if entry.claim["section"] in names])
+def section(found: Entries, name: str) -> ledger.Attached:
+    """The claims of one of D3's sections, each opening to its evidence, with a file of that evidence."""
+    shown = ledger.cards([entry for entry in found if entry.claim["section"] == name])
+    file = f"claims-d3-{name.replace(' ', '-')}"
+    files = {kind: (f"{file}{Path(old).suffix}", content) for kind, (old, content) in shown.files.items()}
+    return replace(shown, files=files)
 
 
 def verdict_of(found: Entries, claim: str) -> Verdict:
@@ -68,7 +73,7 @@ def nine_panels(study: Study, data: Data) -> output.FigureOutput:
         "The nine panels of D3's figure. Value loss of A3C over training with LayerNorm and without (seeds thin, their "
         "mean thick) and its mean; the return likewise, its mean over the last tenth; greedy test returns, and what "
         "LayerNorm changes in them. "
-        f"Recurrent networks, n = {rows.n.max()} seeds, 95 % intervals."
+        f"Recurrent networks, n = {range_of(rows.n)} seeds, 95 % intervals."
     )
     alt = f"Nine panels as in D3; LayerNorm changes the greedy test return of A3C by {words}."
     return output.figure("nine-panels", _nine(curves, rows), alt=alt, caption=caption, data=rows)
@@ -99,7 +104,7 @@ def speed_table(data: Data) -> output.TableOutput:
                     {"arm": f"{who}, {style.NORM_LABEL[norm]}", "return": threshold} | _speed(data, arm, threshold)
                 )
     table = pd.DataFrame(rows)
-    n = table.n.max()
+    n = range_of(table.n)
     caption = (
         "When a return is passed. First row: of the log, five to an episode, as D3 counts (rows of the whole run where "
         "none passes). Seeds: those whose mean over 100 episodes and all workers passes it at all. "
@@ -130,7 +135,7 @@ def measure_table(data: Data, name: str, quantities: dict[str, str], caption: st
     table = pd.DataFrame(rows)
     shown = table.pivot(index="arm", columns="measure", values="here")
     shown = shown.loc[list(dict.fromkeys(table.arm)), list(quantities.values())].reset_index().rename_axis(columns=None)
-    seeds = f"Recurrent arms, 95 % intervals over n = {table.n.max()} seeds."
+    seeds = f"Recurrent arms, 95 % intervals over n = {range_of(table.n)} seeds."
     return output.table(name, shown, caption=f"{caption} {seeds}", data=table.drop(columns="here"))
 
 
@@ -161,7 +166,7 @@ def _exploration_figure(data: Data) -> output.FigureOutput:
     table = pd.DataFrame(rows)
     means = table.groupby(["who", "norm"], sort=False)[["entropy_mean"]].mean().reset_index()
     words = ", ".join(f"{r.who} {style.NORM_LABEL[r.norm]} {r.entropy_mean:.2f}" for r in means.itertuples())
-    n = table.groupby(["who", "norm"]).size().max()
+    n = range_of(table.groupby(["who", "norm"]).size())
     caption = (
         "Change of the policy loss from the first to the last 1000 rows, D3's measure of exploration, against the mean "
         f"entropy of the policy, which is a measure; one point a seed, n = {n} an arm. The line is a uniform policy, "

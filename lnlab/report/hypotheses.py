@@ -6,7 +6,6 @@ arms that differ in the norm alone, so that what they show is caused by the norm
 causes another is what they suggest, not what they show.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -16,8 +15,9 @@ import pandas as pd
 from lnlab.analysis.claims import Direction, Side
 from lnlab.analysis.metrics import EXPLOSION
 from lnlab.analysis.stats import interval
-from lnlab.report import effects, output, tables
+from lnlab.report import effects, ledger, output, tables
 from lnlab.report.evidence import Array, Data, Missing
+from lnlab.report.mechanism import range_of
 from lnlab.report.pieces import Measure, more, through_training, with_ln
 
 GRU = {"A3C": "a3c-gru-{}", "Individual": "individual-gru-{}"}
@@ -130,30 +130,43 @@ def _blocks(data: Data, arm: str) -> Array:
 
 
 def _equal_updates(data: Data) -> list[Direction]:
-    """After as many updates as an Individual learner makes in all, the shared model is in the same state."""
+    """After equally many updates a shared model and a lone learner are in the same state, on the mean over moments."""
     a3c, individual = (GRU[who].format("none") for who in GRU)
-    config = data.run(individual).config
-    shared, step = _after(data, a3c, config.episodes // config.workers)
-    what = f"no norm, A3C after {step} episodes minus Individual after {config.episodes}"
+    workers, measured = data.run(a3c).config.workers, set(data.steps(individual))
+    pairs = [(step, workers * step) for step in data.steps(a3c) if step > 0 and workers * step in measured]
+    if not pairs:
+        raise Missing(f"needs diagnostics of {individual} after {workers} times as many episodes as of {a3c}")
+    after = " and ".join(", ".join(str(step) for step in steps) for steps in zip(*pairs, strict=True))
     found = []
-    for quantity, words, margin in (
-        ("state_saturated", "share of saturated units", 0.2),
-        ("core_rank_effective", "effective rank", 1.0),
-    ):
-        pair = shared.diagnostic(a3c, quantity, step), data.diagnostic(individual, quantity)
-        found.append(more(f"{words}, {what}", *pair, "within", margin))
+    for quantity, (words, margin) in _ALIKE.items():
+        shared, alone = (
+            np.mean([data.diagnostic(arm, quantity, step) for step in steps], axis=0)
+            for arm, steps in zip((a3c, individual), zip(*pairs, strict=True), strict=True)
+        )
+        found.append(
+            more(f"{words}, no norm, A3C minus Individual after {after} episodes", shared, alone, "within", margin)
+        )
     return found
 
 
-def _after(data: Data, arm: str, episodes: int) -> tuple[Data, int]:
-    """Where an arm was measured after this number of episodes: in the profile that ends there, or nearly so in this."""
-    other = data.study("equal-data")
-    if other and any(run.id == arm and run.complete and run.config.episodes == episodes for run in other.runs):
-        return data.of("equal-data"), episodes
-    step = min(data.steps(arm), key=lambda each: abs(math.log(max(each, 1) / max(episodes, 1))))
-    if not 0.7 * episodes <= step <= 1.3 * episodes:
-        raise Missing(f"needs diagnostics of {arm} after about {episodes} episodes")
-    return data, step
+_ALIKE = {"state_saturated": ("share of saturated units", 0.2), "value_mean": ("mean V", 3.0)}  # and the margins
+
+
+def _clock(data: Data) -> list[Direction]:
+    """Feedforward networks, which recover in time in both algorithms, do so after as many updates."""
+    times = {who: _recovery_time(data, pattern.format("none")) for who, pattern in FF.items()}
+    workers = data.run(FF["A3C"].format("none")).config.workers
+    found = effects.percent_change(times["Individual"], workers * times["A3C"])
+    return [Direction("feedforward, no norm, updates to recovery, Individual over A3C, %", found, "within", 20.0)]
+
+
+def _recovery_time(data: Data, arm: str) -> Array:
+    """(n_seeds,) episodes to the end of the last block with a value loss above 100."""
+    episodes, losses = data.curve(arm, "value_loss")
+    above = ~(losses <= EXPLOSION)
+    if above[:, -1].any() or not above.any(axis=1).all():
+        raise Missing(f"needs every seed of {arm} to explode and to recover before the end of training")
+    return episodes[above.shape[1] - 1 - above[:, ::-1].argmax(axis=1)].astype(float)
 
 
 def _without_recurrence(data: Data) -> list[Direction]:
@@ -249,8 +262,13 @@ HYPOTHESES = [
     ),
     Hypothesis(
         "updates",
-        "That is a matter of the number of updates: after equally many, the two are alike",
+        "That is a matter of the number of updates: after equally many, a shared model and a lone learner are alike",
         _equal_updates,
+    ),
+    Hypothesis(
+        "clock",
+        "Where both recover in time, they do so after as many updates",
+        _clock,
     ),
     Hypothesis(
         "noise",
@@ -285,10 +303,9 @@ def table(found: Tested) -> output.TableOutput:
     """Every prediction with our number and how it came out."""
     data = pd.DataFrame(list(_rows(found)))
     shown = data[["hypothesis", "prediction", "here", "outcome"]]
-    n = int(data.n.max()) if data.n.notna().any() else 0
     caption = (
         "What each hypothesis predicts and what was found: differences are paired by seed, diagnostics are means over "
-        f"training, intervals are of 95 % over n = {n} seeds."
+        f"training, intervals are of 95 %; n = {range_of(data.n.dropna())} seeds."
     )
     return output.table("hypotheses", shown, caption=caption, data=data)
 
@@ -302,7 +319,7 @@ def _rows(found: Tested) -> Iterator[dict[str, object]]:
             row: dict[str, object] = {
                 "hypothesis": name,
                 "prediction": f"{each.what}: {_side(each)}",
-                "here": str(each.found),
+                "here": ledger.interval_words(*each.found[:3]),
             }
             yield row | {"outcome": each.outcome} | each.found._asdict()
 
