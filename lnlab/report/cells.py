@@ -6,7 +6,7 @@ variation and lowest cell are kept here as they define them, for two lists of ve
 reduced to four numbers from which all of these follow, so that whole seeds can be left out and resampled.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -112,11 +112,26 @@ def gap(a3c: Summary, ind: Summary) -> Array:
     return 100 * (mean(a3c) / mean(ind) - 1)
 
 
+def paired(*arms: Array) -> list[Array]:
+    """The arms over the seeds that all of them have: rows are seeds in rising order, from the same first one."""
+    shared = min(map(len, arms))
+    return [each[:shared] for each in arms]
+
+
+def counted(seeds: Iterable[int]) -> str:
+    """How many seeds, for a caption.
+
+    >>> counted([30, 10, 30])
+    '10 to 30'
+    """
+    fewest, most = min(seeds := list(seeds)), max(seeds)
+    return f"{most}" if fewest == most else f"{fewest} to {most}"
+
+
 def found(quantity: Quantity, *arms: Summary) -> Interval:
-    """A quantity of one or several arms over all seeds with its 95 % interval, whole seeds resampled in all alike."""
-    counts = {len(each) for each in arms}
-    if len(counts) > 1:
-        raise ValueError(f"arms are paired by seed; got {sorted(counts)} seeds")
+    """A quantity of one or several arms over the seeds they share, with its 95 % interval; whole seeds are resampled in
+    all arms alike."""
+    arms = tuple(paired(*arms))
     packed, width = np.concatenate(arms, axis=1), arms[0].shape[1]
 
     def statistic(values: Array, axis: int | None = None) -> Array:
@@ -162,6 +177,7 @@ def repeated(
     Such an experiment is drawn from a resample of our seeds, so that the 95 % range holds the uncertainty of ours too.
     A mean has a closed form instead, `lnlab.analysis.claims.number`.
     """
+    arms = tuple(paired(*arms))
     n = len(arms[0])
     rng = np.random.default_rng(0)
     population = rng.integers(n, size=(REPS, n))

@@ -72,8 +72,8 @@ def beside(entries: Sequence[Entry], claims: Sequence[str], name: str) -> output
     )
     caption = (
         f"What {document} prints beside the same quantity here, by its own definitions: greedy, cloud budget, C = 200, "
-        f"its velocities; 95 % intervals over n = {data.n.max()} seeds. Fourth column: what five new seeds would "
-        "give in 95 of 100 repetitions."
+        f"its velocities; 95 % intervals over n = {cells.counted(data.n)} seeds. Fourth column: what five new "
+        "seeds would give in 95 of 100 repetitions."
     )
     return output.table(name, shown, caption=caption, data=data)
 
@@ -100,8 +100,8 @@ def spread_sources(data: Data, mode: str = "greedy", cloud: str = "budget") -> o
         shown[f"{name}, %"] = [tables.number(100 * share, 0) for share in table[name]]
     caption = (
         f"The variance of all cells of an arm ({mode}, one list of {len(cells.EVERY)} velocities) divided into that "
-        f"between seeds, between the learners of a seed, and between the velocities of a learner; n = {table.n.max()} "
-        "seeds. A description of these seeds, without intervals."
+        f"between seeds, between the learners of a seed, and between the velocities of a learner; "
+        f"n = {cells.counted(table.n)} seeds. A description of these seeds, without intervals."
     )
     return output.table(f"spread-sources-{mode}", shown, caption=caption, data=table)
 
@@ -123,7 +123,7 @@ def spread_table(data: Data, mode: str = "sampled", cloud: str = "budget") -> ou
         {"arm": tables.POLICY_LABEL[name], "mean": value, "mean_low": np.nan, "mean_high": np.nan, "n": 1}
         for name, value in references(cloud).items()
     ]
-    table = pd.DataFrame(found + fixed)
+    seeds, table = cells.counted(pd.DataFrame(found).n), pd.DataFrame(found + fixed)
     words = {
         "mean": "mean",
         "sd": "SD between seeds",
@@ -137,7 +137,7 @@ def spread_table(data: Data, mode: str = "sampled", cloud: str = "budget") -> ou
         shown[title] = [_words(row, name) for _, row in table.iterrows()]
     caption = (
         f"Test return of the {mode} policies at C = 200, {len(cells.EVERY)} velocities, cloud "
-        f"{tables.CLOUD_LABEL[cloud]}; 95 % intervals over n = {table.n.max()} seeds. Worst velocity: the lowest of a "
+        f"{tables.CLOUD_LABEL[cloud]}; 95 % intervals over n = {seeds} seeds. Worst velocity: the lowest of a "
         "learner, mean over learners, as many cells for every arm. IPR-90: range of the middle 90 % of the seeds' mean "
         "training returns, in percent of what the best rule earns in training; it has no interval. Last, policies that "
         "learn nothing."

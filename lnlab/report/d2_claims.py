@@ -162,7 +162,9 @@ def gradient_diversity(data: Data, values: Values) -> Found:
 
 
 def _gain_difference(data: Data) -> Interval:
-    scores = {f"{who}-{c}": cells.seed_means(data, who, c) for who in NAME for c in ("both", "rnn")}
+    keys = [(who, cell) for who in NAME for cell in ("both", "rnn")]
+    means = cells.paired(*(cells.seed_means(data, *key) for key in keys))
+    scores = {"-".join(key): values for key, values in zip(keys, means, strict=True)}
     return contrast(scores, {"a3c-both": 1, "a3c-rnn": -1, "ind-both": -1, "ind-rnn": 1})
 
 
@@ -174,7 +176,7 @@ def _more_workers(data: Data) -> Interval:
 
 def roles(data: Data, values: Values) -> Found:
     """Refuted if the RNN does not lower Individual's return, LN does not help or steady A3C, or no synergy shows."""
-    none, ln = (data.metric(arm("a3c", cell), "explosion_episodes_all") for cell in ("rnn", "both"))
+    none, ln = cells.paired(*(data.metric(arm("a3c", cell), "explosion_episodes_all") for cell in ("rnn", "both")))
     return [
         Direction("effect of the RNN on Individual (with LayerNorm), sampled return",
                   matrix.mean_difference(data, "ind", "both", "ln"), "below"),
@@ -204,10 +206,10 @@ def converges_faster(data: Data, values: Values) -> Found:
     """Asked by D2 and not measured; read as: LayerNorm reaches a target sooner, and the seeds' curves lie closer."""
     found: list[Evidence] = []
     for who, name in NAME.items():
-        ln, none = (times_to_target(data, arm(who, cell)) for cell in ("both", "rnn"))
+        ln, none = cells.paired(*(times_to_target(data, arm(who, cell)) for cell in ("both", "rnn")))
         sooner = f"episodes to a return of 70 (at most the length of a run), {name}: without LayerNorm minus with"
         found.append(Direction(sooner, paired_difference(none, ln), "above"))
-        a, b = (data.metric(arm(who, cell), "return_mean") for cell in ("both", "rnn"))
+        a, b = cells.paired(*(data.metric(arm(who, cell), "return_mean") for cell in ("both", "rnn")))
         closer = f"SD between seeds of the curves' mean, {name}: with LayerNorm minus without"
         found.append(Direction(closer, paired_difference(a, b, std), "below"))
     return found, "D2 asks and does not answer: the verdict is on the answer yes."

@@ -36,7 +36,7 @@ def learner_rows(data: Data, modes: Sequence[str] = ("greedy", "sampled"), cloud
 def learners_figure(data: Data) -> output.FigureOutput:
     """Every learner as a dot, greedy and sampled, with the constant policies as lines."""
     found = learner_rows(data)
-    n = found.seed.nunique()
+    n = cells.counted(found.groupby(figures.ARM).seed.nunique())
     lines = {LINES[name]: value for name, value in d2.references().items() if name in LINES}
     greedy, sampled = (found[found["mode"] == mode].value for mode in ("greedy", "sampled"))
     near = _near(greedy, [d2.references()[name] for name in ("local", "offload", "discard")])
@@ -101,7 +101,8 @@ def velocity_figure(data: Data, mode: str = "greedy", cloud: str = "budget") -> 
     )
     caption = (
         f"Test return of the {mode} policies against velocity, C = 200, cloud {tables.CLOUD_LABEL[cloud]}: mean and "
-        f"95 % interval over n = {table.n.max()} seeds. Vertical line: the fastest vehicle in training, 25 km/h."
+        f"95 % interval over n = {cells.counted(table.n)} seeds. Vertical line: the fastest vehicle in "
+        "training, 25 km/h."
     )
     return output.figure(f"velocity-{mode}", _velocities(table), alt=alt, caption=caption, data=table)
 
@@ -143,8 +144,9 @@ def effect_figure(data: Data, mode: str) -> output.FigureOutput:
     }
     caption = (
         f"What LayerNorm changes in the {mode} test return over {len(cells.EVERY)} velocities, cloud budget: the arm "
-        f"with it against the arm without, paired over n = {found.n.max()} seeds, 95 % intervals. Mean and worst "
-        "velocity of a learner in units of reward (right is better), SD between seeds in percent (left is steadier)."
+        f"with it against the arm without, paired over n = {cells.counted(found.n)} seeds, 95 % intervals. Mean and "
+        "worst velocity of a learner in units of reward (right is better), SD between seeds in percent (left is "
+        "steadier)."
     )
     drawn = figures.intervals(panels, "effect of LayerNorm", zero=True)
     return output.figure(f"effects-{mode}", drawn, alt=" ".join(statements(found, mode)), caption=caption, data=found)
@@ -175,7 +177,7 @@ def _statement(what: str, rows: pd.DataFrame, unit: str) -> str:
     for verb in ("raises", "lowers", "shows no clear effect on"):
         if members := [name for name, sign in zip(named, signs, strict=True) if sign == verb]:
             clauses.append(f"{verb} {'it' if clauses else what} for {', '.join(members)}")
-    return f"LayerNorm {'; it '.join(clauses)} (n = {rows.n.max()})."
+    return f"LayerNorm {'; it '.join(clauses)} (n = {cells.counted(rows.n)})."
 
 
 def summary(data: Data) -> output.Text:
@@ -206,7 +208,7 @@ def target_figure(data: Data) -> output.FigureOutput:
     reached = "; ".join(f"{name} {share:.0%}" for name, share in zip(tables.arms(ends), ends.share, strict=True))
     caption = (
         "Share of the seeds whose mean training return of the last 100 episodes has exceeded 70 (Kaplan-Meier, "
-        f"pointwise 95 % interval); n = {found.n.max()} seeds an arm. A random policy earns 55 in training."
+        f"pointwise 95 % interval); n = {cells.counted(found.n)} seeds an arm. A random policy earns 55 in training."
     )
     alt = f"Share of seeds that reached a return of 70, by episode, in four panels; at the end: {reached}."
     return output.figure("target", _targets(found), alt=alt, caption=caption, data=found)

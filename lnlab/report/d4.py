@@ -74,7 +74,7 @@ def heat_maps(data: Data) -> output.FigureOutput:
         for panel, values in panels.items()
         for cell, value in values.items()
     ]
-    seeds = len(cells.seed_means(data, "a3c", "both"))
+    seeds = cells.counted(len(cells.seed_means(data, *each)) for each in d2.ARMS)
     gaps = "; ".join(
         f"{source}: " + ", ".join(f"{MATRIX[c].name} {tables.number(v, 0)} %" for c, v in panels["gap, %"].items())
         for source, panels in found.items()
@@ -145,7 +145,7 @@ def matrix_table(data: Data, mode: str) -> output.TableOutput:
     table = pd.DataFrame(records)
     caption = (
         f"The matrix with its uncertainty: {mode} policies, {len(cells.EVERY)} velocities at C = 200, cloud budget, "
-        f"95 % intervals over n = {table.n.max()} seeds. For scale: a uniformly random policy earns "
+        f"95 % intervals over n = {cells.counted(table.n)} seeds. For scale: a uniformly random policy earns "
         f"{d2.references()['uniform']:.1f}, the rule T12 {d2.references()['t12']:.1f}."
     )
     return output.table(f"matrix-{mode}", pd.DataFrame(shown), caption=caption, data=table)
@@ -154,7 +154,7 @@ def matrix_table(data: Data, mode: str) -> output.TableOutput:
 # -- components ------------------------------------------------------------------------------------------
 def effect_table(data: Data, mode: str) -> output.TableOutput:
     """What each component does to the mean of A3C, of Individual, and to the gap; simple, main and interaction."""
-    scores = {who: {cell: cells.seed_means(data, who, cell, mode) for cell in MATRIX} for who in NAME}
+    scores = {who: matrix.four_means(data, who, mode) for who in NAME}
     records = []
     for effect, weights in EFFECTS.items():
         for who, name in NAME.items():
@@ -164,8 +164,8 @@ def effect_table(data: Data, mode: str) -> output.TableOutput:
     table = pd.DataFrame(records)
     caption = (
         f"Effects of the components on the mean {mode} return and on the gap (A3C over Individual, percent): "
-        f"differences paired by seed, 95 % intervals, n = {table.n.max()} seeds. A main effect is the mean of the two "
-        f"lines of its kind, the interaction their difference. Of {len(table)} intervals about one is expected "
+        f"differences paired by seed, 95 % intervals, n = {cells.counted(table.n)} seeds. A main effect is the mean of "
+        f"the two lines of its kind, the interaction their difference. Of {len(table)} intervals about one is expected "
         "to miss its value."
     )
     shown = tables.pivot_words(table, ["effect"], "on")
@@ -196,7 +196,7 @@ def contributions(data: Data) -> output.TableOutput:
         shown[f"here, {mode}"] = [tables.words(row) for row in mine.itertuples()]
     caption = (
         "Contributions to the gap in points of percent, reckoned as D4 does: the gap of RNN+LN minus that without the "
-        f"component; 95 % intervals over n = {table.n.max()} seeds."
+        f"component; 95 % intervals over n = {cells.counted(table.n)} seeds."
     )
     return output.table("contributions", shown, caption=caption, data=table)
 
@@ -216,8 +216,9 @@ def collapse_table(data: Data) -> output.TableOutput:
         shown[f"{mode}, %"] = [tables.words(row, 0) for row in percent[percent.policies == mode].itertuples()]
     caption = (
         f"Share of learners that take one action more than 99 times in 100, over {len(cells.EVERY)} velocities, cloud "
-        f"budget; n = {table.n.max()} seeds, one A3C model and five Individual learners a seed. 95 % intervals: of "
-        "Clopper and Pearson for A3C; of Wilson for Individual, with as many learners as are worth independent ones."
+        f"budget; n = {cells.counted(table.n)} seeds, one A3C model and five Individual learners a seed. 95 % "
+        "intervals: of Clopper and Pearson for A3C; of Wilson for Individual, with as many learners as are worth "
+        "independent ones."
     )
     return output.table("collapse", shown, caption=caption, data=table)
 

@@ -155,8 +155,7 @@ def _workers(data: Data) -> Interval:
     """Gap in percent with 5 workers minus with 3, of GRU with LayerNorm, greedy."""
     few = data.of("workers")
     pairs = [data.test(arm(who, "both")) for who in NAME] + [few.test(f"{arm(who, 'both')}-w3") for who in NAME]
-    n = min(map(len, pairs))
-    summaries = [cells.summary(values[:n, None]) for values in pairs]
+    summaries = [cells.summary(values[:, None]) for values in pairs]
     return cells.found(lambda a, b, c, d: cells.gap(a, b) - cells.gap(c, d), *summaries)
 
 
@@ -196,7 +195,9 @@ def rnn_and_ln_roles(data: Data, values: Values) -> Found:
     for who, name in NAME.items():
         wider = matrix.cv_change(data, who, "both", "ln")
         found.append(Direction(f"change of the CV with the RNN (with LayerNorm), %: {name}", wider, "above"))
-    scores = {f"{who}-{cell}": cells.seed_means(data, who, cell) for who in NAME for cell in ("both", "ln")}
+    keys = [(who, cell) for who in NAME for cell in ("both", "ln")]
+    means = cells.paired(*(cells.seed_means(data, *key) for key in keys))
+    scores = {"-".join(key): values for key, values in zip(keys, means, strict=True)}
     harm = contrast(scores, {"ind-both": 1, "ind-ln": -1, "a3c-both": -1, "a3c-ln": 1})
     return [
         *found,
@@ -209,14 +210,13 @@ def rnn_and_ln_roles(data: Data, values: Values) -> Found:
 
 def origin_of_the_gap(data: Data, values: Values) -> Found:
     """Sharing must pay at equal data per model, and the shared model must vary less between seeds."""
-    a3c, ind = (data.test(arm(who, "both"), mode="sampled") for who in NAME)
-    fifth = data.of("equal-data").test(arm("a3c", "both"), mode="sampled")
-    n = min(len(fifth), len(ind))
+    a3c, ind = cells.paired(*(data.test(arm(who, "both"), mode="sampled") for who in NAME))
+    fifth, same = cells.paired(data.of("equal-data").test(arm("a3c", "both"), mode="sampled"), ind)
     spread = cells.percent(cells.std, *(cells.summary(values[:, None]) for values in (a3c, ind)))
     what = "sampled test return, RNN+LN: A3C minus Individual"
     return [
         Direction(what, paired_difference(a3c, ind), "above"),
-        Direction(f"{what}, with as many steps a model", paired_difference(fifth[:n], ind[:n]), "above"),
+        Direction(f"{what}, with as many steps a model", paired_difference(fifth, same), "above"),
         Direction("SD between seeds, A3C against Individual, %", spread, "below"),
     ], (
         "A gap that goes when each model sees as many steps comes from data, not from sharing. Asynchrony as such "
@@ -228,8 +228,7 @@ def advice(data: Data, values: Values) -> Found:
     """Good advice if RNN+LN has the better worst seeds, feedforward+LN the higher mean, Neither the lowest of all."""
     found: list[Evidence] = []
     for who, name in NAME.items():
-        rest = {cell: cells.seed_means(data, who, cell) for cell in MATRIX}
-        lowest = contrast(rest, {"neither": 1, "both": -1 / 3, "rnn": -1 / 3, "ln": -1 / 3})
+        lowest = contrast(matrix.four_means(data, who), {"neither": 1, "both": -1 / 3, "rnn": -1 / 3, "ln": -1 / 3})
         found += [
             Direction(f"worst tenth of the seeds, RNN+LN minus LN only, sampled: {name}",
                       matrix.worst_decile_difference(data, who, "both", "ln"), "above"),

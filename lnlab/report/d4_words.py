@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from lnlab.analysis.stats import Interval, contrast, interval
+from lnlab.analysis.stats import Interval, contrast, interval, paired_difference
 from lnlab.report import cells, d4, matrix, output, tables
 from lnlab.report.cells import MATRIX, NAME, Summary
 from lnlab.report.d4 import MODES
@@ -22,7 +22,7 @@ def original(data: Data) -> output.TableOutput | output.Text:
     caption = (
         "A3C as it is run here (gradients cleared before every update) and as the original ran it (the last clipped "
         "gradient is added to the next): mean test return at C = 200, cloud budget; 95 % intervals, "
-        f"n = {table.n.max()} seeds; the difference is paired by seed."
+        f"n = {cells.counted(table.n)} seeds; the difference is paired by seed."
     )
     return output.table("original", shown, caption=caption, data=table)
 
@@ -32,8 +32,8 @@ def _carried(data: Data, carried: Data, cell: str) -> list[dict[str, object]]:
     for mode in MODES:
         ours = cells.seed_means(data, "a3c", cell, mode)
         theirs = carried.sweep(f"{cells.arm('a3c', cell)}-carry", cells.EVERY, mode).mean(axis=1)
-        n = min(len(ours), len(theirs))
-        differ = contrast({"a": theirs[:n], "b": ours[:n]}, {"a": 1, "b": -1})
+        a, b = cells.paired(theirs, ours)
+        differ = paired_difference(a, b)
         words = {"gradients cleared": interval(ours), "gradient carried": interval(theirs), "difference": differ}
         labels = {"configuration": MATRIX[cell].name, "policies": mode}
         found += [{**labels, "what": what, **value._asdict()} for what, value in words.items()]
@@ -42,7 +42,7 @@ def _carried(data: Data, carried: Data, cell: str) -> list[dict[str, object]]:
 
 def synthesis(data: Data) -> output.Text:
     """What the matrix says, each verb from an interval: sampled policies, the ones that were trained."""
-    scores = {who: {cell: cells.seed_means(data, who, cell, "sampled") for cell in MATRIX} for who in NAME}
+    scores = {who: matrix.four_means(data, who) for who in NAME}
     lines = []
     for effect in ("RNN, main effect", "LayerNorm, main effect", "interaction"):
         for who, name in NAME.items():

@@ -145,12 +145,14 @@ def common(data: Data, who: str, cell: str, mode: str = "greedy") -> Summary:
 
 def mean_change(data: Data, who: str, new: str, old: str, mode: str = "greedy") -> Interval:
     """Percent by which the mean changes from `old` to `new`."""
-    return effects.percent_change(common(data, who, new, mode)[:, 0], common(data, who, old, mode)[:, 0])
+    a, b = cells.paired(common(data, who, new, mode)[:, 0], common(data, who, old, mode)[:, 0])
+    return effects.percent_change(a, b)
 
 
 def mean_difference(data: Data, who: str, new: str, old: str, mode: str = "sampled") -> Interval:
     """Difference of the means, in units of reward."""
-    return paired_difference(cells.seed_means(data, who, new, mode), cells.seed_means(data, who, old, mode))
+    a, b = _means(data, who, new, old, mode)
+    return paired_difference(a, b)
 
 
 def cv_change(data: Data, who: str, new: str, old: str) -> Interval:
@@ -176,14 +178,22 @@ def seed_spread_change(data: Data, who: str, new: str, old: str, mode: str = "sa
 
 def worst_difference(data: Data, who: str, new: str, old: str, mode: str = "greedy") -> Interval:
     """Difference of a learner's lowest velocity; the same number of cells on both sides."""
-    a, b = (cells.worst_learner_cells(cells.cells(data, who, cell, mode=mode)) for cell in (new, old))
+    a, b = _worst(data, who, new, old, mode)
     return paired_difference(a, b)
 
 
 def worst_change(data: Data, who: str, new: str, old: str, mode: str = "greedy") -> Interval:
     """The same in percent."""
-    a, b = (cells.worst_learner_cells(cells.cells(data, who, cell, mode=mode)) for cell in (new, old))
+    a, b = _worst(data, who, new, old, mode)
     return effects.percent_change(a, b)
+
+
+def _means(data: Data, who: str, new: str, old: str, mode: str) -> list[Array]:
+    return cells.paired(*(cells.seed_means(data, who, cell, mode) for cell in (new, old)))
+
+
+def _worst(data: Data, who: str, new: str, old: str, mode: str) -> list[Array]:
+    return cells.paired(*(cells.worst_learner_cells(cells.cells(data, who, cell, mode=mode)) for cell in (new, old)))
 
 
 def gap_contrast(data: Data, weights: dict[str, float], mode: str = "greedy") -> Interval:
@@ -209,13 +219,17 @@ def gap_points(data: Data, what: str, value: float, more: str, fewer: str) -> li
 
 def interaction(data: Data, who: str, mode: str = "sampled") -> Interval:
     """LayerNorm's effect on the mean with the RNN minus that without."""
-    scores = {cell: cells.seed_means(data, who, cell, mode) for cell in MATRIX}
-    return contrast(scores, {"both": 1, "rnn": -1, "ln": -1, "neither": 1})
+    return contrast(four_means(data, who, mode), {"both": 1, "rnn": -1, "ln": -1, "neither": 1})
+
+
+def four_means(data: Data, who: str, mode: str = "sampled") -> dict[str, Array]:
+    """Mean return of every seed in each configuration, over the seeds that all four have."""
+    return dict(zip(MATRIX, cells.paired(*(cells.seed_means(data, who, cell, mode) for cell in MATRIX)), strict=True))
 
 
 def worst_decile_difference(data: Data, who: str, new: str, old: str, mode: str = "sampled") -> Interval:
     """Difference of the mean of the worst tenth of the seeds."""
-    a, b = (cells.seed_means(data, who, cell, mode) for cell in (new, old))
+    a, b = _means(data, who, new, old, mode)
     return paired_difference(a, b, worst_decile)
 
 
@@ -231,6 +245,6 @@ def constant(data: Data, who: str, cell: str, mode: str = "greedy") -> Array:
 
 def fewer_constant(data: Data, who: str, new: str, old: str, mode: str = "greedy") -> Direction:
     """Fewer policies are constant in `new` than in `old`."""
-    a, b = (constant(data, who, cell, mode).mean(axis=1) for cell in (old, new))
+    a, b = cells.paired(*(constant(data, who, cell, mode).mean(axis=1) for cell in (old, new)))
     what = f"share of constant {mode} policies, {NAME[who]}: {MATRIX[old].name} minus {MATRIX[new].name}"
     return Direction(what, paired_difference(a, b), "above")
