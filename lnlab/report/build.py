@@ -20,7 +20,7 @@ from lnlab.paths import BOOK, BUILD, NOTEBOOKS, PUBLISHED, RESULTS, ROOT
 from lnlab.report import d1, generated, pages
 from lnlab.runs import Study, load, publish
 
-ANALYSES = ("d1", "d2", "d3", "d4", "mechanism", "claims")  # notebooks that read results, each the page of its name
+ANALYSES = ("d1", "d2", "d3", "d4", "mechanism", "claims", "speed")  # notebooks that read results, each the page of its name
 MADE = ("runs", "figures", "data", generated.FOLDER)  # folders of the book that are made, not written
 CONFIG = "_config.yml"
 SPHINX_OPTIONS = ("-n", "-W", "--keep-going", "-q")  # missing references and warnings are errors
