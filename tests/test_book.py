@@ -10,6 +10,7 @@ import pytest
 
 from lnlab.paths import BOOK, PUBLISHED, ROOT
 from lnlab.report import build, d1, generated, pages
+from lnlab.report.evidence import documents
 from lnlab.runs import load
 
 
@@ -56,12 +57,41 @@ def html(request):
 
 
 def test_every_page_is_there(html):
-    for name in ("intro", "d1", "methods", "reproduce", "data-dictionary", "glossary", "references", "changelog"):
+    for name in (
+        "intro",
+        "d1",
+        "claims",
+        "methods",
+        "reproduce",
+        "data-dictionary",
+        "glossary",
+        "references",
+        "changelog",
+    ):
         assert (html / f"{name}.html").exists(), name
 
 
 def test_report_has_a_page_for_each_run(report, tiny_study):
     assert {page.stem for page in (report.parent / "runs").glob("*.html")} == {run.id for run in tiny_study.runs}
+
+
+def test_the_ledger_leads_to_every_claims_place_and_runs(report):
+    folder = report.parent
+    ledger = (folder / "claims.html").read_text(encoding="utf-8")
+    claims = re.findall(r'href="(d\d)\.html#(claim-[^"]*)"', ledger)
+    assert len(claims) == sum(len(document["claims"]) for document in documents().values())
+    for page, anchor in claims:
+        assert f'id="{anchor}"' in (folder / f"{page}.html").read_text(encoding="utf-8"), anchor
+    runs = set(re.findall(r'href="(runs/[^"]*)"', ledger))
+    assert runs
+    assert all((folder / run).exists() for run in runs)
+
+
+def test_the_ledgers_verdicts_can_be_downloaded(report):
+    page = (report.parent / "claims.html").read_text(encoding="utf-8")
+    for name in ("claims-verdicts.csv", "claims-verdicts.json"):
+        (link,) = re.findall(rf'href="([^"]*{name})"', page)
+        assert (report.parent / link).read_text(encoding="utf-8").count("D1.25") == 1
 
 
 FETCHED = re.compile(

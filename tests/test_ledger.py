@@ -84,13 +84,14 @@ def test_a_row_shows_the_verdict_in_words_links_its_place_and_escapes_the_text()
 
 def test_a_card_stands_where_the_ledger_points():
     given = entry(UP)
-    assert f'id="{given.anchor}"' in ledger.cards([given])
+    assert f'id="{given.anchor}"' in ledger.cards([given]).text
     assert f"#{given.anchor}" in ledger._row(given)
 
 
 def test_downloads_hold_every_verdict_and_its_evidence():
-    data, metadata = ledger.Ledger([entry(UP, LEVEL), entry()])._repr_mimebundle_()
+    data, metadata = ledger.table([entry(UP, LEVEL), entry()])._repr_mimebundle_()
     assert set(metadata["lnlab"]["files"]) <= set(data)
+    assert all(f"/figures/{name}>" in data["text/markdown"] for name in metadata["lnlab"]["files"].values())
     first, second = json.loads(data["text/json"])["claims"]
     assert [each["what"] for each in first["evidence"]] == ["effect", "level"]
     assert first["evidence"][1]["printed"] == 50.0

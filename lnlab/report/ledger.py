@@ -21,7 +21,6 @@ from lnlab.report.evidence import Claim, Data, Missing, Untestable, documents
 
 SIDE = {"above": "above", "below": "below", "within": "within ±"}
 SYMBOL = dict(zip(VERDICTS, "✓↗○✗Σ–", strict=True))  # beside the word: a verdict is never told by colour alone
-FILES = {"text/csv": "claims-verdicts.csv", "text/json": "claims-verdicts.json"}  # offered on the ledger's page
 
 
 @dataclass(frozen=True)
@@ -215,31 +214,39 @@ def carried(data: Data, found: Sequence[Entry], name: str = "carried") -> output
     return output.table(name, pd.DataFrame(rows), caption=caption, data=evidence_rows(there for _, there in changed))
 
 
-def cards(found: Sequence[Entry]) -> output.Text:
-    """The claims of a document, each opening to its evidence; their ids are where the ledger points to."""
-    return output.Text("\n".join(_card(entry) for entry in found))
+@dataclass(frozen=True)
+class Attached:
+    """Markdown with files that it links to for download: media type → (file name, content)."""
 
-
-class Ledger:
-    """The table of all claims, which a page shows with its two downloads; filters are added by _static/claims.js."""
-
-    def __init__(self, found: Sequence[Entry]) -> None:
-        self.found = list(found)
+    text: str
+    files: Mapping[str, tuple[str, str]]
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> output.Bundle:
-        links = " · ".join(f"{{download}}`{file.rsplit('.')[-1].upper()} </figures/{file}>`" for file in FILES.values())
-        rows = "\n".join(_row(entry) for entry in self.found)
-        head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", "kind", "verdict", "what it says"))
-        page = (
-            f'<table class="table ledger"><thead><tr>{head}</tr></thead>\n{rows}\n</table>\n\nAll verdicts: {links}\n'
-        )
-        data = {
-            "text/markdown": page,
-            "text/csv": output.csv(verdict_rows(self.found)),
-            "text/json": as_json(self.found),
-            "text/plain": sentence(self.found),
-        }
-        return data, {output.KEY: {"kind": "text", "files": FILES}}
+        names = {kind: name for kind, (name, _) in self.files.items()}
+        links = [f"{{download}}`{name.rsplit('.')[-1].upper()} </figures/{name}>`" for name in names.values()]
+        contents = {kind: content for kind, (_, content) in self.files.items()}
+        page = f"{self.text}\n\nData: {' · '.join(links)}\n"
+        data = {"text/markdown": page, "text/plain": self.text, **contents}
+        return data, {output.KEY: {"kind": "text", "files": names}}
+
+
+def cards(found: Sequence[Entry]) -> Attached:
+    """The claims of a document, each opening to its evidence; their ids are where the ledger points to."""
+    name = f"claims-{'-'.join(_documents(found)).lower()}.csv"
+    files = {"text/csv": (name, output.csv(evidence_rows(found)))}
+    return Attached("\n".join(_card(entry) for entry in found), files)
+
+
+def table(found: Sequence[Entry]) -> Attached:
+    """The table of all claims with its downloads; _static/claims.js adds filters."""
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", "kind", "verdict", "what it says"))
+    rows = "\n".join(_row(entry) for entry in found)
+    page = f'<table class="table ledger"><thead><tr>{head}</tr></thead>\n{rows}\n</table>'
+    files = {
+        "text/csv": ("claims-verdicts.csv", output.csv(verdict_rows(found))),
+        "text/json": ("claims-verdicts.json", as_json(found)),
+    }
+    return Attached(page, files)
 
 
 def badge(verdict: str) -> str:
@@ -294,7 +301,7 @@ def _cells(row: Any) -> list[str]:
     here = interval_words(row.estimate, row.low, row.high)
     return [
         row.what,
-        _few(row.printed) if not math.isnan(row.printed) else "",
+        "" if math.isnan(row.printed) else _few(row.printed, 6),
         here,
         str(row.n or ""),
         row.rule,
@@ -314,11 +321,9 @@ def interval_words(estimate: float, low: float, high: float) -> str:
     return tables.words(pd.Series({"estimate": estimate, "low": low, "high": high}), digits)
 
 
-def _few(value: float) -> str:
-    """A printed value or a bound: four significant digits, a true minus sign."""
-    if math.isinf(value):
-        return "infinite"
-    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}").replace("-", "−")
+def _few(value: float, digits: int = 4) -> str:
+    """A printed value or a bound: few significant digits, a true minus sign."""
+    return "infinite" if math.isinf(value) else f"{value:,.{digits}g}".replace("-", "−")
 
 
 def _sentence_case(text: str) -> str:
