@@ -5,11 +5,13 @@ A report lies in _build/report-<profile>/: a copy of the book's prose with the p
 The committed pages and data are never touched by it.
 """
 
+import multiprocessing
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from html import unescape
 from pathlib import Path
 from urllib.parse import unquote
@@ -17,10 +19,19 @@ from urllib.parse import unquote
 from tqdm.auto import tqdm
 
 from lnlab.paths import BOOK, BUILD, NOTEBOOKS, PUBLISHED, RESULTS, ROOT
+from lnlab.provenance import usable_cores
 from lnlab.report import d1, generated, pages
 from lnlab.runs import Study, load, publish
 
-ANALYSES = ("d1", "d2", "d3", "d4", "mechanism", "claims", "speed")  # notebooks that read results, each the page of its name
+ANALYSES = (
+    "d1",
+    "d2",
+    "d3",
+    "d4",
+    "mechanism",
+    "claims",
+    "speed",
+)  # notebooks that read results, each the page of its name
 MADE = ("runs", "figures", "data", generated.FOLDER)  # folders of the book that are made, not written
 CONFIG = "_config.yml"
 SPHINX_OPTIONS = ("-n", "-W", "--keep-going", "-q")  # missing references and warnings are errors
@@ -75,10 +86,15 @@ def make_pages(runs: Study, book: Path, data: str) -> None:
     profile = runs.dir.name
     for run in tqdm(runs.runs, desc="run pages", unit="page"):
         pages.gather_run(run, book, f"data/{profile}/{run.id}")
-    for name in tqdm(analyses(), desc="analysis", unit="notebook"):
-        executed = BUILD / "executed" / runs.dir.name / f"{name}.ipynb"
-        pages.execute(NOTEBOOKS / f"{name}.ipynb", executed, {"data": data} if data else {})
-        pages.gather(executed, book, name)
+    executed = {name: BUILD / "executed" / profile / f"{name}.ipynb" for name in analyses()}
+    parameters = {"data": data} if data else {}
+    with ProcessPoolExecutor(usable_cores(), multiprocessing.get_context("spawn")) as pool:
+        jobs = {
+            n: pool.submit(pages.execute, NOTEBOOKS / f"{n}.ipynb", path, parameters) for n, path in executed.items()
+        }
+        for name, job in tqdm(jobs.items(), desc="analysis", unit="notebook"):
+            job.result()
+            pages.gather(executed[name], book, name)
     generated.write_all(runs, book)
 
 
