@@ -234,7 +234,8 @@ def test_a_component_that_changes_nothing_has_no_clear_effect():
 def test_every_table_and_figure_tells_its_seeds(data, entries):
     listed = list(entries.values())
     shown = [
-        d2.beside(listed, ["D2.1"], "x"), d2.spread_sources(data), d2.spread_table(data),
+        d2.beside(listed, ["D2.1"], "x"), d2.tested(listed, ["D2.16"], "y"),
+        d2.spread_sources(data), d2.spread_table(data),
         d2_figures.learners_figure(data), d2_figures.velocity_figure(data), d2_figures.effect_figure(data, "greedy"),
         d2_figures.target_figure(data), d4.heat_maps(data), d4.matrix_table(data, "sampled"),
         d4.effect_table(data, "greedy"), d4.contributions(data), d4.collapse_table(data),
@@ -243,3 +244,4 @@ def test_every_table_and_figure_tells_its_seeds(data, entries):
         assert "n = 2" in each.caption, each.name
         assert len(each.data), each.name
     assert "needs the profile 'original'" in d4_words.original(data)
+    assert "lacks what D4.11 need" in d2.tested(listed, ["D4.11"], "z")

@@ -17,7 +17,7 @@ from lnlab.analysis.stats import Interval, cv, interval, min_max_ipr90, std, wor
 from lnlab.report import cells, output, tables
 from lnlab.report.cells import MATRIX, NAME, Array, arm
 from lnlab.report.evidence import CAPACITY, Data
-from lnlab.report.ledger import Entry, interval_words
+from lnlab.report.ledger import Entry, evidence_rows, interval_words
 
 ARMS = [(who, cell) for who in NAME for cell in MATRIX]
 PARTS = ("between seeds", "between learners of a seed", "between velocities of a learner")
@@ -48,7 +48,7 @@ def rows(**columns: Interval) -> dict[str, float]:
 
 
 # -- the document's numbers -----------------------------------------------------------------------------------
-def beside(entries: Sequence[Entry], claims: Sequence[str], name: str) -> output.TableOutput:
+def beside(entries: Sequence[Entry], claims: Sequence[str], name: str) -> output.TableOutput | output.Text:
     """The numbers that a document prints in some claims, each beside ours and what a repetition would give."""
     found = [
         (entry, each)
@@ -57,6 +57,8 @@ def beside(entries: Sequence[Entry], claims: Sequence[str], name: str) -> output
         for each in entry.verdict.evidence
         if isinstance(each, Number)
     ]
+    if not found:
+        return _nothing(claims)
     document, data = found[0][0].document, pd.DataFrame([_number_row(entry, each) for entry, each in found])
     shown = pd.DataFrame(
         {
@@ -76,6 +78,26 @@ def beside(entries: Sequence[Entry], claims: Sequence[str], name: str) -> output
         "seeds would give in 95 of 100 repetitions."
     )
     return output.table(name, shown, caption=caption, data=data)
+
+
+def tested(entries: Sequence[Entry], claims: Sequence[str], name: str) -> output.TableOutput | output.Text:
+    """The effects on which some claims are judged, each with where the claim puts it."""
+    rows = evidence_rows([entry for entry in entries if entry.id in claims])
+    data = rows[rows.type == "direction"].reset_index(drop=True)
+    if data.empty:
+        return _nothing(claims)
+    here = [interval_words(*row) for row in data[["estimate", "low", "high"]].itertuples(index=False)]
+    shown = pd.DataFrame({"claim": data.claim, "what": data.what, "claimed": data.rule, "here": here})
+    shown["outcome"] = data.outcome
+    caption = (
+        f"What would have to hold, beside what was found: 95 % intervals over n = {cells.counted(data.n)} seeds. An "
+        "effect holds, or opposes, if its whole interval lies on one side."
+    )
+    return output.table(name, shown, caption=caption, data=data)
+
+
+def _nothing(claims: Sequence[str]) -> output.Text:
+    return output.Text(f"*This report lacks what {', '.join(claims)} need; the claims below say which.*")
 
 
 def _number_row(entry: Entry, each: Number) -> dict[str, object]:

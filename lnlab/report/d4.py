@@ -125,30 +125,33 @@ def _map(panel: Axes, values: dict[str, float], limits: tuple[float, float], *, 
 
 def matrix_table(data: Data, mode: str) -> output.TableOutput:
     """Mean, spread between seeds and worst velocity of each configuration with intervals, and the gap."""
-    records, shown = [], []
-    for cell, names in MATRIX.items():
-        gap = cells.percent(cells.mean, *(matrix.common(data, who, cell, mode) for who in NAME))
-        row: dict[str, str] = {"configuration": names.name}
-        for who, name in NAME.items():
-            values = cells.cells(data, who, cell, mode=mode)
-            seeds = values.mean(axis=(1, 2))
-            measured = {
-                "mean": interval(seeds),
-                "SD between seeds": cells.positive(seeds, std),
-                "worst velocity": interval(cells.worst_learner_cells(values)),
-            }
-            for what, found in measured.items():
-                row[f"{name}: {what}"] = tables.words(found)
-                records.append({"configuration": names.name, "who": name, "what": what, **found._asdict()})
-        shown.append(row | {"gap, %": tables.words(gap)})
-        records.append({"configuration": names.name, "who": "A3C over Individual", "what": "gap, %", **gap._asdict()})
+    records = [record for cell in MATRIX for who in NAME for record in _measured(data, who, cell, mode)]
     table = pd.DataFrame(records)
+    shown = tables.pivot_words(table[table.what != "gap, %"], ["configuration", "who"], "what")
+    gaps = {(row.configuration, row.who): tables.words(row) for row in table[table.what == "gap, %"].itertuples()}
+    keys = zip(shown.configuration, shown.who, strict=True)
+    shown["gap, %"] = [gaps.get(key, "") for key in keys]
     caption = (
         f"The matrix with its uncertainty: {mode} policies, {len(cells.EVERY)} velocities at C = 200, cloud budget, "
         f"95 % intervals over n = {cells.counted(table.n)} seeds. For scale: a uniformly random policy earns "
         f"{d2.references()['uniform']:.1f}, the rule T12 {d2.references()['t12']:.1f}."
     )
-    return output.table(f"matrix-{mode}", pd.DataFrame(shown), caption=caption, data=table)
+    return output.table(f"matrix-{mode}", shown, caption=caption, data=table)
+
+
+def _measured(data: Data, who: str, cell: str, mode: str) -> list[dict[str, object]]:
+    """Rows of one arm; the gap stands with A3C."""
+    values = cells.cells(data, who, cell, mode=mode)
+    seeds = values.mean(axis=(1, 2))
+    found = {
+        "mean": interval(seeds),
+        "SD between seeds": cells.positive(seeds, std),
+        "worst velocity": interval(cells.worst_learner_cells(values)),
+    }
+    if who == "a3c":
+        found["gap, %"] = cells.percent(cells.mean, *(matrix.common(data, each, cell, mode) for each in NAME))
+    labels = {"configuration": MATRIX[cell].name, "who": NAME[who]}
+    return [{**labels, "what": what, **value._asdict()} for what, value in found.items()]
 
 
 # -- components ------------------------------------------------------------------------------------------
