@@ -12,6 +12,7 @@ from lnlab.report import figures, output, style, tables
 from lnlab.runs import Study, load
 
 PROFILE = "paper"  # the published one
+PAGE = "d1"  # whose figures other pages show too
 LAST = {"value_loss_mean": "mean", "value_loss_max": "maximum", "explosion_episodes": "episodes above 100, %"}
 ALL = {
     "value_loss_all_mean": "mean",

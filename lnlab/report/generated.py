@@ -24,6 +24,7 @@ def write_all(study: Study, book: Path) -> None:
     found = effects.effects(study)
     parts = {
         "findings": effects.summary(found),
+        "figure": main_figure(found),
         "advice": advice.advice(found),
         "verdicts": verdicts(study),
         "extent": d1.extent(study),
@@ -38,6 +39,14 @@ def write_all(study: Study, book: Path) -> None:
 def findings(study: Study) -> str:
     """The findings as a Markdown list; each sentence's verb and numbers follow from the data."""
     return effects.summary(effects.effects(study))
+
+
+def main_figure(found: pd.DataFrame) -> str:
+    """The figure of the effects, which the page d1 draws, with its caption and alt text."""
+    drawn = effects.effect_figure(found)
+    file = f"/figures/{d1.PAGE}-{drawn.name}"
+    options = f":name: fig-main\n:alt: {drawn.alt}\n:class: dark-light"
+    return f":::{{figure}} {file}.svg\n{options}\n\n{drawn.caption} Data: {{download}}`CSV <{file}.csv>`.\n:::"
 
 
 def verdicts(study: Study) -> str:
