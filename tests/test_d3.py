@@ -11,7 +11,7 @@ from scipy import stats
 from lnlab.analysis.claims import Direction, judge
 from lnlab.analysis.correlation import rank_correlation
 from lnlab.analysis.stats import Interval
-from lnlab.report import d3, d3_claims, hypotheses, ledger, mechanism, output, pieces
+from lnlab.report import d3, d3_claims, hypotheses, ledger, mechanism, output, pieces, predictions
 from lnlab.report.evidence import Data, Missing, documents
 
 CLAIMS = {claim["id"]: claim for claim in documents()["D3"]["claims"]}
@@ -234,7 +234,7 @@ def test_one_open_prediction_leaves_a_hypothesis_open_unless_another_opposes():
 
 def test_hypotheses_follow_the_data_and_not_the_author():
     """Data in which LayerNorm saturates the state refute what the page expects."""
-    hypothesis = {each.name: each for each in hypotheses.HYPOTHESES}["saturation"]
+    hypothesis = {each.name: each for each in predictions.HYPOTHESES}["saturation"]
     as_expected = hypothesis.predictions(Known(state_saturated=-5, state_spread=5))
     assert hypotheses.verdict(as_expected) == "confirmed"
     assert hypotheses.verdict(hypothesis.predictions(Known(state_saturated=5, state_spread=-5))) == "refuted"
@@ -244,11 +244,11 @@ def test_the_answer_names_every_hypothesis_once(tiny_study):
     data = Data(tiny_study)
     found = hypotheses.tested(data)
     text = hypotheses.answer(data, found)
-    for hypothesis in hypotheses.HYPOTHESES:
+    for hypothesis in predictions.HYPOTHESES:
         tested = not isinstance(found[hypothesis.name], str)
         assert text.count(hypothesis.says) == tested, hypothesis.name
     assert isinstance(hypotheses.table(found), output.TableOutput)
-    assert len(hypotheses.summary(found).splitlines()) == len(hypotheses.HYPOTHESES)
+    assert len(hypotheses.summary(found).splitlines()) == len(predictions.HYPOTHESES)
 
 
 class Curves:
@@ -274,20 +274,25 @@ class Curves:
 
 
 def test_updates_are_compared_after_five_times_as_many_episodes():
-    found = hypotheses._equal_updates(Curves())
+    found = predictions._equal_updates(Curves())
     assert "A3C minus Individual after 10, 100 and 50, 500 episodes" in found[0].what
     assert [each.found.estimate for each in found] == pytest.approx([0, 0])
 
 
 def test_recovery_is_counted_in_updates():
-    assert hypotheses._recovery_time(Curves(), "a3c-ff-none").tolist() == [40.0, 60.0]
-    (found,) = hypotheses._clock(Curves())
+    assert predictions._recovery_time(Curves(), "a3c-ff-none").tolist() == [40.0, 60.0]
+    (found,) = predictions._clock(Curves())
     assert found.found.estimate == pytest.approx(0)
     with pytest.raises(Missing, match="needs every seed of a3c-ff-none to explode and to recover"):
-        hypotheses._clock(Curves(recovers=False))
+        predictions._clock(Curves(recovers=False))
 
 
 def test_verdicts_of_d3_are_made_by_the_rules(tiny_study):
     for entry in ledger.entries(Data(tiny_study), "D3"):
         if entry.verdict.evidence:
             assert entry.verdict.verdict == judge(entry.id, entry.verdict.evidence).verdict
+
+
+def test_arms_with_more_seeds_are_compared_over_those_that_both_have():
+    found = pieces.more("x", np.array([5.0, 6, 7, 100]), np.array([1.0, 2, 3])).found
+    assert (found.estimate, found.n) == (4, 3)

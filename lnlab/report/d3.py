@@ -17,8 +17,9 @@ from lnlab.analysis.claims import Verdict
 from lnlab.analysis.metrics import SMOOTHING
 from lnlab.analysis.stats import Interval, interval, paired_difference, wilson
 from lnlab.report import figures, ledger, output, style, tables
+from lnlab.report.cells import counted, paired
 from lnlab.report.evidence import Array, Data, Missing
-from lnlab.report.mechanism import Panel, range_of
+from lnlab.report.mechanism import Panel
 from lnlab.runs import Study
 
 PATTERN = {"A3C": "a3c-gru-{}", "Individual": "individual-gru-{}"}  # the documents' arms are recurrent
@@ -73,7 +74,7 @@ def nine_panels(study: Study, data: Data) -> output.FigureOutput:
         "The nine panels of D3's figure. Value loss of A3C over training with LayerNorm and without (seeds thin, their "
         "mean thick) and its mean; the return likewise, its mean over the last tenth; greedy test returns, and what "
         "LayerNorm changes in them. "
-        f"Recurrent networks, n = {range_of(rows.n)} seeds, 95 % intervals."
+        f"Recurrent networks, n = {counted(rows.n)} seeds, 95 % intervals."
     )
     alt = f"Nine panels as in D3; LayerNorm changes the greedy test return of A3C by {words}."
     return output.figure("nine-panels", _nine(curves, rows), alt=alt, caption=caption, data=rows)
@@ -89,7 +90,8 @@ def levels(data: Data) -> pd.DataFrame:
         for group in GROUPS:
             scores = {norm: data.test(pattern.format(norm), (group,)) for norm in NORMS}
             rows += [("test", who, group, norm, *interval(scores[norm])) for norm in NORMS]
-            rows.append(("change", who, group, "ln", *paired_difference(scores["ln"], scores["none"])))
+            ln, none = paired(scores["ln"], scores["none"])
+            rows.append(("change", who, group, "ln", *paired_difference(ln, none)))
     return pd.DataFrame(rows, columns=["panel", "who", "group", "norm", "estimate", "low", "high", "n"])
 
 
@@ -104,7 +106,7 @@ def speed_table(data: Data) -> output.TableOutput:
                     {"arm": f"{who}, {style.NORM_LABEL[norm]}", "return": threshold} | _speed(data, arm, threshold)
                 )
     table = pd.DataFrame(rows)
-    n = range_of(table.n)
+    n = counted(table.n)
     caption = (
         "When a return is passed. First row: of the log, five to an episode, as D3 counts (rows of the whole run where "
         "none passes). Seeds: those whose mean over 100 episodes and all workers passes it at all. "
@@ -135,7 +137,7 @@ def measure_table(data: Data, name: str, quantities: dict[str, str], caption: st
     table = pd.DataFrame(rows)
     shown = table.pivot(index="arm", columns="measure", values="here")
     shown = shown.loc[list(dict.fromkeys(table.arm)), list(quantities.values())].reset_index().rename_axis(columns=None)
-    seeds = f"Recurrent arms, 95 % intervals over n = {range_of(table.n)} seeds."
+    seeds = f"Recurrent arms, 95 % intervals over n = {counted(table.n)} seeds."
     return output.table(name, shown, caption=f"{caption} {seeds}", data=table.drop(columns="here"))
 
 
@@ -166,7 +168,7 @@ def _exploration_figure(data: Data) -> output.FigureOutput:
     table = pd.DataFrame(rows)
     means = table.groupby(["who", "norm"], sort=False)[["entropy_mean"]].mean().reset_index()
     words = ", ".join(f"{r.who} {style.NORM_LABEL[r.norm]} {r.entropy_mean:.2f}" for r in means.itertuples())
-    n = range_of(table.groupby(["who", "norm"]).size())
+    n = counted(table.groupby(["who", "norm"]).size())
     caption = (
         "Change of the policy loss from the first to the last 1000 rows, D3's measure of exploration, against the mean "
         f"entropy of the policy, which is a measure; one point a seed, n = {n} an arm. The line is a uniform policy, "

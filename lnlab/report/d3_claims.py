@@ -14,6 +14,7 @@ import numpy as np
 
 from lnlab.analysis.claims import Direction, Evidence, number
 from lnlab.analysis.stats import contrast, factorial_weights
+from lnlab.report.cells import paired
 from lnlab.report.effects import percent_change
 from lnlab.report.evidence import Array, Claim, Data, Found
 from lnlab.report.pieces import (
@@ -256,13 +257,14 @@ def synergy(data: Data, _: dict[str, Any]) -> Found:
     critic = {
         f"{who}-{norm}": explained(f"{who}-gru-{norm}") for who in ("individual", "a3c") for norm in ("none", "ln")
     }
+    shared = dict(zip(critic, paired(*critic.values()), strict=True))
     weights = factorial_weights([("individual", "a3c"), ("none", "ln")], effect=[0, 1])
     between = "cosine of gradients between workers"
     return [
         more(f"{between} minus that within one, no norm", workers(without), alike(without), "below"),
         with_ln(between, workers, A3C, "above"),
         with_ln("share of the return's variance that the critic of A3C explains", explained, A3C, "above"),
-        Direction("the same gain, A3C minus Individual", contrast(critic, weights), "above"),
+        Direction("the same gain, A3C minus Individual", contrast(shared, weights), "above"),
     ], ""
 
 

@@ -4,7 +4,7 @@ From the table `diagnostics` (definitions in `lnlab.analysis.quantities`), measu
 from the learning curves. A seed is the mean of its learners; bands are pointwise 95 % intervals over seeds.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from lnlab.analysis.metrics import EXPLOSION
 from lnlab.analysis.quantities import QUANTITIES
 from lnlab.analysis.stats import Survival, kaplan_meier
 from lnlab.report import figures, output, style, tables
+from lnlab.report.cells import counted
 from lnlab.runs import Study
 
 PAIR = ["algorithm", "core"]
@@ -83,7 +84,7 @@ def through_training(rows: pd.DataFrame, name: str, panels: Sequence[Panel], say
     data = pd.concat([band.assign(quantity=quantity) for quantity, band in bands.items()], ignore_index=True)
     last = "; ".join(_last(panel, bands[panel.quantity]) for panel in panels)
     caption = (
-        f"{says} Means over n = {range_of(data.n)} seeds (of the learners of a seed first), pointwise 95 % intervals; "
+        f"{says} Means over n = {counted(data.n)} seeds (of the learners of a seed first), pointwise 95 % intervals; "
         "episodes per worker on an axis that is linear up to 10."
     )
     return output.figure(name, drawn, alt=f"Through training, last values: {last}.", caption=caption, data=data)
@@ -133,7 +134,7 @@ def explosion_figure(rows: pd.DataFrame) -> output.FigureOutput:
     blind = 100 * (among.value_explained < BLIND).mean() if len(among) else np.nan
     caption = (
         "Squared error of the critic over the last 20 steps against its mean value, one point a learner and moment of "
-        f"training (n = {range_of(counts)} seeds per arm). The line is a constant critic, fitted to the learners "
+        f"training (n = {counted(counts)} seeds per arm). The line is a constant critic, fitted to the learners "
         f"whose V varies by less than {FLAT:g} (SD). Of the {len(among)} points above {EXPLOSION:g}, "
         f"{tables.number(blind, 0)} % explain less than {100 * BLIND:.0f} % of the variance of the returns."
     )
@@ -178,23 +179,13 @@ def survival_figure(study: Study) -> output.FigureOutput:
         f"{arm}: {each.started} exploded, {each.recovered} calm at the end"
         for arm, each in zip(tables.arms(counts), counts.itertuples(), strict=True)
     ]
-    n = range_of(rows.groupby(figures.ARM).size())
+    n = counted(rows.groupby(figures.ARM).size())
     caption = (
         f"Share of n = {n} seeds whose value loss (last rollouts, mean over a block of episodes and the workers) was "
         f"never above {EXPLOSION:g} so far (above), and of those for which it will be again (below); Kaplan-Meier with "
         "pointwise 95 % intervals. Seeds above at the end are censored: they may recover later."
     )
     return output.figure("survival", figure, alt="; ".join(words) + ".", caption=caption, data=rows)
-
-
-def range_of(numbers: Iterable[float]) -> str:
-    """How many seeds, where arms may have different numbers of them.
-
-    >>> range_of([30, 30]), range_of([30, 10])
-    ('30', '10 to 30')
-    """
-    found = sorted({int(number) for number in numbers})
-    return " to ".join(str(number) for number in dict.fromkeys(found[:1] + found[-1:])) or "0"
 
 
 def _last(panel: Panel, band: pd.DataFrame) -> str:

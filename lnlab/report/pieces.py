@@ -1,7 +1,7 @@
 """Pieces of evidence for D3 and for the mechanism: levels, changes with LayerNorm, associations over seeds, arithmetic.
 
 An *arm pattern* such as `a3c-gru-{}` stands for two arms, with LayerNorm and without. A *measure* gives the values
-(n_seeds,) of an arm; arms are paired by seed. Checked against hand arithmetic in tests/test_d3.py.
+(n_seeds,) of an arm; arms are paired over the seeds that both have. Checked against hand arithmetic (tests/test_d3.py).
 """
 
 import itertools
@@ -13,6 +13,7 @@ import numpy as np
 from lnlab.analysis.claims import Direction, Evidence, Side, Sum, number
 from lnlab.analysis.correlation import rank_correlation
 from lnlab.analysis.stats import paired_difference
+from lnlab.report.cells import paired
 from lnlab.report.effects import percent_change
 from lnlab.report.evidence import Array, Data
 
@@ -36,12 +37,13 @@ def change(
 ) -> Direction:
     """Percent by which LayerNorm changes a metric that is positive."""
     ln, none = (data.metric(arms.format(norm), quantity, worker) for norm in NORM)
-    return Direction(f"{what}: change with LayerNorm, %", percent_change(ln, none), side, printed=printed)
+    return Direction(f"{what}: change with LayerNorm, %", percent_change(*paired(ln, none)), side, printed=printed)
 
 
 def more(what: str, a: Array, b: Array, side: Side = "above", threshold: float = 0.0) -> Direction:
-    """a − b, paired by seed."""
-    return Direction(what, paired_difference(a, b), side, threshold)
+    """a − b over the seeds that both have."""
+    x, y = paired(a, b)
+    return Direction(what, paired_difference(x, y), side, threshold)
 
 
 def with_ln(what: str, measure: Measure, arms: str, side: Side, threshold: float = 0.0) -> Direction:
