@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lnlab.paths import PUBLISHED, ROOT
-from lnlab.report import figures, output, style, tables
+from lnlab.report import cells, figures, output, style, tables
 from lnlab.runs import Study, load
 
 PROFILE = "paper"  # the published one
@@ -57,7 +57,7 @@ def curves(runs: Study, quantity: str, label: str, *, log: bool = False) -> outp
     ends = "; ".join(f"{row.arm} {row.mean:.3g}" for row in last.rename(columns={"mean": "mean"}).itertuples())
     caption = (
         f"{label[0].upper()}{label[1:]} over training: each seed thin (mean of its workers), their mean thick, "
-        f"its pointwise 95 % interval shaded; n = {means.n.max()} seeds per arm."
+        f"its pointwise 95 % interval shaded; n = {cells.counted(means.n)} seeds per arm."
     )
     alt = f"Learning curves of {label}, a panel for each algorithm and network; at the end of training: {ends}."
     drawn = figures.learning_curves(rows, quantity, label, log=log)
@@ -118,7 +118,7 @@ def scenario_heatmap(runs: Study, mode: str, cloud: str) -> output.FigureOutput:
     )
     starts = [5, 11]  # the first Intra and the first Extra scenario
     values = grid.droplevel("scenario")
-    n = rows.groupby(figures.ARM).seed.nunique().max()
+    n = cells.counted(rows.groupby(figures.ARM).seed.nunique())
     low, high = values.min(axis=None), values.max(axis=None)
     alt = f"Heat map of mean {mode} test return, 18 scenarios by {values.shape[1]} arms, from {low:.0f} to {high:.0f}."
     caption = (

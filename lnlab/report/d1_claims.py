@@ -15,6 +15,7 @@ import numpy as np
 from lnlab.analysis.claims import Direction, Evidence, Side, Sum, number
 from lnlab.analysis.stats import Interval
 from lnlab.report import d1_why, effects, ledger, output, tables
+from lnlab.report.cells import counted, paired
 from lnlab.report.evidence import Array, Claim, Data, Found, Missing, documents, printed
 
 Values = dict[str, Any]
@@ -39,7 +40,7 @@ def comparison(data: Data, section: str) -> output.TableOutput:
     shown = rows[["claim", "what"]].assign(**{"D1 (one seed)": rows.printed.map(_words), "here": here})
     caption = (
         f"Section “{section}” of D1 beside this study: recurrent arms, D1's own definitions, "
-        f"95 % intervals over n = {rows.n.max()} seeds. A number agrees if one more seed could give it."
+        f"95 % intervals over n = {counted(rows.n[rows.n > 0])} seeds. A number agrees if one more seed could give it."
     )
     return output.table(
         f"claims-{section.replace(' ', '-')}", shown.assign(outcome=rows.outcome), caption=caption, data=rows
@@ -89,9 +90,14 @@ def _metric(name: str, scale: float = 1.0) -> Callable[[Data, str], Array]:
     return lambda data, arm: scale * data.metric(arm, name)
 
 
+def _tests(group: str) -> Callable[[Data, str], Array]:
+    return lambda data, arm: data.test(arm, (group,))
+
+
 def _pair(data: Data, who: str, measure: Callable[[Data, str], Array]) -> tuple[Array, Array]:
     """A measure of one algorithm with LayerNorm and without, paired by seed."""
-    return measure(data, f"{RUN[who]}-ln"), measure(data, f"{RUN[who]}-none")
+    ln, none = paired(measure(data, f"{RUN[who]}-ln"), measure(data, f"{RUN[who]}-none"))
+    return ln, none
 
 
 def _fall(new: Array, old: Array) -> Array:
@@ -209,7 +215,7 @@ def _harm_by_group(data: Data, values: Values) -> Found:
     """D1.16: Individual loses on Extra, and more than on Seen and on Intra."""
     levels = printed("D1.15")
     found: list[Evidence] = []
-    pairs = {group: tuple(data.test(run_id(f"ind_{norm}"), (group,)) for norm in NORM) for group in GROUPS}
+    pairs = {group: _pair(data, "ind", _tests(group)) for group in GROUPS}
     change = effects.percent_change(*pairs["extra"])
     found.append(_changed("change with LayerNorm, %: Individual, Extra", change, "below", values["extra_pct"]))
     for group in ("seen", "intra"):

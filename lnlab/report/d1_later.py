@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from lnlab.analysis.stats import interval, std
 from lnlab.report import figures, output, style, tables
+from lnlab.report.cells import counted
 from lnlab.report.evidence import Array, Data, Missing
 
 INSIDE = {  # diagnostics at the end of training, and what a reader calls them
@@ -47,7 +48,7 @@ def inside(data: Data) -> output.TableOutput:
     shown = tables.pivot_words(found, ["arm"], "quantity").fillna("")
     caption = (
         "Inside the networks after training: mean over learners, then over seeds, with 95 % intervals. "
-        f"n = {found.n.max()} seeds per arm. Saturated: share of the GRU's units with |h| above 0.99; rank: of the "
+        f"n = {counted(found.n)} seeds per arm. Saturated: share of the GRU's units with |h| above 0.99; rank: of the "
         "features that the heads see, at most 128."
     )
     return output.table("inside", shown, caption=caption, data=found)
@@ -89,7 +90,7 @@ def spread_table(data: Data) -> output.TableOutput:
     shown = tables.pivot_words(rows.assign(quantity=rows.quantity.map(SPREAD)), ["policy", "mode"], "quantity")
     caption = (
         f"Mean and spreads of the test return, 18 scenarios, cloud {tables.CLOUD_LABEL[CLOUD]}, 95 % intervals over "
-        f"n = {found.n.max()} seeds. Last, policies that learn nothing, which have no seeds."
+        f"n = {counted(found.n)} seeds. Last, policies that learn nothing, which have no seeds."
     )
     return output.table("spread", shown.fillna("n/a"), caption=caption, data=rows)
 
@@ -102,7 +103,7 @@ def spread_figure(data: Data, mode: str) -> output.FigureOutput:
         dots = zip(cells.mean(axis=1), across(cells), strict=True)
         rows += [{**arm, "seed": seed, "mean": mean, "across": sd} for seed, (mean, sd) in enumerate(dots)]
     dots = pd.DataFrame(rows)
-    n = dots.groupby(figures.ARM).seed.nunique().max()
+    n = counted(dots.groupby(figures.ARM).seed.nunique())
     r = dots[["mean", "across"]].corr().iloc[0, 1]
     alt = (
         f"Scatter of {len(dots)} trained seeds: SD of the {mode} test return across scenarios against its mean; "

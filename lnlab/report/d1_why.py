@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from lnlab.analysis.claims import Direction, Evidence
+from lnlab.analysis.intervals import Statistic
 from lnlab.analysis.stats import Interval, contrast, interval, paired_difference, std
+from lnlab.report.cells import paired
 from lnlab.report.effects import percent_change
 from lnlab.report.evidence import Array, Claim, Data, Found, Missing
 
@@ -25,12 +27,25 @@ SLOW = "lr3e-5"  # the lower learning rate among those that were run
 
 def difference(data: Data, pair: str, measure: Callable[[Data, str], Array]) -> Interval:
     """LayerNorm minus no norm of a pair of arms such as `a3c-gru`."""
-    return paired_difference(measure(data, f"{pair}-ln"), measure(data, f"{pair}-none"))
+    return minus(measure(data, f"{pair}-ln"), measure(data, f"{pair}-none"))
+
+
+def minus(new: Array, old: Array, statistic: Statistic = np.mean) -> Interval:
+    """statistic(new) − statistic(old) over the seeds that both have."""
+    new, old = paired(new, old)
+    return paired_difference(new, old, statistic)
+
+
+def change(new: Array, old: Array) -> Interval:
+    """Change of the mean in percent over the seeds that both have."""
+    new, old = paired(new, old)
+    return percent_change(new, old)
 
 
 def double_ratio(new: Array, old: Array, other_new: Array, other_old: Array) -> Interval:
     """Percent by which mean(new) / mean(old) exceeds mean(other_new) / mean(other_old), all (n_seeds,) and paired."""
-    arms = {"new": new, "old": old, "other_new": other_new, "other_old": other_old}
+    names = ("new", "old", "other_new", "other_old")
+    arms = dict(zip(names, paired(new, old, other_new, other_old), strict=True))
     weights = {"new": 1.0, "old": -1.0, "other_new": -1.0, "other_old": 1.0}
     with np.errstate(divide="ignore", invalid="ignore"):
         found = contrast(arms, weights, lambda values, axis=None: np.log(np.mean(values, axis=axis)))
@@ -68,7 +83,7 @@ def _both(
 def _averaging(data: Data, values: Values) -> Found:
     """D1.7. Here no gradient is averaged, so averaging can make no A3C more stable than Individual learners."""
     loss = {run: data.metric(run, "value_loss_all_mean") for who in WHO for run in (f"{who}-gru-ln", f"{who}-gru-none")}
-    without = percent_change(loss["a3c-gru-none"], loss["individual-gru-none"])
+    without = change(loss["a3c-gru-none"], loss["individual-gru-none"])
     needs = double_ratio(*(loss[f"{who}-gru-{norm}"] for who in ("individual", "a3c") for norm in ("ln", "none")))
     note = (
         "A3C, as it is run here and as D1 ran it, averages no gradients. If the averaging were the stabiliser, A3C "
@@ -86,10 +101,8 @@ def _chain(data: Data, values: Values) -> Found:
     """D1.8: features amplify, the state grows without bound, the value loss passes 1000."""
     arm = "individual-gru-none"
     first = data.steps(arm)[0]
-    growth = percent_change(data.diagnostic(arm, "embed_norm_mean"), data.diagnostic(arm, "embed_norm_mean", first))
-    against = percent_change(
-        data.diagnostic(arm, "embed_norm_mean"), data.diagnostic("individual-gru-ln", "embed_norm_mean")
-    )
+    growth = change(data.diagnostic(arm, "embed_norm_mean"), data.diagnostic(arm, "embed_norm_mean", first))
+    against = change(data.diagnostic(arm, "embed_norm_mean"), data.diagnostic("individual-gru-ln", "embed_norm_mean"))
     state = interval(data.diagnostic(arm, "state_abs_max"))
     worst = interval(data.metric(arm, "value_loss_max"))
     what = "Individual without LayerNorm"
@@ -152,7 +165,7 @@ def _adaptive(data: Data, values: Values) -> Found:
 
     pairs = {who: [data.test(f"{who}-gru-{norm}") for norm in ("ln", "none")] for who in WHO}
     between: list[Evidence] = [
-        Direction(f"SD of the test return between seeds: {WHO[who]}", paired_difference(ln, none, std), "below")
+        Direction(f"SD of the test return between seeds: {WHO[who]}", minus(ln, none, std), "below")
         for who, (ln, none) in pairs.items()
     ]
     return [
@@ -187,7 +200,7 @@ def _never(data: Data, values: Values) -> Found:
         for groups, where in (((), "all 18 scenarios"), (("extra",), "Extra")):
             ln, none = (data.test(f"individual-gru-{norm}", groups, mode=mode) for norm in ("ln", "none"))
             what = f"test return, {mode}, {where}: Individual"
-            found.append(Direction(what, paired_difference(ln, none), "below"))
+            found.append(Direction(what, minus(ln, none), "below"))
     exploded = interval(100 * data.metric("individual-gru-none", "explosion_episodes"))
     return found, (
         f"The exception, more than 90 percent of episodes exploding, asks for {exploded.estimate:.1f} percent here "
@@ -198,12 +211,12 @@ def _never(data: Data, values: Values) -> Found:
 def _alternatives(data: Data, values: Values) -> Found:
     """D1.25: clipping gradients, or a lower learning rate, avoids explosions as well as LayerNorm does."""
     with_ln = 100 * data.metric("individual-gru-ln", "explosion_episodes")
-    clipped = paired_difference(100 * data.metric("individual-gru-none", "explosion_episodes"), with_ln)
+    clipped = minus(100 * data.metric("individual-gru-none", "explosion_episodes"), with_ln)
     what = "episodes above 100, in points more than with LayerNorm: Individual without it"
     found: list[Evidence] = [Direction(f"{what}, gradients clipped at 2", clipped, "below", SHARE)]
     try:
         slow = 100 * data.of("rates").metric(f"individual-gru-none-{SLOW}", "explosion_episodes")
-        lower = paired_difference(slow, with_ln[: len(slow)])  # the same seeds, from the first on
+        lower = minus(slow, with_ln)
         found.append(Direction(f"{what}, learning rate 3e-5", lower, "below", SHARE))
         untested = "Clipping the value loss and ensembles are not tested."
     except Missing:

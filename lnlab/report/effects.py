@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lnlab.analysis.stats import Interval, holm, paired_difference, sign_flip_test
-from lnlab.report import figures, output, tables
+from lnlab.report import cells, figures, output, tables
 from lnlab.runs import Study
 
 PAIR = ["algorithm", "core"]
@@ -121,7 +121,7 @@ def effect_figure(found: pd.DataFrame) -> output.FigureOutput:
     for outcome in OUTCOMES:
         rows = found[found.outcome == outcome.name]
         panels[outcome.title] = rows.assign(norm="ln", name=tables.pairs)
-    n = int(found.n.max())
+    n = cells.counted(found.n)
     drawn = figures.intervals(panels, "LayerNorm minus no norm", zero=True)
     caption = (
         f"What LayerNorm changes: the arm with it minus the arm without, paired over n = {n} seeds, with 95 % "
@@ -146,7 +146,7 @@ def contrast_table(found: pd.DataFrame) -> output.TableOutput:
         for name, row in zip(tables.pairs(found), found.itertuples(), strict=True)
     ]
     caption = (
-        f"The {len(found)} contrasts fixed in advance, paired over n = {int(found.n.max())} seeds, with 95 % "
+        f"The {len(found)} contrasts fixed in advance, paired over n = {cells.counted(found.n)} seeds, with 95 % "
         "intervals; p of the paired sign-flip test, and corrected for all of them by Holm's method. The value loss is "
         "compared in percent."
     )
@@ -172,7 +172,7 @@ def summary(found: pd.DataFrame) -> output.Text:
 
 def criterion(found: pd.DataFrame) -> str:
     """When an effect is called clear; says so where there are too few seeds for any to be."""
-    n, tests = int(found.n.max()), len(found)
+    n, tests = int(found.n.min()), len(found)
     text = (
         f"An effect is called clear if p < {LEVEL:g} in a paired sign-flip test, corrected by Holm's method for all "
         f"{tests} contrasts, which were fixed in advance"
@@ -199,7 +199,7 @@ def statement(outcome: Outcome, rows: pd.DataFrame) -> str:
     clauses += (
         [f"shows no clear effect on {'it' if clauses else outcome.what} for {_listed(unclear)}"] if unclear else []
     )
-    return f"LayerNorm {'; it '.join(clauses)} (n = {int(rows.n.max())})."
+    return f"LayerNorm {'; it '.join(clauses)} (n = {cells.counted(rows.n)})."
 
 
 def sign(row: Any) -> int:
