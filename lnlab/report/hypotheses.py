@@ -55,7 +55,7 @@ def tested(data: Data) -> Tested:
 def table(found: Tested) -> output.TableOutput:
     """Every prediction with our number and how it came out."""
     data = pd.DataFrame(list(_rows(found)))
-    shown = data[["hypothesis", "prediction", "here", "outcome"]]
+    shown = data[["hypothesis", "prediction", "here", "n", "outcome"]].assign(n=data.n.map(_count))
     caption = (
         "What each hypothesis predicts and what was found: differences are paired by seed, diagnostics are means over "
         f"training, intervals are of 95 %; n = {counted(data.n.dropna().astype(int))} seeds."
@@ -75,6 +75,10 @@ def _rows(found: Tested) -> Iterator[dict[str, object]]:
                 "here": ledger.interval_words(*each.found[:3]),
             }
             yield row | {"outcome": each.outcome} | each.found._asdict()
+
+
+def _count(n: float) -> str:
+    return "" if np.isnan(n) else str(int(n))
 
 
 def _side(each: Direction) -> str:
