@@ -5,6 +5,7 @@ causes another is what the hypotheses suggest, and only an intervention could sh
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -167,10 +168,41 @@ def _without_recurrence(data: Data) -> list[Direction]:
     return found
 
 
+def _afterwards(data: Data) -> list[Direction]:
+    """Half-way, when A3C has recovered, the critics are alike; the features and the policy are not, nor the end."""
+    without = GRU["A3C"].format("none")
+    half = data.run(without).config.episodes / 2
+    step = min(data.steps(without), key=lambda each: abs(each - half))
+    episodes, losses = data.curve(without, "value_loss")
+    if not losses[:, episodes > step].mean() <= EXPLOSION:
+        raise Missing(f"needs {without} to have recovered after {step} episodes")
+    found = []
+    for quantity, (words, side, threshold) in _HALF_WAY.items():
+        measure = partial(_diagnostic, data, quantity, step)
+        found.append(with_ln(f"A3C after {step} episodes, {words}", measure, GRU["A3C"], side, threshold))
+    last = partial(_final_return, data)
+    return [*found, with_ln("A3C, return in the last tenth", last, GRU["A3C"], "above")]
+
+
+def _final_return(data: Data, arm: str) -> Array:
+    return data.metric(arm, "return_final")
+
+
+def _diagnostic(data: Data, quantity: str, step: int, arm: str) -> Array:
+    return data.diagnostic(arm, quantity, step)
+
+
+_HALF_WAY: dict[str, tuple[str, Side, float]] = {  # what it is, and where LayerNorm minus no norm should lie
+    "value_explained": ("variance explained", "within", SAME),
+    "core_rank_effective": ("effective rank", "above", 0.0),
+    "policy_information": ("information of the policy on observations", "above", 0.0),
+}
+
+
 def _return(data: Data) -> list[Direction]:
     """LayerNorm raises what is earned, in training and in the tests of the sampled policy."""
     measures: dict[str, Measure] = {
-        "return in the last tenth": lambda arm: data.metric(arm, "return_final"),
+        "return in the last tenth": partial(_final_return, data),
         "sampled test return": lambda arm: data.test(arm, mode="sampled"),
     }
     return [
@@ -271,8 +303,14 @@ HYPOTHESES = [
         _without_recurrence,
     ),
     Hypothesis(
+        "afterwards",
+        "The explosion is not what costs A3C its return: once it is over the critics are alike, but without LayerNorm "
+        "the features stay narrow and the policy nearly blind",
+        _afterwards,
+    ),
+    Hypothesis(
         "return",
-        "A critic that works is worth return, in training and in the tests",
+        "LayerNorm is worth return, in training and in the tests",
         _return,
     ),
 ]
