@@ -4,32 +4,24 @@ cores.
 Timed on a few learners of each core type and scaled to the 240, since every learner costs the same.
 """
 
-import multiprocessing
 import time
 from typing import Any
 
 import torch
 from tqdm.auto import tqdm
 
-from benchmarks.machine import describe, save
+from benchmarks.machine import describe, save, side_by_side
 from lnlab import evaluation
 from lnlab.config import parse
 from lnlab.provenance import usable_cores
 from lnlab.trainers import make_trainer
-from lnlab.trainers.driver import one_thread
 
 LEARNERS, EPISODES, GOAL_SECONDS = 240, 100, 60.0
 
 
 def seconds_per_learner(processes: int) -> float:
     """Mean seconds a learner takes (GRU and feedforward, LN), with `processes` testing side by side."""
-    context = multiprocessing.get_context("spawn")
-    ready, queue = context.Barrier(processes), context.Queue()
-    with one_thread():
-        workers = [context.Process(target=_time, args=(ready, queue), daemon=True) for _ in range(processes)]
-        for worker in workers:
-            worker.start()
-    return sum(queue.get() for _ in workers) / processes
+    return sum(side_by_side(_time, [()] * processes)) / processes
 
 
 def _time(ready: Any, queue: Any) -> None:

@@ -5,7 +5,6 @@ or stay flat as seeds grow: the stack spreads the cost of an operation over more
 the cache. A run therefore trains its seeds in blocks (lnlab.runs.BLOCK), one after the other.
 """
 
-import multiprocessing
 import resource
 import sys
 import time
@@ -14,11 +13,10 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from benchmarks.machine import median, save
+from benchmarks.machine import median, save, side_by_side
 from lnlab.config import EPISODE_STEPS, RunConfig, parse
 from lnlab.provenance import usable_cores
 from lnlab.trainers import make_trainer
-from lnlab.trainers.driver import one_thread
 
 AXES: dict[str, list[int]] = {
     "seeds": [1, 2, 5, 10, 20, 50, 100],
@@ -31,15 +29,7 @@ BASE = {"algorithm": "a3c", "core": "gru", "norm": "ln", "seeds": 5}
 
 def measure_point(config: RunConfig, seconds: float, processes: int) -> dict[str, float]:
     """Steps per second over all processes, and the largest peak memory of one of them in MiB."""
-    context = multiprocessing.get_context("spawn")
-    ready, queue = context.Barrier(processes), context.Queue()
-    with one_thread():
-        workers = [context.Process(target=_point, args=(config, seconds, ready, queue)) for _ in range(processes)]
-        for worker in workers:
-            worker.start()
-    results = [queue.get() for _ in workers]
-    for worker in workers:
-        worker.join()
+    results = side_by_side(_point, [(config, seconds)] * processes)
     return {"steps_per_second": sum(speed for speed, _ in results), "peak_mib": max(memory for _, memory in results)}
 
 

@@ -6,7 +6,6 @@ was timed on two cores of another machine, with the same update rule: its ratio 
 ratio holds here.
 """
 
-import multiprocessing
 import time
 from typing import Any
 
@@ -14,11 +13,10 @@ import torch
 from tqdm.auto import tqdm
 
 from benchmarks import plain_a3c
-from benchmarks.machine import describe, median, save
+from benchmarks.machine import describe, median, save, side_by_side
 from lnlab.config import EPISODE_STEPS, RunConfig, parse
 from lnlab.runs import BLOCK
 from lnlab.trainers import make_trainer
-from lnlab.trainers.driver import one_thread
 
 ORIGINAL = {  # env steps per second on two cores
     ("a3c", "gru", "ln"): 1421,
@@ -32,19 +30,8 @@ JUDGED = ("a3c-gru-ln", "individual-gru-ln")  # the arms that the goals are for
 
 def measure(config: RunConfig, seconds: float, *, block: int = BLOCK, processes: int = 2) -> float:
     """Steps per second of `processes` processes side by side, each over `block` seeds, after a warm-up."""
-    context = multiprocessing.get_context("spawn")
-    ready, queue = context.Barrier(processes), context.Queue()
     parts = [config.with_seeds(list(range(i * block, (i + 1) * block))) for i in range(processes)]
-    with one_thread():
-        workers = [
-            context.Process(target=_time_block, args=(part, seconds, ready, queue), daemon=True) for part in parts
-        ]
-        for worker in workers:
-            worker.start()
-    speeds = [queue.get() for _ in workers]
-    for worker in workers:
-        worker.join()
-    return sum(speeds)
+    return sum(side_by_side(_time_block, [(part, seconds) for part in parts]))
 
 
 def _time_block(config: RunConfig, seconds: float, ready: Any, queue: Any) -> None:
