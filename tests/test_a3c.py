@@ -181,3 +181,14 @@ def test_a_tick_never_asks_the_device_for_a_value(algorithm: str) -> None:
     order = torch.zeros(learner.members, learner.learners, dtype=torch.int64, device="meta")
     with torch.no_grad():
         learner.tick(torch.zeros(20, learner.rows, device="meta"), order, torch.ones((), device="meta"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("settings", [{}, {"algorithm": "individual"}, {"gradient_carry": True}, {"schedule": "sync"}])
+def test_a_gpu_follows_the_cpu_over_the_first_updates(settings: dict[str, object]) -> None:
+    cpu, gpu = trainer(lr=1e-4, **settings), make_trainer(parse(SMALL | {"lr": 1e-4} | settings), "cuda")
+    for _ in range(2):
+        here, there = cpu.train_episode(), gpu.train_episode()
+        for key in ("return", "value_loss", "value_loss_all", "entropy", "grad_norm"):
+            np.testing.assert_allclose(there[key], here[key], rtol=5e-3, atol=5e-3, err_msg=key)
+    torch.testing.assert_close(gpu.parameters.cpu(), cpu.parameters, rtol=0, atol=5e-4)
