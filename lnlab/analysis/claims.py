@@ -1,4 +1,4 @@
-"""Verdicts on the documents' claims: computed from evidence by rules that are fixed before any result is seen.
+"""Verdicts on the documents' claims: computed from evidence by the rules stated here, the same for all.
 
 A claim becomes evidence of three kinds.
 

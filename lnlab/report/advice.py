@@ -1,4 +1,4 @@
-"""Advice to whoever builds such an agent, by a rule that was fixed before the results.
+"""Advice to whoever builds such an agent, by one rule for all agents.
 
 For each algorithm and core, over the returns (end of training; tests of the sampled policy): LayerNorm is advised if it
 clearly raises one and lowers none, advised against if it clearly lowers one and raises none; else the return does not

@@ -1,7 +1,7 @@
-"""D1's explanations and advice as predictions that the data can oppose, written down from their words alone.
+"""D1's explanations and advice as predictions that the data can oppose, written down from their words.
 
 An explanation of D1 holds here if everything that follows from it does. Advice is good if what it promises holds. The
-arms are D1's recurrent ones unless it says *always*. Margins, fixed before the results: 10 percent of a value loss, 5
+arms are D1's recurrent ones unless it says *always*. Margins: 10 percent of a value loss, 5
 points of a share in percent.
 """
 

@@ -161,7 +161,7 @@ WORDS = {
 
 def statements(found: pd.DataFrame, mode: str) -> list[str]:
     """One sentence an outcome; where an interval lies says raises, lowers or no clear effect. Not corrected for several
-    outcomes: the contrasts fixed in advance are those of D1's page."""
+    outcomes: the contrasts that are corrected are those of D1's page."""
     return [
         _statement(f"{what} ({mode})", found[found.outcome == name], " %" if "%" in name else "")
         for name, what in WORDS.items()

@@ -2,8 +2,8 @@
 state them.
 
 A pair is two arms of one algorithm and core, with LayerNorm and without. Its seeds see the same environment streams, so
-the difference is taken seed by seed. The contrasts of `OUTCOMES` with the pairs were fixed before the results: each is
-tested by flipping the signs of the seeds' differences, and Holm's method corrects for their number. A sentence's verb
+the difference is taken seed by seed. The contrasts of `OUTCOMES` with the pairs were chosen before the published runs:
+each is tested by flipping the signs of the seeds' differences, and Holm's method corrects for their number. A sentence's verb
 follows from that test and the interval, never from an opinion.
 """
 
@@ -146,7 +146,7 @@ def contrast_table(found: pd.DataFrame) -> output.TableOutput:
         for name, row in zip(tables.pairs(found), found.itertuples(), strict=True)
     ]
     caption = (
-        f"The {len(found)} contrasts fixed in advance, paired over n = {cells.counted(found.n)} seeds, with 95 % "
+        f"The {len(found)} contrasts chosen before the published runs, paired over n = {cells.counted(found.n)} seeds, with 95 % "
         "intervals; p of the paired sign-flip test, and corrected for all of them by Holm's method. The value loss is "
         "compared in percent."
     )
@@ -175,7 +175,7 @@ def criterion(found: pd.DataFrame) -> str:
     n, tests = int(found.n.min()), len(found)
     text = (
         f"An effect is called clear if p < {LEVEL:g} in a paired sign-flip test, corrected by Holm's method for all "
-        f"{tests} contrasts, which were fixed in advance"
+        f"{tests} contrasts, which were chosen before the published runs"
     )
     least = tests * 2.0 ** (1 - n)  # all seeds agree
     return f"{text}; {n} seeds are too few for any to be." if least >= LEVEL else f"{text}."

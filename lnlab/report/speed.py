@@ -32,11 +32,12 @@ def result(name: str) -> dict[str, Any]:
 def machine() -> output.Text:
     """Where and with what the figures were measured, in a sentence."""
     facts, code = result("trainers")["machine"], result("trainers")["code"]
+    rounds = [result(name)["rounds"] for name in ("trainers", "off_the_shelf", "scaling", "roofline")]
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if name != "lnlab")
     return output.Text(
         f"Measured on {facts['machine_cores']} cores of {facts['cpu']} ({facts['platform']}) with {versions}; "
         f"code `{code['commit'][:8]}`. Timings on a shared machine are noisy: each figure is the median of "
-        f"{result('trainers')['rounds']} rounds, and a ratio is taken within a round."
+        f"{min(rounds)} to {max(rounds)} rounds, and a ratio is taken within a round."
     )
 
 
