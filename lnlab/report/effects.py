@@ -3,8 +3,8 @@ state them.
 
 A pair is two arms of one algorithm and core, with LayerNorm and without. Its seeds see the same environment streams, so
 the difference is taken seed by seed. The contrasts of `OUTCOMES` with the pairs were chosen before the published runs:
-each is tested by flipping the signs of the seeds' differences, and Holm's method corrects for their number. A sentence's verb
-follows from that test and the interval, never from an opinion.
+each is tested by flipping the signs of the seeds' differences, and Holm's method corrects for their number. A
+sentence's verb follows from that test and the interval, never from an opinion.
 """
 
 from collections.abc import Iterable
@@ -146,9 +146,9 @@ def contrast_table(found: pd.DataFrame) -> output.TableOutput:
         for name, row in zip(tables.pairs(found), found.itertuples(), strict=True)
     ]
     caption = (
-        f"The {len(found)} contrasts chosen before the published runs, paired over n = {cells.counted(found.n)} seeds, with 95 % "
-        "intervals; p of the paired sign-flip test, and corrected for all of them by Holm's method. The value loss is "
-        "compared in percent."
+        f"The {len(found)} contrasts chosen before the published runs, paired over n = {cells.counted(found.n)} seeds, "
+        "with 95 % intervals; p of the paired sign-flip test, and corrected for all of them by Holm's method. The value "
+        "loss is compared in percent."
     )
     return output.table("contrasts", pd.DataFrame(rows), caption=caption, data=found)
 
