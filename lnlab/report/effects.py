@@ -146,8 +146,8 @@ def contrast_table(found: pd.DataFrame) -> output.TableOutput:
         for name, row in zip(tables.pairs(found), found.itertuples(), strict=True)
     ]
     caption = (
-        f"The {len(found)} contrasts chosen before the published runs, paired over n = {cells.counted(found.n)} seeds, "
-        "with 95 % intervals; p of the paired sign-flip test, and corrected for all of them by Holm's method. The value "
+        f"The {len(found)} contrasts chosen before the published runs, paired over n = {cells.counted(found.n)} "
+        "seeds, with 95 % intervals; p of the paired sign-flip test, and corrected for all of them by Holm's method. The value "
         "loss is compared in percent."
     )
     return output.table("contrasts", pd.DataFrame(rows), caption=caption, data=found)
