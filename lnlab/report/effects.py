@@ -147,8 +147,8 @@ def contrast_table(found: pd.DataFrame) -> output.TableOutput:
     ]
     caption = (
         f"The {len(found)} contrasts chosen before the published runs, paired over n = {cells.counted(found.n)} "
-        "seeds, with 95 % intervals; p of the paired sign-flip test, and corrected for all of them by Holm's method. The value "
-        "loss is compared in percent."
+        "seeds, with 95 % intervals; p of the paired sign-flip test, and corrected for all of them by Holm's method. "
+        "The value loss is compared in percent."
     )
     return output.table("contrasts", pd.DataFrame(rows), caption=caption, data=found)
 
