@@ -3,40 +3,40 @@
 Defaults are the hyper-parameters of the source documents (A3C and Individual, D1 to D4).
 """
 
-import difflib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
+
+from lnlab.config_td3 import ALGORITHMS as OFF_POLICY
+from lnlab.config_td3 import TD3Config
+from lnlab.settings import EXECUTION, EXTENT, ConfigError, Settings, explain
+
+__all__ = ["EPISODE_STEPS", "EXECUTION", "EXTENT", "Config", "ConfigError", "RunConfig", "TD3Config", "kind", "parse"]
 
 EPISODE_STEPS = 100  # length of an offloading episode, in environment steps
-SHORT = {  # how a setting that differs from its default shows in the run id
-    "workers": "w",
-    "rollout": "T",
-    "hidden": "h",
-    "lr": "lr",
-    "gamma": "gamma",
-    "entropy_cost": "ent",
-    "value_cost": "val",
-    "clip_norm": "clip",
-    "schedule": "",
-    "cloud": "cloud-",
-}
-EXTENT = {"seeds", "first_seed", "episodes", "eval_episodes"}  # how much is run, not what
-EXECUTION = {"profile", "device", "cores", "resume"}  # where and how it is run; changes no result
 
 
-class ConfigError(ValueError):
-    """A parameter has a wrong name or a wrong value; the message names it and what is allowed."""
-
-
-class RunConfig(BaseModel):
-    """One arm of the study over all its seeds.
+class RunConfig(Settings):
+    """One arm of A3C or Individual over all its seeds.
 
     Sources: hyper-parameters of D1 to D4; the update rule is Mnih et al. 2016 (A3C) with n-step returns.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    ARM: ClassVar[tuple[str, ...]] = ("algorithm", "core", "norm")
+    SHORT: ClassVar[dict[str, str]] = {
+        "workers": "w",
+        "rollout": "T",
+        "hidden": "h",
+        "lr": "lr",
+        "gamma": "gamma",
+        "entropy_cost": "ent",
+        "value_cost": "val",
+        "clip_norm": "clip",
+        "schedule": "",
+        "cloud": "cloud-",
+    }
+    ROWS: ClassVar[str] = "episodes"
 
     algorithm: Literal["a3c", "individual"] = Field("a3c", description="one model shared by all workers, or one each")
     core: Literal["gru", "ff"] = Field("gru", description="recurrent (GRU) or feedforward network")
@@ -75,67 +75,57 @@ class RunConfig(BaseModel):
         return self
 
     @property
-    def run_id(self) -> str:
-        """Readable name of the arm, shared by its folder, data, figures and page, e.g. `a3c-gru-ln-lr3e-4`."""
-        return "-".join([self.algorithm, self.core, self.norm, *self._suffixes()])
+    def reports(self) -> int:
+        return self.episodes
 
     @property
-    def seed_list(self) -> list[int]:
-        return list(range(self.first_seed, self.first_seed + self.seeds))
+    def steps_per_report(self) -> int:
+        return self.workers * EPISODE_STEPS
 
     @property
     def learners_per_seed(self) -> int:
         return 1 if self.algorithm == "a3c" else self.workers
 
-    @property
-    def science(self) -> dict[str, Any]:
-        """What decides the numbers: every setting but those that only say where and how to run."""
-        return self.model_dump(exclude=EXECUTION)
-
-    def with_seeds(self, seeds: list[int]) -> "RunConfig":
-        """The same arm over consecutive `seeds` only."""
-        return self.model_copy(update={"first_seed": seeds[0], "seeds": len(seeds)})
-
     def _suffixes(self) -> list[str]:
-        changed = {k for k, f in type(self).model_fields.items() if getattr(self, k) != f.default}
-        parts = [f"{SHORT[k]}{_short(getattr(self, k))}" for k in SHORT if k in changed]
-        return parts + (["carry"] if self.gradient_carry else [])
+        return super()._suffixes() + (["carry"] if self.gradient_carry else [])
 
 
-def _short(value: object) -> str:
-    """A number as people write it: 3e-4, 0.05, 2."""
-    if not isinstance(value, float):
-        return str(value)
-    mantissa, exponent = f"{value:e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}" if 0 < value < 1e-2 else f"{value:g}"
+Config = RunConfig | TD3Config
 
 
-def parse(parameters: Mapping[str, Any]) -> RunConfig:
+def kind(algorithm: object) -> type[RunConfig] | type[TD3Config]:
+    """The class that holds an algorithm's settings.
+
+    Raises:
+        ConfigError: no algorithm has this name.
+    """
+    on_policy = RunConfig.model_fields["algorithm"].annotation.__args__
+    if algorithm in OFF_POLICY:
+        return TD3Config
+    if algorithm in on_policy:
+        return RunConfig
+    raise ConfigError(f"algorithm={algorithm!r} is not allowed: choose one of {', '.join((*on_policy, *OFF_POLICY))}")
+
+
+def parse(parameters: Mapping[str, Any]) -> Any:
     """Build the run's settings from plain parameters, as papermill or the command line pass them.
+
+    Returns:
+        a RunConfig (algorithm a3c, individual) or a TD3Config (td3, ddpg).
 
     Raises:
         ConfigError: a name is unknown or a value is not allowed; the message names both.
 
     >>> parse({"norm": "ln", "seeds": 3}).run_id
     'a3c-gru-ln'
+    >>> parse({"algorithm": "td3", "norm": "none"}).run_id
+    'td3-none-leaky'
     >>> parse({"nrom": "ln"})
     Traceback (most recent call last):
     lnlab.config.ConfigError: unknown parameter 'nrom' (did you mean 'norm'?); allowed: algorithm, core, norm, ...
     """
+    cls = kind(parameters.get("algorithm", "a3c"))
     try:
-        return RunConfig(**parameters)
+        return cls(**parameters)
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(problem) for problem in error.errors())) from None
-
-
-def _explain(problem: Any) -> str:
-    """One validation problem in a sentence that names the parameter, the value and what is allowed."""
-    name = str(problem["loc"][0]) if problem["loc"] else ""
-    if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, RunConfig.model_fields, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        return f"unknown parameter {name!r}{hint}; allowed: {', '.join(RunConfig.model_fields)}"
-    message = problem["msg"].removeprefix("Value error, ")
-    if not name:
-        return message
-    return f"{name}={problem['input']!r} is not allowed: {message[0].lower()}{message[1:]}"
+        raise ConfigError("; ".join(explain(problem, list(cls.model_fields)) for problem in error.errors())) from None

@@ -1,0 +1,130 @@
+"""The networks of TD3 on images: a convolutional trunk with the norm by name, and the heads of actor and critics.
+
+Checked against the parameter counts and the untrained feature norms of the original, and against Stable-Baselines3's
+update on equal weights. Treatment and control differ in one line, `make_norm`.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from lnlab.config_td3 import TD3Config
+
+SLOPE = 0.01  # of LeakyReLU below zero
+FEATURES = 512
+CONVOLUTIONS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # channels, kernel, stride; no padding
+NORMED = {"none": set[str](), "ln": {"conv1", "conv2", "conv3", "fc"}, "ln_output": {"fc"}}  # layers with a LayerNorm
+SMALL_INIT = 3e-3  # bound of the last layer's weights, Lillicrap et al. 2015
+
+
+def make_norm(norm: str, layer: str, shape: Sequence[int]) -> nn.Module:
+    """LayerNorm over `shape`, all axes but the batch, if the norm called `norm` has one after `layer`."""
+    return nn.LayerNorm(list(shape)) if layer in NORMED[norm] else nn.Identity()
+
+
+class CNN(nn.Module):
+    """Three convolutions and a linear layer, LeakyReLU between (spec of D5): images to 512 features.
+
+    Args:
+        shape: (C, H, W) of the stacked frames.
+        norm: none, ln, ln_output.
+        activation: after the last layer, linear or leaky_relu.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], norm: str, activation: str) -> None:
+        super().__init__()
+        channels, *side = shape
+        self.layers = nn.ModuleDict()
+        for index, (width, kernel, stride) in enumerate(CONVOLUTIONS, start=1):
+            side = [(size - kernel) // stride + 1 for size in side]
+            if min(side) < 1:
+                raise ValueError(f"images of {shape[1]}×{shape[2]} are too small for the CNN; 36×36 is the least")
+            self.layers[f"conv{index}"] = nn.Conv2d(channels, width, kernel, stride)
+            self.layers[f"norm{index}"] = make_norm(norm, f"conv{index}", (width, *side))
+            channels = width
+        self.layers["fc"] = nn.Linear(channels * math.prod(side), FEATURES)
+        self.layers["norm4"] = make_norm(norm, "fc", (FEATURES,))
+        self.last = nn.LeakyReLU(SLOPE) if activation == "leaky_relu" else nn.Identity()
+        self.apply(_kaiming)
+        self.to(memory_format=torch.channels_last)  # a third faster on a CPU
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) float in [−1, 1] to (B, 512)."""
+        return self.stages(image)[-1]
+
+    def stages(self, image: Tensor) -> list[Tensor]:
+        """Activations after each convolution, each (B, c, h, w), and the features (B, 512)."""
+        found, x = [], image
+        for index in range(1, len(CONVOLUTIONS) + 1):
+            x = nn.functional.leaky_relu(self.layers[f"norm{index}"](self.layers[f"conv{index}"](x)), SLOPE)
+            found.append(x)
+        return [*found, self.last(self.layers["norm4"](self.layers["fc"](x.flatten(1))))]
+
+
+class VectorOnly(nn.Module):
+    """Stands in for the CNN where observations hold no image: no features."""
+
+    def forward(self, image: None) -> None:
+        return None
+
+
+class Batch(NamedTuple):
+    """Observations as networks take them."""
+
+    image: Tensor | None  # (B, C, H, W) float in [−1, 1], channels last
+    vector: Tensor | None  # (B, V)
+
+
+def batch(image: Tensor | None, vector: Tensor | None, device: torch.device) -> Batch:
+    """uint8 images (B, C, H, W) to floats in [−1, 1]."""
+    if image is not None:
+        image = image.to(device).to(torch.float32, memory_format=torch.channels_last).mul_(2 / 255).sub_(1)
+    return Batch(image, None if vector is None else vector.to(device))
+
+
+def state(features: Tensor | None, vector: Tensor | None) -> Tensor:
+    """[features ; vector], the state of actor and critics (B, S)."""
+    return torch.cat([part for part in (features, vector) if part is not None], dim=1)
+
+
+def state_size(space: spaces.Dict) -> int:
+    """S, the width of `state`."""
+    vector = space["vector"].shape[0] if "vector" in space.spaces else 0
+    return vector + (FEATURES if "image" in space.spaces else 0)
+
+
+def make_cnn(space: spaces.Dict, config: TD3Config) -> nn.Module:
+    """The trunk of actor or critics for observations of `space`."""
+    if "image" not in space.spaces:
+        return VectorOnly()
+    return CNN(space["image"].shape, config.norm, config.activation)
+
+
+def make_actor(states: int, actions: int, config: TD3Config) -> nn.Sequential:
+    """(B, states) to the action before its tanh (B, actions): two hidden layers of ReLU."""
+    net = _mlp(states, actions, config.hidden)
+    if config.final_init == "small":
+        for parameter in net[-1].parameters():
+            nn.init.uniform_(parameter, -SMALL_INIT, SMALL_INIT)
+    return net
+
+
+def make_critics(states: int, actions: int, config: TD3Config) -> nn.ModuleList:
+    """Q networks, one or two: (B, states + actions) to (B, 1)."""
+    return nn.ModuleList(_mlp(states + actions, 1, config.hidden) for _ in range(config.critics))
+
+
+def _mlp(inputs: int, outputs: int, hidden: int) -> nn.Sequential:
+    """torch initialises a Linear as the original did: weights and biases uniform within ±1/√fan_in."""
+    sizes = (nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+    return nn.Sequential(*sizes)
+
+
+def _kaiming(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(module.bias)

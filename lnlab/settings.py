@@ -1,0 +1,100 @@
+"""What the settings of all algorithms share: names, what counts as science, and errors that name the allowed values."""
+
+import difflib
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+EXTENT = {"seeds", "first_seed", "episodes", "steps", "eval_episodes"}  # how much is run, not what
+EXECUTION = {"profile", "device", "cores", "resume", "tensorboard"}  # where and how it is run; changes no result
+
+
+class ConfigError(ValueError):
+    """A parameter has a wrong name or a wrong value; the message names it and what is allowed."""
+
+
+class Settings(BaseModel):
+    """One arm of the study over all its seeds. Each algorithm's class declares the fields, with their defaults.
+
+    A trainer yields `reports` reports for a seed, each over `steps_per_report` environment steps.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ARM: ClassVar[tuple[str, ...]]  # settings that every run id spells out, in this order
+    SHORT: ClassVar[dict[str, str]]  # how a setting that differs from its default shows in the run id
+    ROWS: ClassVar[str]  # table that takes one row, or one for each worker, from each report
+
+    if TYPE_CHECKING:  # declared by every subclass, in the order in which users read them
+        algorithm: Any
+        norm: Any
+        seeds: int
+        first_seed: int
+        eval_episodes: int
+        profile: str
+        device: Any
+        cores: int
+        resume: bool
+
+    @property
+    def reports(self) -> int:
+        """Reports that training yields for each seed."""
+        raise NotImplementedError
+
+    @property
+    def steps_per_report(self) -> int:
+        """Environment steps of one seed behind a report."""
+        raise NotImplementedError
+
+    @property
+    def run_id(self) -> str:
+        """Readable name of the arm, shared by its folder, data, figures and page, e.g. `a3c-gru-ln-lr3e-4`."""
+        return "-".join([*(str(getattr(self, name)) for name in self.ARM), *self._suffixes()])
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The arm as columns of a table."""
+        return {name: str(getattr(self, name)) for name in self.ARM}
+
+    @property
+    def seed_list(self) -> list[int]:
+        return list(range(self.first_seed, self.first_seed + self.seeds))
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps of the whole run."""
+        return self.seeds * self.reports * self.steps_per_report
+
+    @property
+    def science(self) -> dict[str, Any]:
+        """What decides the numbers: every setting but those that only say where and how to run."""
+        return self.model_dump(exclude=EXECUTION)
+
+    def with_seeds(self, seeds: list[int]) -> Any:
+        """The same arm over consecutive `seeds` only."""
+        return self.model_copy(update={"first_seed": seeds[0], "seeds": len(seeds)})
+
+    def _suffixes(self) -> list[str]:
+        changed = {k for k, f in type(self).model_fields.items() if getattr(self, k) != f.default}
+        return [f"{short}{_short(getattr(self, k))}" for k, short in self.SHORT.items() if k in changed]
+
+
+def _short(value: object) -> str:
+    """A number as people write it: 3e-4, 0.05, 2."""
+    if not isinstance(value, float):
+        return str(value)
+    mantissa, exponent = f"{value:e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}" if 0 < value < 1e-2 else f"{value:g}"
+
+
+def explain(problem: Any, fields: list[str]) -> str:
+    """One validation problem in a sentence that names the parameter, the value and what is allowed."""
+    name = str(problem["loc"][0]) if problem["loc"] else ""
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, fields, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        return f"unknown parameter {name!r}{hint}; allowed: {', '.join(fields)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if not name:
+        return message
+    return f"{name}={problem['input']!r} is not allowed: {message[0].lower()}{message[1:]}"
