@@ -1,0 +1,231 @@
+"""The replay buffer against a naive one that keeps whole stacks, and against what the environment showed."""
+
+from collections import Counter, deque
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Dict
+
+from lnlab.trainers.replay import PAD, Replay, Transitions
+
+FRAMES, SIDE, VECTOR = 4, 3, 2
+IMAGE = Box(0, 255, (FRAMES, SIDE, SIDE), np.uint8)
+VECTORS = Box(-np.inf, np.inf, (VECTOR,), np.float32)
+BOTH = Dict(image=IMAGE, vector=VECTORS)
+ACTION = Box(-1, 1, (2,), np.float32)
+
+
+class Step(NamedTuple):
+    """One transition as a naive buffer keeps it, whole; `written` is when its first frame and its last came in."""
+
+    obs: dict[str, np.ndarray]
+    action: np.ndarray
+    reward: float
+    terminated: bool
+    next_obs: dict[str, np.ndarray]
+    written: tuple[int, int]
+
+
+class Filled:
+    """A buffer after random episodes, and every transition it was given."""
+
+    def __init__(self, capacity: int, episodes: int, seed: int, longest: int = 12) -> None:
+        self.replay, self.rng = Replay(capacity, BOTH, ACTION), np.random.default_rng(seed)
+        self.steps: list[Step] = []
+        self.observations = 0
+        for _ in range(episodes):
+            self.episode(int(self.rng.integers(1, longest + 1)))
+
+    def episode(self, length: int) -> None:
+        pad = np.full((SIDE, SIDE), PAD, np.uint8)
+        stack = deque([pad] * FRAMES, maxlen=FRAMES)
+        obs, first = self._observe(stack), self.observations
+        self.replay.start(obs)
+        for t in range(length):
+            action, reward = self.rng.uniform(-1, 1, 2).astype(np.float32), float(np.float32(self.rng.normal()))
+            ended = t == length - 1
+            terminated = ended and bool(self.rng.random() < 0.5)
+            reached = self._observe(stack)
+            oldest = max(first, first + t - FRAMES + 1)
+            self.steps.append(Step(obs, action, reward, terminated, reached, (oldest, self.observations)))
+            self.replay.add(action, reward, terminated, reached, ended=ended)
+            obs = reached
+
+    def _observe(self, stack: deque[np.ndarray]) -> dict[str, np.ndarray]:
+        stack.append(self.rng.integers(0, 256, (SIDE, SIDE), dtype=np.uint8))
+        self.observations += 1
+        return {"image": np.stack(stack), "vector": self.rng.normal(size=VECTOR).astype(np.float32)}
+
+    @property
+    def kept(self) -> list[Step]:
+        """Transitions whose every frame is among the last `capacity` observations."""
+        return [step for step in self.steps if step.written[0] > self.observations - self.replay.capacity]
+
+
+def numbers(batch: Transitions, row: int) -> bytes:
+    """Everything of one transition, to be compared and counted."""
+    return b"".join(part[row].contiguous().numpy().tobytes() for part in batch if part is not None)
+
+
+def as_bytes(step: Step) -> bytes:
+    parts: list[Any] = [step.obs["image"], step.obs["vector"], step.action, np.float32(step.reward)]
+    parts += [step.next_obs["image"], step.next_obs["vector"], np.float32(step.terminated)]
+    return b"".join(part.tobytes() for part in parts)
+
+
+def drawn(replay: Replay, size: int, seed: int = 0) -> list[bytes]:
+    batch = replay.sample(size, np.random.default_rng(seed))
+    return [numbers(batch, row) for row in range(size)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("capacity", "longest"), [(400, 12), (97, 12), (31, 12), (31, 1), (12, 40), (5, 9)])
+def test_it_holds_the_transitions_a_naive_buffer_holds_and_no_other(capacity: int, longest: int, seed: int) -> None:
+    filled = Filled(capacity, 25, seed, longest)
+    expected = {as_bytes(step) for step in filled.kept}
+    assert len(filled.replay) == len(expected)
+    assert set(drawn(filled.replay, 30 * capacity)) == expected  # each is missed with a chance under e⁻³⁰
+
+
+def test_after_every_step_no_transition_needs_an_overwritten_frame() -> None:
+    filled = Filled(23, 0, seed=0)
+    for length in (1, 2, 3, 4, 5, 30, 7, 50, 2):
+        filled.episode(length)
+        assert set(drawn(filled.replay, 300)) <= {as_bytes(step) for step in filled.kept}
+
+
+def test_the_first_stack_is_padded_and_the_next_shares_its_frames() -> None:
+    filled = Filled(50, 0, seed=0)
+    filled.episode(1)
+    batch = filled.replay.sample(1, np.random.default_rng(0))
+    assert batch.image is not None
+    assert batch.next_image is not None
+    assert (batch.image[0, :3] == PAD).all()
+    assert (batch.next_image[0, :2] == PAD).all()
+    assert torch.equal(batch.image[0, 3], batch.next_image[0, 2])
+    assert batch.image.untyped_storage().data_ptr() == batch.next_image.untyped_storage().data_ptr()
+
+
+def test_every_transition_is_as_likely_as_any_other() -> None:
+    filled = Filled(60, 30, seed=1, longest=6)
+    draws, kinds = 40_000, len(filled.replay)
+    counts = np.array(list(Counter(drawn(filled.replay, draws)).values()))
+    chi_square = ((counts - draws / kinds) ** 2 / (draws / kinds)).sum()
+    assert len(counts) == kinds
+    assert abs(chi_square - (kinds - 1)) < 4 * (2 * (kinds - 1)) ** 0.5  # mean and spread of the chi-square law
+
+
+@pytest.mark.parametrize("episodes", [2, 30])  # before and after the ring has come round
+def test_a_restored_buffer_goes_on_exactly(episodes: int) -> None:
+    whole, copy = Filled(60, episodes, seed=2), Replay(60, BOTH, ACTION)
+    state = whole.replay.state_dict()
+    copy.load_state_dict(state)
+    assert drawn(copy, 200) == drawn(whole.replay, 200)
+    original, whole.replay = whole.replay, copy
+    rng = whole.rng.bit_generator.state
+    whole.episode(9)
+    whole.rng.bit_generator.state, whole.replay = rng, original
+    whole.episode(9)
+    assert len(copy) == len(original)
+    assert drawn(copy, 200) == drawn(original, 200)
+
+
+def test_it_is_restored_in_the_middle_of_an_episode_too() -> None:
+    filled, copy = Filled(60, 3, seed=3), Replay(60, BOTH, ACTION)
+    obs = filled._observe(deque([np.zeros((SIDE, SIDE), np.uint8)] * FRAMES, maxlen=FRAMES))
+    filled.replay.start(obs)
+    filled.replay.add(np.zeros(2), 1.0, False, obs, ended=False)
+    copy.load_state_dict(filled.replay.state_dict())
+    for replay in (copy, filled.replay):
+        replay.add(np.ones(2), 2.0, True, obs, ended=True)
+    assert drawn(copy, 100) == drawn(filled.replay, 100)
+
+
+def test_what_is_saved_grows_with_what_is_kept(tmp_path: Any) -> None:
+    filled = Filled(5000, 1, seed=0)
+    torch.save(filled.replay.state_dict(), tmp_path / "state.pt")
+    assert (tmp_path / "state.pt").stat().st_size < 10_000
+
+
+def test_a_buffer_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"holds 60 of .* this one 61"):
+        Replay(61, BOTH, ACTION).load_state_dict(Replay(60, BOTH, ACTION).state_dict())
+
+
+def test_a_transition_of_the_driving_task_takes_under_8_kilobytes() -> None:
+    space = Dict(image=Box(0, 255, (4, 84, 84), np.uint8), vector=Box(-np.inf, np.inf, (53,), np.float32))
+    replay = Replay(1000, space, ACTION)
+    obs = {"image": np.zeros((4, 84, 84), np.uint8), "vector": np.zeros(53, np.float32)}
+    assert np.isnan(replay.bytes_per_transition)
+    for _ in range(10):
+        replay.start(obs)
+        for t in range(20):
+            replay.add(np.zeros(2), 0.0, False, obs, ended=t == 19)
+    slot = 84 * 84 + 4 * 53 + 4 * 2 + 4 + 1 + 4 + 1  # frame, vector, action, reward, terminated, age, complete
+    assert replay.bytes_per_transition == pytest.approx(slot * 21 / 20)
+    assert replay.bytes_per_transition < 8000
+
+
+@pytest.mark.parametrize(("space", "absent"), [(Dict(vector=VECTORS), "image"), (Dict(image=IMAGE), "vector")])
+def test_an_environment_may_show_only_one_of_both(space: Dict, absent: str) -> None:
+    replay, rng = Replay(9, space, ACTION), np.random.default_rng(0)
+    for _ in range(4):
+        replay.start(space.sample())
+        for t in range(3):
+            replay.add(np.zeros(2), t, False, space.sample(), ended=t == 2)
+    batch = replay.sample(50, rng)
+    assert getattr(batch, absent) is None
+    assert getattr(batch, f"next_{absent}") is None
+    assert set(batch.reward.tolist()) == {0.0, 1.0, 2.0}
+
+
+@pytest.mark.parametrize(
+    ("length", "count", "steps"),
+    [(9, 5, [0, 2, 4, 6, 8]), (3, 8, [0, 1, 2]), (1, 8, [0]), (6, 1, [0]), (8, 3, [0, 4, 7])],
+)
+def test_the_last_episode_comes_evenly_spaced_with_all_its_rewards(length: int, count: int, steps: list[int]) -> None:
+    filled = Filled(40, 6, seed=4)
+    filled.episode(length)
+    episode, given = filled.replay.last_episode(count), filled.steps[-length:]
+    assert episode.steps.tolist() == steps
+    assert episode.reward.tolist() == [step.reward for step in given]
+    rows = [numbers(episode.transitions, row) for row in range(len(steps))]
+    assert rows == [as_bytes(given[step]) for step in steps]
+
+
+def test_an_episode_longer_than_the_ring_counts_from_what_is_left() -> None:
+    filled = Filled(10, 2, seed=5)
+    filled.episode(30)
+    episode = filled.replay.last_episode(100)
+    assert len(episode.reward) == len(filled.replay) == 10 - FRAMES  # the oldest frames serve the next stacks
+    assert episode.reward.tolist() == [step.reward for step in filled.steps[-len(episode.reward) :]]
+
+
+def test_wrong_calls_are_answered() -> None:
+    replay = Replay(10, BOTH, ACTION)
+    obs = BOTH.sample()
+    with pytest.raises(ValueError, match="no transition yet"):
+        replay.sample(1, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="no step"):
+        replay.last_episode(8)
+    with pytest.raises(RuntimeError, match="without an episode"):
+        replay.add(np.zeros(2), 0.0, False, obs, ended=False)
+    replay.start(obs)
+    replay.add(np.zeros(2), 0.0, False, obs, ended=True)
+    with pytest.raises(RuntimeError, match="without an episode"):
+        replay.add(np.zeros(2), 0.0, False, obs, ended=False)
+
+
+@pytest.mark.parametrize(
+    ("space", "capacity", "message"),
+    [
+        (Dict(camera=IMAGE), 10, r"image, vector or both; got \['camera'\]"),
+        (Dict(image=Box(0, 1, (4, 3, 3), np.float32)), 10, r"uint8 frames; got \(4, 3, 3\) float32"),
+        (BOTH, 4, "capacity must be over 4"),
+    ],
+)
+def test_wrong_spaces_are_answered(space: Dict, capacity: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Replay(capacity, space, ACTION)
