@@ -29,6 +29,8 @@ ANALYSES = (
     "d3",
     "d4",
     "mechanism",
+    "checks",
+    "sensitivity",
     "claims",
     "speed",
 )  # notebooks that read results, each the page of its name
