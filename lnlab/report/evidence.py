@@ -6,9 +6,9 @@ because a run is too short, raises `Missing`, which makes a claim untestable; it
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +41,19 @@ Found = tuple[Sequence[Evidence], str] | Untestable  # evidence, and a note to t
 Claim = Callable[["Data", dict[str, Any]], Found]  # (data, the values that the document prints)
 
 
+class Part(Run):
+    """A run of which some seeds are read and the others ignored."""
+
+    def __init__(self, folder: Path, seeds: frozenset[int]) -> None:
+        super().__init__(folder)
+        self.seeds = seeds
+
+    def table(self, name: str) -> pd.DataFrame:
+        """As of any run, without the rows of other seeds."""
+        rows = super().table(name)
+        return rows[rows.seed.isin(self.seeds)].reset_index(drop=True)
+
+
 @dataclass(frozen=True)
 class Data:
     """The studies of a report: `main`, and those of other profiles in folders beside it."""
@@ -50,6 +63,7 @@ class Data:
     _used: list[str] = field(default_factory=list, repr=False, compare=False)
     _profile: str = ""  # of a study beside the main one
     _a3c: Study | None = None  # whose A3C runs stand in for those of the main one
+    _seeds: frozenset[int] | None = None  # the only ones that are read
 
     @classmethod
     def at(cls, folder: Path | str = "") -> "Data":
@@ -65,7 +79,7 @@ class Data:
         folder = self.main.dir.parent / name
         if not any(folder.glob("*/config.json")):
             return None
-        found = load(folder)
+        found = load(folder) if self._seeds is None else _part(load(folder), self._seeds)
         return found if any(run.complete for run in found.runs) else None
 
     def of(self, profile: str) -> "Data":
@@ -76,8 +90,8 @@ class Data:
         """
         found = self.study(profile)
         if found is None:
-            raise Missing(f"needs the profile {profile!r}, which was not run")
-        return Data(found, self._tables, self._used, f"{profile}/")
+            raise Missing(f"needs the profile {profile!r}, which was not run{self._over}")
+        return replace(self, main=found, _profile=f"{profile}/", _a3c=None)
 
     def carried(self) -> "Data":
         """The same data with A3C as the original ran it, its gradients carried over; Individual never had that fault.
@@ -85,7 +99,20 @@ class Data:
         Raises:
             Missing: the profile `original` has no complete run.
         """
-        return Data(self.main, self._tables, self._used, self._profile, self.of(ORIGINAL).main)
+        return replace(self, _a3c=self.of(ORIGINAL).main)
+
+    def only(self, seeds: Iterable[int]) -> "Data":
+        """The same data, of all profiles, as if there were no other seeds; a run with fewer than two of them is absent.
+
+        Arms stay paired: row i of two arms that both have these seeds is the same seed.
+        """
+        kept = frozenset(seeds)
+        a3c = self._a3c and _part(self._a3c, kept)
+        return replace(self, main=_part(self.main, kept), _tables={}, _a3c=a3c, _seeds=kept)
+
+    @property
+    def _over(self) -> str:
+        return "" if self._seeds is None else f" with two of the {len(self._seeds)} seeds asked for"
 
     @contextmanager
     def recording(self) -> Iterator[list[str]]:
@@ -108,7 +135,7 @@ class Data:
             if run.id == name and run.complete:
                 self._used.append(profile + name)
                 return run
-        raise Missing(f"needs the run {name} of the profile {study.dir.name!r}, which is not complete")
+        raise Missing(f"needs the run {name} of the profile {study.dir.name!r}, which is not complete{self._over}")
 
     def table(self, arm: str, name: str) -> pd.DataFrame:
         """A table of a run, read once. Raises Missing where the run or its table is not there."""
@@ -212,6 +239,12 @@ def printed(claim: str) -> dict[str, Any]:
     """What a document prints in one of its claims, by the claim's id."""
     claims = documents()[claim.split(".")[0]]["claims"]
     return dict(next(each["values"] for each in claims if each["id"] == claim))
+
+
+def _part(study: Study, seeds: frozenset[int]) -> Study:
+    """The runs that have two of the seeds or more, without the rows of others."""
+    runs = [run for run in study.runs if len(seeds.intersection(run.config.seed_list)) > 1]
+    return Study(study.dir, [Part(run.dir, seeds) for run in runs])
 
 
 def _tested(rows: pd.DataFrame, mode: str, cloud: str) -> pd.DataFrame:
