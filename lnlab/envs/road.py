@@ -1,0 +1,129 @@
+"""The picture of a race from the car's pose alone: transform the polygons, leave out what is not in view, fill.
+
+The view is that of CarRacing-v3's `state_pixels` after its first second, when its zoom has settled: the car fixed at
+the lower middle, forward up, 62 m wide and 49 m high, whatever the size in pixels. Stock's row of indicators is left
+out, since it writes the return so far into the observation, and the world goes on below it; so are the steering of the
+front wheels and the repainting of tiles the car has touched: track and pose alone give the picture. What is left agrees
+with stock's own picture to within 2 grey levels on average (`tests/test_driving_picture.py`).
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import cv2
+import numpy as np
+from gymnasium.envs.box2d.car_dynamics import (
+    HULL_POLY1,
+    HULL_POLY2,
+    HULL_POLY3,
+    HULL_POLY4,
+    SIZE,
+    WHEEL_R,
+    WHEEL_W,
+    WHEELPOS,
+)
+from gymnasium.envs.box2d.car_racing import GRASS_DIM, PLAYFIELD, SCALE, WINDOW_H, WINDOW_W, ZOOM
+
+from lnlab.envs.track import Polygon, race_at_start
+
+WIDTH, HEIGHT = WINDOW_W / (ZOOM * SCALE), WINDOW_H / (ZOOM * SCALE)  # of the view, m: 61.7 × 49.4
+BEHIND = HEIGHT / 4  # of the view that lies behind the car, m
+REACH = math.hypot(WIDTH / 2, HEIGHT / 2)  # from the middle of the view to its corners, m
+SUBPIXEL = 6  # bits after the point in OpenCV's coordinates
+
+Colour = tuple[int, int, int]
+VOID: Colour = (0, 0, 0)
+LAWN: Colour = (102, 204, 102)
+GRASS: Colour = (102, 230, 102)
+HULL: Colour = (204, 0, 0)
+WHEEL: Colour = (0, 0, 0)
+
+Pose = tuple[float, float, float]  # x, y in m; heading in rad, 0 along +y, anticlockwise
+
+
+def ground() -> list[tuple[Polygon, Colour]]:
+    """The lawn and the squares of lighter grass on it, as stock lays them."""
+    far, d = PLAYFIELD, GRASS_DIM
+    lawn = [(far, far), (far, -far), (-far, -far), (-far, far)]
+    corners = [(d * i, d * j) for i in range(-20, 20, 2) for j in range(-20, 20, 2)]
+    squares = [[(x + d, y), (x, y), (x, y + d), (x + d, y + d)] for x, y in corners]
+    return [(lawn, LAWN), *((square, GRASS) for square in squares)]
+
+
+def car() -> list[tuple[Polygon, Colour]]:
+    """Wheels, straight ahead, and hull, in the car's frame (m to the right, m forward)."""
+    w, r = WHEEL_W, WHEEL_R
+    wheels = [[(x - w, y + r), (x + w, y + r), (x + w, y - r), (x - w, y - r)] for x, y in WHEELPOS]
+    hull = [HULL_POLY1, HULL_POLY2, HULL_POLY3, HULL_POLY4]
+    parts = [*((part, WHEEL) for part in wheels), *((part, HULL) for part in hull)]
+    return [([(x * SIZE, y * SIZE) for x, y in part], colour) for part, colour in parts]
+
+
+def grey(colour: Colour) -> int:
+    """Luma of an RGB colour (ITU-R BT.601), as OpenCV's RGB2GRAY."""
+    return round(0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2])
+
+
+class Painter:
+    """Pictures of one track at one size.
+
+    Args:
+        scenery: the road's polygons (four corners each) and their colours, in the order of drawing.
+        size: (width, height) in pixels.
+        coloured: pictures (H, W, 3) RGB instead of (H, W) grey.
+        samples: every pixel is the mean of samples × samples.
+    """
+
+    def __init__(
+        self,
+        scenery: Sequence[tuple[Polygon, Colour]],
+        size: tuple[int, int],
+        *,
+        coloured: bool = False,
+        samples: int = 2,
+    ) -> None:
+        self.size, self.coloured = size, coloured
+        self._canvas = (size[0] * samples, size[1] * samples)
+        everything = [*ground(), *scenery]
+        self._corners = np.array([corners for corners, _ in everything])  # (P, 4, 2) m
+        self._centres = self._corners.mean(axis=1)  # (P, 2)
+        radius = np.linalg.norm(self._corners - self._centres[:, None], axis=2).max(axis=1)
+        self._range = (radius + REACH) ** 2  # (P,) m², from the middle of the view
+        self._colours = [self._ink(colour) for _, colour in everything]
+        # From metres right and forward of the car to OpenCV's coordinates, in which a pixel's centre is a whole number.
+        per_metre = np.array([self._canvas[0] / WIDTH, -self._canvas[1] / HEIGHT])
+        self._scale = per_metre * (1 << SUBPIXEL)
+        self._car_at = np.array([self._canvas[0] / 2 - 0.5, self._canvas[1] * 0.75 - 0.5]) * (1 << SUBPIXEL)
+        self._car = [(self._pixels(np.array(corners)), self._ink(colour)) for corners, colour in car()]
+
+    def draw(self, x: float, y: float, heading: float) -> np.ndarray:
+        """The picture around a car, uint8 (H, W) or (H, W, 3)."""
+        cosine, sine = math.cos(heading), math.sin(heading)
+        middle = (x - sine * (HEIGHT / 2 - BEHIND), y + cosine * (HEIGHT / 2 - BEHIND))
+        seen = np.flatnonzero(((self._centres - middle) ** 2).sum(axis=1) < self._range)
+        to_car = np.array([[cosine, -sine], [sine, cosine]])
+        pixels = self._pixels((self._corners[seen] - (x, y)) @ to_car)  # (seen, 4, 2)
+        canvas = np.zeros((*self._canvas[::-1], 3) if self.coloured else self._canvas[::-1], np.uint8)
+        for corners, index in zip(pixels, seen, strict=True):
+            cv2.fillConvexPoly(canvas, corners, self._colours[index], shift=SUBPIXEL)
+        for corners, ink in self._car:
+            cv2.fillConvexPoly(canvas, corners, ink, shift=SUBPIXEL)
+        return cv2.resize(canvas, self.size, interpolation=cv2.INTER_AREA)
+
+    def _pixels(self, metres: np.ndarray) -> np.ndarray:
+        return np.rint(metres * self._scale + self._car_at).astype(np.int32)
+
+    def _ink(self, colour: Colour) -> Colour | int:
+        return colour if self.coloured else grey(colour)
+
+
+def redraw(track_seed: int, poses: Iterable[Pose], size: tuple[int, int] = (500, 400)) -> list[np.ndarray]:
+    """Coloured pictures, (H, W, 3) uint8, of a drive from its poses alone.
+
+    Args:
+        track_seed: as in the environment's `info`.
+        poses: x, y and heading of the car, as in the environment's `info`.
+        size: (width, height) in pixels; the view is 5 : 4.
+    """
+    painter = Painter(race_at_start(track_seed).scenery, size, coloured=True)
+    return [painter.draw(*pose) for pose in poses]
