@@ -8,7 +8,8 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Dict
 
-from lnlab.trainers.replay import PAD, Replay, Transitions
+from lnlab.envs.images import PAD
+from lnlab.trainers.replay import Replay, Transitions
 
 FRAMES, SIDE, VECTOR = 4, 3, 2
 IMAGE = Box(0, 255, (FRAMES, SIDE, SIDE), np.uint8)

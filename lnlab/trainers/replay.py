@@ -17,7 +17,7 @@ import torch
 from gymnasium.spaces import Box, Dict
 from torch import Tensor
 
-PAD = 128  # frames before an episode's first: mid-grey
+from lnlab.envs.images import PAD
 
 
 class Transitions(NamedTuple):
@@ -148,10 +148,11 @@ class Replay:
         return Episode(self._at(slots[steps]), steps, reward)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that `load_state_dict` needs to go on exactly, on the CPU; arrays only as far as they are filled."""
+        """All that `load_state_dict` needs to go on exactly: numbers, and tensors on the CPU, only as far as filled."""
         data = {name: each[: self._filled].cpu().clone() for name, each in self._data.items()}
-        books = {"age": self._age[: self._filled].copy(), "complete": self._complete[: self._filled].copy()}
-        return {"capacity": self.capacity, "newest": self._newest, "open": self._open, "data": data, **books}
+        books = {"age": self._age, "complete": self._complete}
+        copies = {name: torch.tensor(each[: self._filled]) for name, each in books.items()}
+        return {"capacity": self.capacity, "newest": self._newest, "open": self._open, "data": data, **copies}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the content of another buffer of the same capacity and spaces.

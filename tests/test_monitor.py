@@ -1,0 +1,158 @@
+"""Alerts by hand and on the original's published numbers; early stopping; which checkpoints stay."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lnlab.trainers.monitor import (
+    RULES,
+    EarlyStopping,
+    alerts,
+    first_fired,
+    original,
+    stale_checkpoints,
+    validation_points,
+)
+
+BEFORE = {"actor_feature_norm_probe": 16.0, "critic_feature_norm_probe": 15.0}
+HEALTHY = {
+    "step": 1100,
+    "td_error_1": 5.0,
+    "td_error_2": 6.0,
+    "q1_mean": 80.0,
+    "q1_std": 4.0,
+    "actor_q": 82.0,
+    "critic_q": 81.0,
+    "actor_mlp_grad_norm": 0.3,
+    "actor_grad_norm": 40.0,
+    "saturation": 0.4,
+    "actor_feature_norm_probe": 30.0,
+    "critic_feature_norm_probe": 28.0,
+}
+
+
+def test_a_healthy_row_fires_nothing() -> None:
+    assert alerts(HEALTHY, BEFORE) == []
+    assert alerts({"step": 100, "return": -499.0}) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"td_error_2": 50.1}, "td_error"),
+        ({"td_error_1": 50.1, "td_error_2": np.nan}, "td_error"),  # DDPG has one critic
+        ({"q1_mean": 1001.0}, "q_value"),
+        ({"actor_q": 811.0}, "actor_critic_ratio"),
+        ({"actor_q": -811.0}, "actor_critic_ratio"),
+        ({"actor_q": 41.0, "critic_q": 0.0}, "actor_critic_ratio"),  # against the spread of Q, 4
+        ({"actor_mlp_grad_norm": 0.0}, "actor_mlp_gradient"),
+        ({"saturation": 0.91}, "saturation"),
+        ({"actor_feature_norm_probe": 161.0}, "feature_growth"),
+        ({"critic_feature_norm_probe": 151.0}, "feature_growth"),
+        ({"actor_grad_norm": 1001.0}, "actor_gradient"),
+    ],
+)
+def test_each_rule_fires_just_past_its_limit_and_alone(change: dict[str, float], rule: str) -> None:
+    assert alerts(HEALTHY | change, BEFORE) == [rule]
+
+
+def test_every_rule_was_seen_to_fire_and_tells_why() -> None:
+    fired = {"step": 100} | dict.fromkeys(HEALTHY, 1e9) | {"critic_q": 0.0, "q1_std": 1.0, "actor_mlp_grad_norm": 0.0}
+    assert {*alerts(fired, BEFORE), *alerts({"return": -501.0})} == set(RULES)
+    assert all(rule.reason and rule.columns for rule in RULES.values())
+    assert [name for name, rule in RULES.items() if rule.published] == ["td_error", "q_value", "return"]
+
+
+def test_numbers_that_are_missing_fire_nothing() -> None:
+    assert alerts(dict.fromkeys(HEALTHY, np.nan), BEFORE) == []
+    assert alerts(HEALTHY | {"actor_feature_norm_probe": 1e12}) == []  # nothing to compare it with
+    assert alerts({"step": 100}) == []
+
+
+def test_the_first_step_of_each_rule_and_seed() -> None:
+    rows = [{"seed": seed, **HEALTHY, "step": step} for seed in (0, 1) for step in (100, 200, 300)]
+    records = pd.DataFrame(rows)
+    records.loc[[1, 2], "saturation"] = 1.0
+    records.loc[5, "critic_feature_norm_probe"] = 281.0
+    records.loc[2, "critic_feature_norm_probe"] = 279.0
+    returns = pd.DataFrame({"seed": [0, 1, 1], "step": [150, 80, 250], "return": [-1.0, -501.0, -600.0]})
+    fired = first_fired(records, returns)
+    assert len(fired) == 2 * len(RULES)
+    assert {(row.rule, row.seed): row.step for row in fired.dropna().itertuples()} == {
+        ("saturation", 0): 200,
+        ("feature_growth", 1): 300,
+        ("return", 1): 80,
+    }
+
+
+def test_rows_and_tables_agree() -> None:
+    rng = np.random.default_rng(0)
+    rows = [{"seed": 0, "step": 0, **HEALTHY, **BEFORE}]
+    for step in range(100, 2000, 100):
+        rows.append({"seed": 0} | {name: value * rng.lognormal(0, 2) for name, value in HEALTHY.items()})
+        rows[-1]["step"] = step
+    fired = first_fired(pd.DataFrame(rows), pd.DataFrame({"seed": [0], "step": [1], "return": [0.0]}))
+    for rule, step in fired.set_index("rule")["step"].items():
+        each = [row["step"] for row in rows if rule in alerts(row, rows[0])]
+        assert (np.isnan(step) and not each) or step == each[0]
+
+
+def test_on_the_originals_numbers_its_own_rules_stay_silent_and_the_others_fire_at_once() -> None:
+    fired = first_fired(*original()).set_index(["seed", "rule"])["step"]
+    plain, normed = fired[1].to_dict(), fired[2].to_dict()
+    assert all(np.isnan(plain[rule]) for rule in ("td_error", "q_value", "return"))
+    assert {rule: plain[rule] for rule in ("actor_critic_ratio", "actor_mlp_gradient", "actor_gradient")} == {
+        "actor_critic_ratio": 1100,
+        "actor_mlp_gradient": 1100,
+        "actor_gradient": 1100,
+    }
+    assert plain["feature_growth"] == 5000  # the only time its features were printed
+    assert "saturation" not in plain  # not recorded
+    assert {rule: step for rule, step in normed.items() if not np.isnan(step)} == {
+        "actor_critic_ratio": 3900,
+        "actor_mlp_gradient": 1100,
+    }
+
+
+def stops_at(stopping: EarlyStopping, episodes: list[tuple[int, float]]) -> int | None:
+    """The step of the episode at which it first said stop."""
+    for step, episode_return in episodes:
+        stopping.add(step, episode_return)
+        if stopping.stopped:
+            return step
+    return None
+
+
+def test_early_stopping_waits_for_a_gain() -> None:
+    silent = [(10 * n, 0.0) for n in range(1, 100)]  # under 100 episodes there is no mean
+    flat = [(1000, 0.0), (1500, 0.0), (1999, 0.0), (2000, 0.0), (3000, 0.0)]  # the first mean, at 1000, is the best
+    assert stops_at(EarlyStopping(1000, 10.0), silent + flat) == 2000
+    short = [(1000, 0.0), (1999, 999.0), (2000, 0.0)]  # the mean rises by 9.99
+    assert stops_at(EarlyStopping(1000, 10.0), silent + short) == 2000
+    enough = [(1000, 0.0), (1999, 1000.0), (2998, 0.0), (2999, 0.0)]  # by 10
+    assert stops_at(EarlyStopping(1000, 10.0), silent + enough) == 2999
+
+
+def test_early_stopping_goes_on_where_it_was() -> None:
+    returns = np.random.default_rng(0).normal(size=400).cumsum()
+    episodes = [(10 * n, float(value)) for n, value in enumerate(returns)]
+    whole, first, second = (EarlyStopping(300, 5.0) for _ in range(3))
+    at = stops_at(whole, episodes)
+    assert at is not None
+    assert at > 1500
+    assert stops_at(first, episodes[:150]) is None
+    second.load_state_dict(first.state_dict())
+    assert stops_at(second, episodes[150:]) == at
+    first.load_state_dict(second.state_dict())
+    first.add(at + 10, 1e9)
+    assert first.stopped
+
+
+def test_validation_points_and_checkpoints_follow_the_document() -> None:
+    assert validation_points(9_999) == []
+    assert validation_points(10_000) == [10_000]
+    assert validation_points(2_000_000) == [10_000, 50_000, 100_000, 500_000, 1_000_000]
+    assert stale_checkpoints([]) == []
+    assert stale_checkpoints(range(25_000, 150_000, 25_000)) == []
+    assert stale_checkpoints([175_000, *range(25_000, 175_000, 25_000)]) == [25_000, 50_000]
+    assert stale_checkpoints([1, 2], keep=0) == [1, 2]
