@@ -139,10 +139,10 @@ def test_early_stopping_goes_on_where_it_was() -> None:
     whole, first, second = (EarlyStopping(300, 5.0) for _ in range(3))
     at = stops_at(whole, episodes)
     assert at is not None
-    assert at > 1500
-    assert stops_at(first, episodes[:150]) is None
+    assert at > 1150
+    assert stops_at(first, episodes[:115]) is None
     second.load_state_dict(first.state_dict())
-    assert stops_at(second, episodes[150:]) == at
+    assert stops_at(second, episodes[115:]) == at
     first.load_state_dict(second.state_dict())
     first.add(at + 10, 1e9)
     assert first.stopped
