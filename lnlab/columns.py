@@ -1,12 +1,7 @@
 """The data dictionary: every column of every table of a run, with unit and meaning. The book prints it."""
 
-from typing import NamedTuple
-
-
-class Column(NamedTuple):
-    unit: str
-    meaning: str
-
+from lnlab import columns_td3
+from lnlab.column import Column
 
 REWARD = "reward"  # completed task units × 0.05, summed over an episode
 SQUARED = "reward²"
@@ -70,4 +65,4 @@ COLUMNS: dict[str, dict[str, Column]] = {
         "quantity": Column("", "what was measured inside the network"),
         "value": Column("as its quantity", "the measurement"),
     },
-}
+} | columns_td3.TABLES

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lnlab.config import EPISODE_STEPS, RunConfig
+from lnlab.config import Config
 from lnlab.files import read_json
 from lnlab.paths import NOTEBOOKS, ROOT
 from lnlab.runs import Run
@@ -24,13 +24,13 @@ ENVIRONMENT = {
 class Job:
     """The execution of one run. `start`, look at `ended`, then `settle`; or `interrupt` and `join`."""
 
-    def __init__(self, config: RunConfig, template: Path = TEMPLATE) -> None:
+    def __init__(self, config: Config, template: Path = TEMPLATE) -> None:
         self.config, self.template = config, template
         self.run = Run.at(config)
         self.page = self.run.dir / "page.ipynb"
         self.log = self.run.dir / "log.txt"
         self._process: subprocess.Popen[bytes] | None = None
-        self._counted = self.run.episodes_done
+        self._counted = self.run.reports_done
 
     @property
     def done(self) -> bool:
@@ -50,16 +50,16 @@ class Job:
     @property
     def share(self) -> float:
         """Share of the training that is on disk."""
-        return min(1.0, self.run.episodes_done / (self.config.seeds * self.config.episodes))
+        return self.run.share
 
     @property
     def steps_left(self) -> int:
-        return max(0, self.config.seeds * self.config.episodes - self._counted) * self._steps_per_episode
+        return max(0, self.config.seeds * self.config.reports - self._counted) * self.config.steps_per_report
 
     def new_steps(self) -> int:
         """Environment steps that reached the disk since the last call."""
-        before, self._counted = self._counted, self.run.episodes_done
-        return (self._counted - before) * self._steps_per_episode
+        before, self._counted = self._counted, self.run.reports_done
+        return (self._counted - before) * self.config.steps_per_report
 
     def start(self) -> None:
         self.run.dir.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ class Job:
     @property
     def command(self) -> list[str]:
         """The papermill line of this run: what names the arm, and every setting that is not the default."""
-        named = {"algorithm", "core", "norm", "profile"}
+        named = {*self.config.ARM, "profile"}
         settings = {k: v for k, v in self.config if k in named or v != type(self.config).model_fields[k].default}
         # -r passes text as it stands; -p would read a profile named 2024 as a number
         parameters = [each for k, v in settings.items() for each in ("-r" if isinstance(v, str) else "-p", k, str(v))]
@@ -115,10 +115,6 @@ class Job:
             if not self.ended:
                 self._process.kill()
                 self._process.wait()
-
-    @property
-    def _steps_per_episode(self) -> int:
-        return self.config.workers * EPISODE_STEPS
 
     def _last_lines(self) -> str:
         text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", self.log.read_text(encoding="utf-8", errors="replace"))

@@ -11,6 +11,9 @@ results/<profile>/<run id>/
     sweep.parquet       further velocities, those of D2 and D4
     diagnostics.parquet measurements inside the network, where made
 
+TD3 and DDPG leave other tables: records.parquet (each 100 steps), returns.parquet (training episodes), checks.parquet
+(greedy tests), drives.parquet (where the car was), and tensorboard/.
+
 Columns and units: `COLUMNS`. Checked by killing a writer at random moments (tests/test_runs.py).
 """
 
@@ -25,10 +28,10 @@ import pandas as pd
 
 from lnlab import provenance
 from lnlab.columns import COLUMNS
-from lnlab.config import EPISODE_STEPS, ConfigError, RunConfig, parse
+from lnlab.config import Config, ConfigError, RunConfig, parse
 from lnlab.files import lock, locked, read_json, unlock, write_compact, write_json, write_table
 from lnlab.paths import RESULTS
-from lnlab.shards import KEYS, Report, Shard, seconds_trained
+from lnlab.shards import KEYS, ORDER, Report, Shard, seconds_trained
 
 __all__ = ["BLOCK", "COLUMNS", "Report", "Run", "Shard", "Study", "curves", "load", "publish"]
 
@@ -57,12 +60,12 @@ class Run:
         self.dir = Path(folder)
 
     @classmethod
-    def at(cls, config: RunConfig) -> "Run":
+    def at(cls, config: Config) -> "Run":
         """The place of a run, which may not exist yet; nothing is read or written."""
         return cls(RESULTS / config.profile / config.run_id)
 
     @classmethod
-    def open(cls, config: RunConfig, *, block: int = BLOCK) -> "Run":
+    def open(cls, config: Config, *, block: int = BLOCK) -> "Run":
         """Create the run's directory, or go on with the one that is there.
 
         A complete run comes back as it is (`run.complete`), with nothing left to do, unless more seeds are asked: these
@@ -91,7 +94,7 @@ class Run:
         return self.dir.name
 
     @functools.cached_property
-    def config(self) -> RunConfig:
+    def config(self) -> Config:
         """Settings of the run.
 
         Raises:
@@ -113,7 +116,7 @@ class Run:
     def complete(self) -> bool:
         return self.provenance.get("status") == "complete"
 
-    def answers(self, config: RunConfig) -> bool:
+    def answers(self, config: Config) -> bool:
         """Whether the run is complete, with at least the seeds of `config`."""
         return self.complete and self.config.seeds >= config.seeds
 
@@ -124,17 +127,23 @@ class Run:
         if size is None:
             return []
         seeds = self.config.seed_list
-        return [Shard(self.dir, seeds[i : i + size]) for i in range(0, len(seeds), size)]
+        rows = self.config.ROWS
+        return [Shard(self.dir, seeds[i : i + size], rows) for i in range(0, len(seeds), size)]
 
     @property
-    def episodes_done(self) -> int:
-        """Episodes on disk, summed over seeds; 0 to seeds · episodes."""
+    def reports_done(self) -> int:
+        """Reports (episodes, or records) on disk, summed over seeds; 0 to seeds · reports."""
         if self.complete:
-            return self.config.seeds * self.config.episodes
+            return self.config.seeds * self.config.reports
         return sum(shard.episode * len(shard.seeds) for shard in self.shards)
 
+    @property
+    def share(self) -> float:
+        """Share of the training that is on disk."""
+        return min(1.0, self.reports_done / (self.config.seeds * self.config.reports))
+
     def table(self, name: str) -> pd.DataFrame:
-        """A table of the run; of one that is not finished, `episodes` up to the last checkpoint.
+        """A table of the run; of one that is not finished, that of its reports up to the last checkpoint.
 
         Raises:
             KeyError: no table has this name.
@@ -143,7 +152,7 @@ class Run:
         if name not in COLUMNS:
             raise KeyError(f"unknown table {name!r}; choose one of {', '.join(COLUMNS)}")
         path = self.dir / f"{name}.parquet"
-        if name == "episodes" and not path.exists() and not self.complete:
+        if name == self.config.ROWS and not path.exists() and not self.complete:
             return self._merged_rows()
         if not path.exists():
             raise FileNotFoundError(f"{path}: run {self.id} has no table {name!r}")
@@ -160,21 +169,15 @@ class Run:
             evaluation, diagnostics: tables of the whole run; None takes those the shards kept (`Shard.write_table`).
 
         Raises:
-            ValueError: a shard has not trained all its episodes.
+            ValueError: a shard has not trained to its end.
         """
-        from lnlab.analysis.metrics import per_seed
-
         for shard in self.shards:
-            if shard.episode != self.config.episodes:
-                raise ValueError(f"{shard.dir} has trained {shard.episode} of {self.config.episodes} episodes")
-        episodes = self._merged_rows()
-        tables: dict[str, pd.DataFrame | None]
-        tables = {"episodes": episodes, "curves": curves(episodes), "metrics": per_seed(episodes, self.config)}
-        tables |= {
-            "evaluation": self._given_or_kept("evaluation", evaluation),
-            "sweep": self._given_or_kept("sweep", None),
-        }
-        tables |= {"diagnostics": self._given_or_kept("diagnostics", diagnostics)}
+            if shard.episode != self.config.reports and "stopped_early" not in shard.manifest["facts"]:
+                raise ValueError(f"{shard.dir} has trained {shard.episode} of {self.config.reports} {self.config.ROWS}")
+        kept: dict[str, pd.DataFrame | None] = {"evaluation": evaluation, "diagnostics": diagnostics}
+        made = self._from_rows()
+        others = [name for name in COLUMNS if name not in made]
+        tables = made | {name: self._given_or_kept(name, kept.get(name)) for name in others}
         for name, frame in tables.items():
             if frame is not None:
                 write_table(self.dir / f"{name}.parquet", frame)
@@ -187,7 +190,7 @@ class Run:
         self.record(status="failed", error=text, finished=provenance.now())
         unlock(self.dir)
 
-    def refuse_other(self, config: RunConfig) -> None:
+    def refuse_other(self, config: Config) -> None:
         """A directory holds one experiment; its rows must not mix with those of another.
 
         Raises:
@@ -209,7 +212,7 @@ class Run:
         """Let another process open the run: for a training that was interrupted."""
         unlock(self.dir)
 
-    def _prepare(self, config: RunConfig, block: int) -> None:
+    def _prepare(self, config: Config, block: int) -> None:
         if not config.resume:
             self._clear()
         if not self.provenance:  # new, or being deleted when its process died
@@ -243,9 +246,18 @@ class Run:
         for name in OWN_FILES:
             (self.dir / name).unlink(missing_ok=True)
 
+    def _from_rows(self) -> dict[str, pd.DataFrame]:
+        """The table of reports, and those computed from it."""
+        rows = self._merged_rows()
+        if not isinstance(self.config, RunConfig):
+            return {self.config.ROWS: rows}
+        from lnlab.analysis.metrics import per_seed
+
+        return {"episodes": rows, "curves": curves(rows), "metrics": per_seed(rows, self.config)}
+
     def _merged_rows(self) -> pd.DataFrame:
         rows = pd.concat([shard.rows() for shard in self.shards], ignore_index=True)
-        return rows.sort_values(KEYS, ignore_index=True)
+        return rows.sort_values(ORDER[self.config.ROWS], ignore_index=True)
 
     def _given_or_kept(self, name: str, given: pd.DataFrame | None) -> pd.DataFrame | None:
         if given is not None:
@@ -257,8 +269,8 @@ class Run:
 
     def _summary(self) -> dict[str, Any]:
         """What is known at the end; `seconds` is the time of training that the data rest on, over all resumes."""
-        config, seconds = self.config, seconds_trained(self.shards)
-        steps = config.seeds * config.workers * config.episodes * EPISODE_STEPS
+        seconds = seconds_trained(self.shards)
+        steps = sum(shard.episode * len(shard.seeds) for shard in self.shards) * self.config.steps_per_report
         facts: dict[str, Any] = {}
         for shard in self.shards:
             facts |= shard.manifest["facts"]
@@ -294,7 +306,7 @@ class Study:
         raise KeyError(f"no run {run_id!r} in {self.dir}; there are {', '.join(run.id for run in self.runs) or 'none'}")
 
     def table(self, name: str) -> pd.DataFrame:
-        """One table of all complete runs that have it, with the columns run, algorithm, core, norm in front.
+        """One table of all complete runs that have it, with the run and what names its arm in front.
 
         Raises:
             FileNotFoundError: no complete run has it.
@@ -306,9 +318,8 @@ class Study:
 
 
 def _labelled(run: Run, name: str) -> pd.DataFrame:
-    frame, config = run.table(name), run.config
-    labels = {"run": run.id, "algorithm": config.algorithm, "core": config.core, "norm": config.norm}
-    for position, (column, value) in enumerate(labels.items()):
+    frame = run.table(name)
+    for position, (column, value) in enumerate(({"run": run.id} | run.config.labels).items()):
         frame.insert(position, column, value)
     return frame
 

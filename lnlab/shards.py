@@ -18,18 +18,21 @@ from lnlab.files import lock, read_json, replacing, write_json, write_table
 
 Report = dict[str, np.ndarray]  # what a trainer yields after each episode; arrays (seeds, workers)
 KEYS = ["seed", "worker", "episode"]
+ORDER = {"episodes": KEYS, "records": ["seed", "step"]}  # of the rows in a table of reports
 EMPTY: dict[str, Any] = {"episode": 0, "chunks": [], "checkpoint": None, "sessions": [], "facts": {}}
 
 
 class Shard:
     """Results of `seeds` inside a run's folder. May be sent to another process; one process at a time writes.
 
+    `rows` names the table that takes the reports: `episodes`, or for TD3 `records`, one each hundred steps.
+
     >>> Shard(Path("results/quick/a3c-gru-ln"), [0, 1, 2, 3, 4]).dir.as_posix()
     'results/quick/a3c-gru-ln/shards/0-4'
     """
 
-    def __init__(self, run_dir: Path, seeds: Sequence[int]) -> None:
-        self.seeds = list(seeds)
+    def __init__(self, run_dir: Path, seeds: Sequence[int], rows: str = "episodes") -> None:
+        self.seeds, self.table_of_rows = list(seeds), rows
         self.dir = run_dir / "shards" / f"{self.seeds[0]}-{self.seeds[-1]}"
         self._buffer: list[tuple[int, Report]] = []  # episodes since the last checkpoint
         self._facts: dict[str, Any] = {}
@@ -41,7 +44,7 @@ class Shard:
 
     @property
     def episode(self) -> int:
-        """Episodes kept on disk: where training goes on after a stop."""
+        """Reports kept on disk (episodes, or records): where training goes on after a stop."""
         return int(self.manifest["episode"])
 
     def load(self) -> dict[str, Any] | None:
@@ -60,7 +63,8 @@ class Shard:
         """Take one report; it reaches the disk with the next checkpoint.
 
         Args:
-            report: "episode" (scalar, 1 is the first) and columns of `COLUMNS["episodes"]`, each (seeds, workers).
+            report: its number under "episode" or "record" (scalar, 1 is the first) and columns of the table of rows,
+                each (seeds, workers).
 
         Raises:
             ValueError: a column is unknown, has a wrong shape, or the episode does not follow the last one.
@@ -68,11 +72,13 @@ class Shard:
         """
         self._start_clock()
         self._claim()
-        episode, expected = int(report["episode"]), self._last() + 1
+        episode, expected = int(report[self._counter]), self._last() + 1
         if episode != expected:
-            raise ValueError(f"{self.dir}: episode {expected} comes next, got {episode}; load() the checkpoint first")
+            raise ValueError(
+                f"{self.dir}: {self._counter} {expected} comes next, got {episode}; load() the checkpoint first"
+            )
         self._check(report)
-        self._buffer.append((episode, {k: np.array(v) for k, v in report.items() if k != "episode"}))
+        self._buffer.append((episode, {k: np.array(v) for k, v in report.items() if k != self._counter}))
 
     def checkpoint(self, state: dict[str, Any]) -> None:
         """Keep the trainer's `state` and all rows so far; if killed on the way, the previous ones stay, both of them.
@@ -98,9 +104,10 @@ class Shard:
         self._delete_unnamed(manifest)
 
     def rows(self) -> pd.DataFrame:
-        """The `episodes` table of these seeds up to the last checkpoint; empty before the first."""
+        """The table of reports of these seeds up to the last checkpoint; empty before the first."""
         chunks = [pd.read_parquet(self.dir / name) for name in self.manifest["chunks"]]
-        return pd.concat(chunks, ignore_index=True) if chunks else pd.DataFrame(columns=list(COLUMNS["episodes"]))
+        empty = pd.DataFrame(columns=list(COLUMNS[self.table_of_rows]))
+        return pd.concat(chunks, ignore_index=True) if chunks else empty
 
     def write_table(self, name: str, frame: pd.DataFrame) -> None:
         """Keep a table of these seeds (`evaluation`, `diagnostics`); `Run.finish` joins those of all shards."""
@@ -123,23 +130,30 @@ class Shard:
     def _last(self) -> int:
         return self._buffer[-1][0] if self._buffer else self.episode
 
+    @property
+    def _counter(self) -> str:
+        """The number of a report goes by this name."""
+        return self.table_of_rows.removesuffix("s")
+
     def _check(self, report: Report) -> None:
-        unknown = set(report) - set(COLUMNS["episodes"])
+        unknown = set(report) - set(COLUMNS[self.table_of_rows]) - {self._counter}
         if unknown:
             raise ValueError(f"unknown columns {sorted(unknown)}; describe them in lnlab/columns.py")
         for name, values in report.items():
-            if name != "episode" and (np.ndim(values) != 2 or len(values) != len(self.seeds)):
+            if name != self._counter and (np.ndim(values) != 2 or len(values) != len(self.seeds)):
                 raise ValueError(f"{name} has shape {np.shape(values)}; expected ({len(self.seeds)} seeds, workers)")
 
     def _write_chunk(self, first: int, last: int) -> str:
-        name = f"episodes-{first:06d}-{last:06d}.parquet"
+        name = f"{self.table_of_rows}-{first:06d}-{last:06d}.parquet"
         write_table(self.dir / name, pd.concat([self._frame(e, r) for e, r in self._buffer], ignore_index=True))
         return name
 
     def _frame(self, episode: int, report: Report) -> pd.DataFrame:
         workers = next(iter(report.values())).shape[1]
         keys = {"seed": np.repeat(self.seeds, workers), "worker": np.tile(np.arange(workers), len(self.seeds))}
-        return pd.DataFrame(keys | {"episode": episode} | {name: values.ravel() for name, values in report.items()})
+        keys |= {self._counter: episode}
+        keys = {name: values for name, values in keys.items() if name in COLUMNS[self.table_of_rows]}
+        return pd.DataFrame(keys | {name: values.ravel() for name, values in report.items()})
 
     def _write_state(self, state: dict[str, Any], episode: int) -> str:
         import torch
@@ -156,7 +170,7 @@ class Shard:
 
     def _delete_unnamed(self, manifest: dict[str, Any]) -> None:
         named = {*manifest["chunks"], manifest["checkpoint"]}
-        for path in [*self.dir.glob("episodes-*"), *self.dir.glob("checkpoint-*"), *self.dir.glob(".*.tmp")]:
+        for path in [*self.dir.glob(f"{self.table_of_rows}-*"), *self.dir.glob("checkpoint-*"), *self.dir.glob(".*.tmp")]:
             if path.name not in named:
                 path.unlink(missing_ok=True)
 

@@ -7,6 +7,7 @@ alone.
 import difflib
 import fnmatch
 import itertools
+import math
 import signal
 import sys
 import threading
@@ -19,13 +20,13 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from lnlab.config import EPISODE_STEPS, EXTENT, ConfigError, RunConfig, parse
+from lnlab.config import EXTENT, Config, ConfigError, kind, parse
 from lnlab.jobs import TEMPLATE, Job
 from lnlab.paths import STUDY
 from lnlab.provenance import usable_cores
 from lnlab.runs import Run
 
-COST = {"gru": 2.0, "ff": 1.0, "ln": 1.2, "none": 1.0}  # of a step; only the order of starting depends on it
+COST = {"gru": 2.0, "ln": 1.2, "td3": 500.0, "ddpg": 500.0}  # of a step; only the order of starting depends on it
 POLL_SECONDS = 0.5
 
 
@@ -34,7 +35,7 @@ def profiles(study: Path = STUDY) -> dict[str, str]:
     return {name: table.get("about", "") for name, table in _read(study)["profiles"].items()}
 
 
-def expand(profile: str, study: Path = STUDY) -> list[RunConfig]:
+def expand(profile: str, study: Path = STUDY) -> list[Config]:
     """The runs of a profile: for each of its experiments, every combination of the arms.
 
     Raises:
@@ -47,7 +48,7 @@ def expand(profile: str, study: Path = STUDY) -> list[RunConfig]:
     extent = dict(_entry(content, "profiles", profile, {"about", "experiments", *EXTENT}))
     extent.pop("about", None)
     configs = [
-        parse(extent | settings | {"profile": profile})
+        parse(_that_apply(extent, settings) | settings | {"profile": profile})
         for name in extent.pop("experiments")
         for settings in _combinations(_entry(content, "experiments", name, {"about", "arms", "fixed"}))
     ]
@@ -58,7 +59,7 @@ def expand(profile: str, study: Path = STUDY) -> list[RunConfig]:
     return configs
 
 
-def select(configs: Sequence[RunConfig], only: str | None) -> list[RunConfig]:
+def select(configs: Sequence[Config], only: str | None) -> list[Config]:
     """The runs whose id matches a pattern such as `*-gru-*`; text without a wildcard may stand anywhere in the id.
 
     Raises:
@@ -140,9 +141,9 @@ def _report(job: Job, bar: tqdm) -> bool:
     return error is None
 
 
-def _bar(profile: str, configs: Sequence[RunConfig], waiting: Sequence[Job]) -> tqdm:
+def _bar(profile: str, configs: Sequence[Config], waiting: Sequence[Job]) -> tqdm:
     """A bar over environment steps; steps of earlier sessions count as done but not for the speed."""
-    total = sum(_steps(config) for config in configs)
+    total = sum(config.env_steps for config in configs)
     done = total - sum(job.steps_left for job in waiting)
     interval = 0.5 if _interactive() else 30.0  # a log file wants few lines
     return tqdm(
@@ -154,12 +155,8 @@ def _interactive() -> bool:
     return sys.stderr.isatty()
 
 
-def _steps(config: RunConfig) -> int:
-    return config.seeds * config.workers * config.episodes * EPISODE_STEPS
-
-
-def _cost(config: RunConfig) -> float:
-    return _steps(config) * COST[config.core] * COST[config.norm]
+def _cost(config: Config) -> float:
+    return config.env_steps * math.prod(COST.get(label, 1.0) for label in config.labels.values())
 
 
 @contextmanager
@@ -193,6 +190,11 @@ def _entry(content: dict[str, Any], kind: str, name: str, allowed: set[str]) -> 
     if unknown:
         raise ConfigError(f"[{kind}.{name}] has the unknown key {unknown[0]!r}; allowed: {', '.join(sorted(allowed))}")
     return table
+
+
+def _that_apply(extent: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """The sizes of a profile that the algorithm has: `episodes` are A3C's and Individual's, `steps` TD3's."""
+    return {name: size for name, size in extent.items() if name in kind(settings.get("algorithm", "a3c")).model_fields}
 
 
 def _combinations(experiment: dict[str, Any]) -> list[dict[str, Any]]:

@@ -22,18 +22,17 @@ import torch
 from tqdm.auto import tqdm
 
 from lnlab.analysis.diagnostics import checkpoints, diagnose
-from lnlab.config import EPISODE_STEPS, RunConfig
+from lnlab.config import Config, RunConfig
 from lnlab.evaluation import SCENARIOS, SWEEP, evaluate
 from lnlab.provenance import usable_cores
 from lnlab.runs import BLOCK, Run, Shard
-from lnlab.trainers import make_trainer
 from lnlab.trainers.a3c import ActorCriticTrainer, Report
 
 CHECKPOINT_SECONDS = 15.0
 Listener = Callable[[Report], None]
 
 
-def run(config: RunConfig, *, progress: bool = True, on_report: Listener | None = None) -> Run:
+def run(config: Config, *, progress: bool = True, on_report: Listener | None = None) -> Run:
     """Train and test `config`, or what is left of it, and return its complete run directory.
 
     Args:
@@ -47,7 +46,7 @@ def run(config: RunConfig, *, progress: bool = True, on_report: Listener | None 
     """
     device = resolve_device(config.device)
     cores = 1 if device == "cuda" else min(config.cores or usable_cores(), config.seeds)
-    directory = Run.open(config, block=config.seeds if device == "cuda" else min(BLOCK, -(-config.seeds // cores)))
+    directory = Run.open(config, block=_block(config, device, cores))
     if directory.complete:
         return directory
     try:
@@ -63,6 +62,13 @@ def run(config: RunConfig, *, progress: bool = True, on_report: Listener | None 
     return directory
 
 
+def _block(config: Config, device: str, cores: int) -> int:
+    """Seeds of a shard. A stack of small networks is one program; a CNN keeps a core busy with one seed."""
+    if not isinstance(config, RunConfig):
+        return 1
+    return config.seeds if device == "cuda" else min(BLOCK, -(-config.seeds // cores))
+
+
 def resolve_device(device: str) -> str:
     """`auto` is the GPU where there is one.
 
@@ -74,11 +80,15 @@ def resolve_device(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
-def train_shard(config: RunConfig, shard: Shard, device: str, report: Listener, stopped: Callable[[], bool]) -> bool:
+def train_shard(config: Config, shard: Shard, device: str, report: Listener, stopped: Callable[[], bool]) -> bool:
     """Train one block of seeds from its last checkpoint, then test it; False if stopped before its end."""
     torch.set_num_threads(1)
     config = config.with_seeds(shard.seeds)
-    trainer = make_trainer(config, device)
+    if not isinstance(config, RunConfig):
+        from lnlab.trainers.off_policy_driver import train_seed  # needs the simulator's libraries
+
+        return train_seed(config, shard, device, report, stopped)
+    trainer = ActorCriticTrainer(config, device)
     if (state := shard.load()) is not None:
         trainer.load_state_dict(state)
     shard.record(device=device, norm_layers=trainer.norm_layers, parameter_count=trainer.parameter_count)
@@ -119,13 +129,13 @@ def _train_all(directory: Run, device: str, cores: int, listener: Listener) -> N
             ]
     else:
         with _stop_signals() as stopped:
-            done = _train_in_processes(directory.config, shards, cores, listener, stopped)
+            done = _train_in_processes(directory.config, shards, device, cores, listener, stopped)
     if len(done) < len(shards) or not all(done):
         raise KeyboardInterrupt(f"{directory.dir} stopped at a checkpoint; run it again to go on")
 
 
 def _train_in_processes(
-    config: RunConfig, shards: list[Shard], cores: int, listener: Listener, stopped: Callable[[], bool]
+    config: Config, shards: list[Shard], device: str, cores: int, listener: Listener, stopped: Callable[[], bool]
 ) -> list[bool]:
     """Each process takes shards until none is left; reports and results come back through one queue."""
     context = multiprocessing.get_context("spawn")  # a fork would inherit torch's locks
@@ -134,7 +144,8 @@ def _train_in_processes(
         todo.put(index)
     with one_thread():
         workers = [
-            context.Process(target=_work, args=(config, shards, todo, back, halt), daemon=True) for _ in range(cores)
+            context.Process(target=_work, args=(config, shards, device, todo, back, halt), daemon=True)
+            for _ in range(cores)
         ]
         for worker in workers:
             worker.start()
@@ -167,7 +178,7 @@ def _take(message: Any, listener: Listener, done: list[bool]) -> None:
         listener(message)
 
 
-def _work(config: RunConfig, shards: list[Shard], todo: Any, back: Any, halt: Event) -> None:
+def _work(config: Config, shards: list[Shard], device: str, todo: Any, back: Any, halt: Event) -> None:
     """A training process: Ctrl-C is the parent's business, and without a parent there is nothing to do."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
@@ -177,7 +188,7 @@ def _work(config: RunConfig, shards: list[Shard], todo: Any, back: Any, halt: Ev
 
     try:
         while not stopped():
-            back.put(train_shard(config, shards[todo.get(timeout=1.0)], "cpu", back.put, stopped))
+            back.put(train_shard(config, shards[todo.get(timeout=1.0)], device, back.put, stopped))
     except Empty:
         pass
     except Exception as error:
@@ -213,9 +224,8 @@ def one_thread() -> Iterator[None]:
 
 
 def _bar(directory: Run, progress: bool) -> tqdm:
-    per_episode = directory.config.workers * EPISODE_STEPS
-    total = directory.config.seeds * directory.config.episodes * per_episode
-    initial = directory.episodes_done * per_episode
+    total = directory.config.env_steps
+    initial = directory.reports_done * directory.config.steps_per_report
     return tqdm(
         total=total,
         initial=initial,
@@ -231,9 +241,10 @@ def _listener(directory: Run, bar: tqdm, on_report: Listener | None) -> Listener
     recent: list[float] = []
 
     def listen(report: Report) -> None:
-        recent.append(float(report["return"].mean()))
-        bar.set_postfix({"return": f"{np.mean(recent[-100:]):.1f}"}, refresh=False)
-        bar.update(report["return"].size * EPISODE_STEPS)
+        name = "return" if "return" in report else "reward"
+        recent.append(float(report[name].mean()))
+        bar.set_postfix({name: f"{np.mean(recent[-100:]):.1f}"}, refresh=False)
+        bar.update(len(report["seed"]) * directory.config.steps_per_report)
         if on_report:
             on_report(report)
 

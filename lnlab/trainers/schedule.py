@@ -16,6 +16,13 @@ class Purpose(IntEnum):
     ACTION = 11
     SCHEDULE = 12
     TEST_ACTION = 13
+    RANDOM_ACTION = 20
+    EXPLORATION = 21
+    BATCH = 22
+    TARGET_NOISE = 23
+    EPISODE = 24
+    PROBE = 25
+    TEST_EPISODE = 26
 
 
 def action_uniforms(seeds: Sequence[int], workers: int, episode: int, steps: int) -> Tensor:
