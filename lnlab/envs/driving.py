@@ -1,10 +1,11 @@
 """Driving from images on CarRacing-v3's tracks, with the observations and the reward of the original CARLA experiment.
 
-The physics are Gymnasium's (`lnlab.envs.track.Race`); the pictures come from `lnlab.envs.road`, the reward from
-`lnlab.envs.driving_reward`. The tests hold the car's motion equal to stock CarRacing-v3 to the last bit.
+The physics are Gymnasium's (`lnlab.envs.track`), the pictures come from `lnlab.envs.road`, the reward from
+`lnlab.envs.driving_reward`. The tests hold the car's motion equal to that of stock CarRacing-v3 to the last bit.
 """
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -12,17 +13,37 @@ from gymnasium.spaces import Box, Dict
 
 from lnlab.envs import driving_reward
 from lnlab.envs.images import SIDE, FrameStack, Observation, image_space
-from lnlab.envs.road import Painter
+from lnlab.envs.road import Painter, Pose, large_painter
 from lnlab.envs.track import HALF_WIDTH, PHYSICS_RATE, CentreLine, Position, Race, wrap
 
 SCENARIOS = ("fixed", "varied")
 RENDER_MODES = ("rgb_array",)
-RENDER_SIZE = (500, 400)
 WAYPOINTS = 25
 SIGHT = 50.0  # m: waypoints farther off are not observed
 REACHED = 5.0  # m of route before a waypoint at which it counts as reached
 SPEED_SCALE = 30.0  # m/s
 VECTOR = 3 + 2 * WAYPOINTS
+WRONG_WAY = -0.5  # cosine between velocity and heading
+
+
+class Motion(NamedTuple):
+    """The car at one moment."""
+
+    pose: Pose
+    velocity: tuple[float, float]  # m/s, on the plane
+    speed: float  # m/s
+    at: Position  # on the track
+    heading_error: float  # rad, clockwise positive
+
+    @property
+    def off_lane(self) -> bool:
+        """Whether the car's centre is off the road."""
+        return abs(self.at.right) > HALF_WIDTH
+
+    def in_car_frame(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Vectors of the plane as (forward, right)."""
+        cosine, sine = math.cos(self.pose[2]), math.sin(self.pose[2])
+        return y * cosine - x * sine, x * cosine + y * sine
 
 
 class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
@@ -36,11 +57,12 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
     waypoints as (forward, right) / 50 m in the car's frame, (0, 0) for those farther than 50 m or beyond the route.
 
     The route starts where the car does and follows the centre of the road; its waypoints are the tiles' centres, 3.5 m
-    apart. One is reached when the car's projection on the route is within 5 m of it, at most one a step.
+    apart. One is reached when the car's projection on the route is within 5 m of it, at most one a step; the last one
+    is the goal.
 
     Reward: `driving_reward.components`, summed; the parts are in `info["reward"]`. `info` further holds speed (m/s),
     lateral_deviation (m, right positive), heading_error (rad, clockwise positive), route_left (m), off_lane, goal,
-    pose (x, y in m, heading in rad as Box2D counts) and track_seed: what `road.redraw` needs.
+    and, for `road.redraw`, pose (x, y in m; heading in rad, 0 along +y, anticlockwise) and track_seed.
 
     Terminated: the goal is reached, the car has left the playfield, or (where chosen) the car's centre the road.
     Truncated: after `max_steps`.
@@ -54,10 +76,10 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
         max_steps: decisions until truncation.
         frame_skip: physics steps of 0.02 s per decision; 2 is nearest to the original's 20 decisions a second.
         route_length: m.
-        render_mode: "rgb_array" (400, 500, 3) or None.
+        render_mode: "rgb_array", (400, 500, 3) uint8, or None.
 
     Raises:
-        ValueError: a value that is not allowed.
+        ValueError: a value that is not allowed; on reset, a route longer than the track.
     """
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 25}  # noqa: RUF012 (as in the base)
@@ -97,11 +119,10 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
             self.track_seed = int(self.np_random.integers(2**31)) if seed is None else seed
         self._place_car()
         self._steps, self._next_waypoint, self._running = 0, 0, True
-        self._velocity, self._acceleration = (0.0, 0.0), (0.0, 0.0)
-        self._route_left: float | None = None
-        self._at = self._project(segment=0)
-        vector = self._vector(self._at)
-        return {"image": self._stack.start(self._painter.draw(*self.pose)), "vector": vector}, self._info(self._at)
+        self._acceleration = (0.0, 0.0)  # m/s², forward and right, in the step before
+        self._motion = self._measure(segment=0)
+        image = self._stack.start(self._painter.draw(*self._motion.pose))
+        return {"image": image, "vector": self._vector()}, self._info()
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Observation, reward, terminated, truncated, info.
@@ -112,30 +133,24 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
         if not self._running:
             raise RuntimeError("no episode is running: call reset() before step()")
         self._drive(float(action[0]), float(action[1]))
-        self._at = at = self._project(self._at.segment)
-        situation = self._situation(at)
+        before, self._motion = self._motion, self._measure(self._motion.at.segment)
+        situation = self._situation(before)
         rewards = driving_reward.components(situation, standing_bonus=self.standing_bonus)
-        self._steps, self._route_left = self._steps + 1, situation.route_left
+        self._steps += 1
         off_lane = situation.off_lane and self.terminate_off_lane
         terminated = situation.goal or off_lane or self.race.outside
         truncated = not terminated and self._steps >= self.max_steps
         self._running = not (terminated or truncated)
-        observation = {"image": self._stack.push(self._painter.draw(*self.pose)), "vector": self._vector(at)}
-        return observation, sum(rewards.values()), terminated, truncated, self._info(at) | {"reward": rewards}
+        image = self._stack.push(self._painter.draw(*self._motion.pose))
+        observation = {"image": image, "vector": self._vector()}
+        return observation, sum(rewards.values()), terminated, truncated, self._info() | {"reward": rewards}
 
     def render(self) -> np.ndarray | None:
         """The view around the car in colour, (400, 500, 3) uint8."""
         if self.render_mode is None:
             gymnasium.logger.warn("render() does nothing: make the environment with render_mode 'rgb_array'")
             return None
-        return Painter(self.race.scenery, RENDER_SIZE, coloured=True).draw(*self.pose)
-
-    @property
-    def pose(self) -> tuple[float, float, float]:
-        """x and y in m; heading in rad, 0 along +y, anticlockwise."""
-        hull = self.race.car.hull
-        x, y = hull.position
-        return x, y, hull.angle
+        return large_painter(self.race.scenery).draw(*self._motion.pose)
 
     def _place_car(self) -> None:
         if self._built == self.track_seed:
@@ -146,7 +161,7 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
         self._line = CentreLine(self.race.track)
         self._painter = Painter(self.race.scenery, (SIDE, SIDE))
         self._route = _route(self._line, self.route_length)
-        # A point beyond all sight for every waypoint that may be asked for after the last.
+        # Beyond all sight: what is asked for after the last waypoint.
         self._waypoints = np.concatenate([self._line.points[: len(self._route)], np.full((WAYPOINTS, 2), np.inf)])
 
     def _drive(self, steer: float, throttle: float) -> None:
@@ -155,79 +170,64 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
         for _ in range(self.frame_skip):
             self.race.step(action)
 
-    def _project(self, segment: int) -> Position:
-        x, y = self.race.car.hull.position
-        return self._line.project(x, y, segment)
+    def _measure(self, segment: int) -> Motion:
+        hull = self.race.car.hull
+        (x, y), heading, (vx, vy) = hull.position, hull.angle, hull.linearVelocity
+        at = self._line.project(x, y, segment)
+        return Motion((x, y, heading), (vx, vy), math.hypot(vx, vy), at, wrap(at.heading - heading))
 
-    def _situation(self, at: Position) -> driving_reward.Situation:
-        vx, vy = self.race.car.hull.linearVelocity
-        forward, _ = self._in_car_frame(vx, vy)
-        speed = float(np.hypot(vx, vy))
-        waypoint = self._reach_waypoint(at)
+    def _situation(self, before: Motion) -> driving_reward.Situation:
+        now = self._motion
+        forward, _ = now.in_car_frame(*now.velocity)
+        waypoint = now.at.station >= self._route[self._next_waypoint] - REACHED
+        self._next_waypoint += waypoint
         return driving_reward.Situation(
-            speed=speed,
-            heading_error=self._heading_error(at),
-            deviation=at.right / HALF_WIDTH,
-            off_lane=abs(at.right) > HALF_WIDTH,
-            jerk=self._jerk(vx, vy),
-            wrong_way=speed > driving_reward.MOVING and forward < -0.5 * speed,
-            route_left=self._route[-1] - at.station,
-            route_left_before=self._route_left,
+            speed=now.speed,
+            heading_error=now.heading_error,
+            deviation=now.at.right / HALF_WIDTH,
+            off_lane=now.off_lane,
+            jerk=self._jerk(before),
+            wrong_way=now.speed > driving_reward.MOVING and forward < WRONG_WAY * now.speed,
+            route_left=self._route[-1] - now.at.station,
+            route_left_before=self._route[-1] - before.at.station if self._steps else None,
             waypoint=waypoint,
             goal=self._next_waypoint == len(self._route),
         )
 
-    def _reach_waypoint(self, at: Position) -> bool:
-        reached = at.station > self._route[self._next_waypoint] - REACHED
-        self._next_waypoint += reached
-        return reached
-
-    def _jerk(self, vx: float, vy: float) -> float:
-        """√(Δa_forward² + Δa_right²) / Δt, m/s³; an episode starts from rest."""
+    def _jerk(self, before: Motion) -> float:
+        """√(Δa_forward² + Δa_right²) / Δt, m/s³; the acceleration before an episode is 0."""
         interval = self.frame_skip / PHYSICS_RATE
-        before, self._velocity = self._velocity, (vx, vy)
-        forward, right = self._in_car_frame((vx - before[0]) / interval, (vy - before[1]) / interval)
-        change = (forward - self._acceleration[0], right - self._acceleration[1])
-        self._acceleration = (forward, right)
-        return float(np.hypot(*change)) / interval
+        (vx, vy), (ux, uy) = self._motion.velocity, before.velocity
+        acceleration = self._motion.in_car_frame((vx - ux) / interval, (vy - uy) / interval)
+        jerk = math.dist(acceleration, self._acceleration) / interval
+        self._acceleration = acceleration
+        return jerk
 
-    def _in_car_frame(self, x: float, y: float) -> tuple[float, float]:
-        """A vector of the plane as (forward, right)."""
-        heading = self.race.car.hull.angle
-        cosine, sine = float(np.cos(heading)), float(np.sin(heading))
-        return y * cosine - x * sine, x * cosine + y * sine
-
-    def _heading_error(self, at: Position) -> float:
-        return wrap(at.heading - self.race.car.hull.angle)
-
-    def _vector(self, at: Position) -> np.ndarray:
-        x, y, heading = self.pose
-        ahead = self._waypoints[self._next_waypoint : self._next_waypoint + WAYPOINTS] - (x, y)  # (25, 2) m
-        cosine, sine = np.cos(heading), np.sin(heading)
-        seen = np.hypot(ahead[:, 0], ahead[:, 1]) <= SIGHT
-        ahead[~seen] = 0.0
-        speed = float(np.hypot(*self.race.car.hull.linearVelocity))
+    def _vector(self) -> np.ndarray:
+        now = self._motion
+        ahead = self._waypoints[self._next_waypoint : self._next_waypoint + WAYPOINTS] - now.pose[:2]  # (25, 2) m
+        ahead[(ahead * ahead).sum(axis=1) > SIGHT**2] = 0.0
         vector = np.empty(VECTOR, np.float32)
-        vector[:3] = speed / SPEED_SCALE, at.right / HALF_WIDTH, self._heading_error(at) / np.pi
-        vector[3::2] = (ahead[:, 1] * cosine - ahead[:, 0] * sine) / SIGHT
-        vector[4::2] = (ahead[:, 0] * cosine + ahead[:, 1] * sine) / SIGHT
+        vector[:3] = now.speed / SPEED_SCALE, now.at.right / HALF_WIDTH, now.heading_error / math.pi
+        vector[3::2], vector[4::2] = now.in_car_frame(ahead[:, 0] / SIGHT, ahead[:, 1] / SIGHT)
         return vector
 
-    def _info(self, at: Position) -> dict[str, Any]:
+    def _info(self) -> dict[str, Any]:
+        now = self._motion
         return {
-            "speed": float(np.hypot(*self.race.car.hull.linearVelocity)),
-            "lateral_deviation": at.right,
-            "heading_error": self._heading_error(at),
-            "route_left": self._route[-1] - at.station,
-            "off_lane": abs(at.right) > HALF_WIDTH,
+            "speed": now.speed,
+            "lateral_deviation": now.at.right,
+            "heading_error": now.heading_error,
+            "route_left": self._route[-1] - now.at.station,
+            "off_lane": now.off_lane,
             "goal": self._next_waypoint == len(self._route),
-            "pose": self.pose,
+            "pose": now.pose,
             "track_seed": self.track_seed,
         }
 
 
 def _route(line: CentreLine, length: float) -> list[float]:
-    """Stations of the waypoints on the first `length` metres of the line, the start among them."""
+    """Stations of the waypoints on the first `length` metres of the line, m, the start among them."""
     if length > line.length:
         raise ValueError(f"route_length={length:g} m is not allowed: the track is {line.length:.0f} m long")
     return [station for station in line.stations if station <= length]

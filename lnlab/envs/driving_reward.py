@@ -77,8 +77,10 @@ def safety(s: Situation) -> float:
 def progress(s: Situation, *, standing_bonus: bool = True) -> float:
     """clip(50·(D' - D) + 0.5·(D' - 0.99·D) + 10·waypoint + 100·goal, -10, 110), D' the route left one step earlier.
 
-    The second term pays 0.005·D a step for standing still. The original has it, meant as potential-based shaping,
-    which would be γ·Φ - Φ' with Φ = -D, without the pay; `standing_bonus` False leaves it out.
+    The second term is potential-based shaping, γ·Φ(s') - Φ(s) with Φ = -D/2, and pays 0.005·D a step for standing
+    still. Discounted, that adds up to the potential of the start, D/2, and no policy gains on another; but the plain
+    sum of rewards grows with it, and so does the loss of an episode that ends early, since its last state keeps a
+    potential. `standing_bonus` False leaves the term out.
     """
     value = WAYPOINT_BONUS * s.waypoint + GOAL_BONUS * s.goal
     if s.route_left_before is not None:

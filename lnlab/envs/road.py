@@ -29,6 +29,8 @@ from lnlab.envs.track import Polygon, race_at_start
 WIDTH, HEIGHT = WINDOW_W / (ZOOM * SCALE), WINDOW_H / (ZOOM * SCALE)  # of the view, m: 61.7 × 49.4
 BEHIND = HEIGHT / 4  # of the view that lies behind the car, m
 REACH = math.hypot(WIDTH / 2, HEIGHT / 2)  # from the middle of the view to its corners, m
+LARGE = (500, 400)  # pixels
+DARKENED = 2  # stock scales its drawing down with pygame's smoothscale, which takes 2 off every channel
 SUBPIXEL = 6  # bits after the point in OpenCV's coordinates
 
 Colour = tuple[int, int, int]
@@ -80,7 +82,7 @@ class Painter:
         size: tuple[int, int],
         *,
         coloured: bool = False,
-        samples: int = 2,
+        samples: int = 4,
     ) -> None:
         self.size, self.coloured = size, coloured
         self._canvas = (size[0] * samples, size[1] * samples)
@@ -114,16 +116,22 @@ class Painter:
         return np.rint(metres * self._scale + self._car_at).astype(np.int32)
 
     def _ink(self, colour: Colour) -> Colour | int:
-        return colour if self.coloured else grey(colour)
+        red, green, blue = (max(value - DARKENED, 0) for value in colour)
+        return (red, green, blue) if self.coloured else grey((red, green, blue))
 
 
-def redraw(track_seed: int, poses: Iterable[Pose], size: tuple[int, int] = (500, 400)) -> list[np.ndarray]:
-    """Coloured pictures, (H, W, 3) uint8, of a drive from its poses alone.
+def large_painter(scenery: Sequence[tuple[Polygon, Colour]], size: tuple[int, int] = LARGE) -> Painter:
+    """Coloured pictures of a size for people."""
+    return Painter(scenery, size, coloured=True, samples=2)
+
+
+def redraw(track_seed: int, poses: Iterable[Pose], size: tuple[int, int] = LARGE) -> list[np.ndarray]:
+    """Coloured pictures of a drive, (H, W, 3) uint8, from its poses alone.
 
     Args:
         track_seed: as in the environment's `info`.
         poses: x, y and heading of the car, as in the environment's `info`.
-        size: (width, height) in pixels; the view is 5 : 4.
+        size: (width, height) in pixels; the view itself is 5 : 4.
     """
-    painter = Painter(race_at_start(track_seed).scenery, size, coloured=True)
+    painter = large_painter(race_at_start(track_seed).scenery, size)
     return [painter.draw(*pose) for pose in poses]
