@@ -45,6 +45,7 @@ RECORDS = (
     | {
         "step": Column("steps", "environment steps so far; the row's updates are those of this step"),
         "updates": Column("", "critic updates so far"),
+        "alive": Column("bool", "false once a gradient was no longer finite; the learner is frozen from then on"),
         "exploration_noise": Column("", "standard deviation of the noise on the action"),
         "phase": Column("", "who chose the actions of the 100 steps: random, policy, or both (mixed)"),
         "reward": Column(RETURN, "mean reward of the 100 steps"),

@@ -87,7 +87,7 @@ class OffPolicyTrainer:
         if self.steps == self.config.steps or self.stopped_early:
             self._look("after")
         row = {"step": self.steps, "updates": self.learner.updates, "exploration_noise": self._noise(self.steps)}
-        row |= self._window.means() | seen | self.probe.measure(self.learner)
+        row |= {"alive": self.learner.alive} | self._window.means() | seen | self.probe.measure(self.learner)
         return {"record": self.episode} | {name: np.array([[value]]) for name, value in row.items()}
 
     def _step(self, seen: Seen | None) -> None:

@@ -32,8 +32,8 @@ class Side:
         self.parameters = [*cnn.parameters(), *heads.parameters()]
         self.optimizer = torch.optim.Adam(self.parameters, lr=lr, fused=True)
 
-    def descend(self, loss: Tensor, who: str, seen: Seen | None) -> None:
-        """One Adam step on the gradient of `loss`, clipped over CNN and heads together."""
+    def descend(self, loss: Tensor, who: str, seen: Seen | None) -> bool:
+        """One Adam step on the gradient of `loss`, clipped over CNN and heads together; False if it is not finite."""
         for parameter, gradient in zip(self.parameters, torch.autograd.grad(loss, self.parameters), strict=True):
             parameter.grad = gradient
         if seen is not None:
@@ -43,7 +43,10 @@ class Side:
         if seen is not None:
             seen[f"{who}_grad_norm"] = norm.item()
             seen[f"{who}_clip_scale"] = min(1.0, self.clip / (norm.item() + 1e-6))  # as clip_grad_norm_ has it
+        if not norm.isfinite():
+            return False
         self.optimizer.step()
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         parts = {"cnn": self.cnn, "heads": self.heads, "optimizer": self.optimizer}
@@ -65,7 +68,7 @@ class TD3:
     """
 
     def __init__(self, config: TD3Config, observations: spaces.Dict, actions: spaces.Box, device: str = "cpu") -> None:
-        self.config, self.device, self.updates = config, torch.device(device), 0
+        self.config, self.device, self.updates, self.alive = config, torch.device(device), 0, True
         size, count = state_size(observations), actions.shape[0]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(np.random.default_rng([config.first_seed, Purpose.INIT]).integers(2**62)))
@@ -103,12 +106,16 @@ class TD3:
     def update(self, transitions: Transitions, noise: Tensor, seen: Seen | None = None) -> None:
         """One critic step, and each `policy_delay` of them an actor step and a step of the targets.
 
+        A learner whose gradient is no longer finite stays as it is from then on (`alive` is False).
+
         Args:
             transitions: a batch from the replay buffer.
             noise: (B, A) standard normal, for the target action.
             seen: takes the numbers of this update, by their names in the table `records`; costs a little time.
         """
         self.updates += 1
+        if not self.alive:
+            return
         obs = batch(transitions.image, transitions.vector, self.device)
         self._improve_critics(obs, transitions, self._target(transitions, noise.to(self.device)), seen)
         if self.updates % self.config.policy_delay == 0:
@@ -137,7 +144,7 @@ class TD3:
         if seen is not None:
             seen |= {"critic_loss": loss.item(), "critic_feature_norm": feature_norm(features)}
             seen |= _values_seen(values, target)
-        self.critic.descend(loss, "critic", seen)
+        self.alive &= self.critic.descend(loss, "critic", seen)
 
     def _improve_actor(self, obs: Batch, seen: Seen | None) -> None:
         """−mean Q1. With leaky features the actor's CNN can raise Q1 itself: the critic takes its features as state."""
@@ -151,7 +158,7 @@ class TD3:
             seen["saturation"] = (action.abs() > SATURATED).float().mean().item()
             with torch.no_grad():
                 seen["critic_q"] = self._q(self._critic_features(obs), obs, action, first=True)[0].mean().item()
-        self.actor.descend(-value.mean(), "actor", seen)
+        self.alive &= self.actor.descend(-value.mean(), "actor", seen)
 
     @torch.no_grad()
     def _critic_features(self, obs: Batch) -> Tensor | None:
@@ -172,14 +179,14 @@ class TD3:
         """Everything but the settings; a plain dict."""
         targets = [target.state_dict() for _, target in self._pairs]
         sides = {"actor": self.actor.state_dict(), "critic": self.critic.state_dict()}
-        return sides | {"targets": targets, "updates": self.updates}
+        return sides | {"targets": targets, "updates": self.updates, "alive": self.alive}
 
     def load_state_dict(self, kept: dict[str, Any]) -> None:
         self.actor.load_state_dict(kept["actor"])
         self.critic.load_state_dict(kept["critic"])
         for (_, target), values in zip(self._pairs, kept["targets"], strict=True):
             target.load_state_dict(values)
-        self.updates = kept["updates"]
+        self.updates, self.alive = kept["updates"], kept["alive"]
 
 
 @torch.no_grad()
