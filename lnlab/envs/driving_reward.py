@@ -78,9 +78,9 @@ def progress(s: Situation, *, standing_bonus: bool = True) -> float:
     """clip(50·(D' - D) + 0.5·(D' - 0.99·D) + 10·waypoint + 100·goal, -10, 110), D' the route left one step earlier.
 
     The second term is potential-based shaping, γ·Φ(s') - Φ(s) with Φ = -D/2, and pays 0.005·D a step for standing
-    still. Discounted, that adds up to the potential of the start, D/2, and no policy gains on another; but the plain
-    sum of rewards grows with it, and so does the loss of an episode that ends early, since its last state keeps a
-    potential. `standing_bonus` False leaves the term out.
+    still. In an endless discounted sum it comes to D/2 of the start whatever the policy; but plain sums of rewards grow
+    with it, and an episode that ends at step T forfeits γ^T·D/2, for its last state keeps a potential.
+    `standing_bonus` False leaves the term out.
     """
     value = WAYPOINT_BONUS * s.waypoint + GOAL_BONUS * s.goal
     if s.route_left_before is not None:

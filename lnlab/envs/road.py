@@ -73,7 +73,7 @@ class Painter:
         scenery: the road's polygons (four corners each) and their colours, in the order of drawing.
         size: (width, height) in pixels.
         coloured: pictures (H, W, 3) RGB instead of (H, W) grey.
-        samples: every pixel is the mean of samples × samples.
+        halvings: how often the drawing is scaled down by two; a pixel is the mean of 4^halvings points.
     """
 
     def __init__(
@@ -82,35 +82,42 @@ class Painter:
         size: tuple[int, int],
         *,
         coloured: bool = False,
-        samples: int = 4,
+        halvings: int = 2,
     ) -> None:
-        self.size, self.coloured = size, coloured
-        self._canvas = (size[0] * samples, size[1] * samples)
+        self.coloured, self._halvings = coloured, halvings
+        width, height = size[0] << halvings, size[1] << halvings
+        self._canvas = (height, width, 3) if coloured else (height, width)
         everything = [*ground(), *scenery]
-        self._corners = np.array([corners for corners, _ in everything])  # (P, 4, 2) m
-        self._centres = self._corners.mean(axis=1)  # (P, 2)
-        radius = np.linalg.norm(self._corners - self._centres[:, None], axis=2).max(axis=1)
-        self._range = (radius + REACH) ** 2  # (P,) m², from the middle of the view
         self._colours = [self._ink(colour) for _, colour in everything]
+        self._corners = np.array([corners for corners, _ in everything])  # (P, 4, 2) m
+        centres = self._corners.mean(axis=1)
+        self._centres = np.ascontiguousarray(centres.T)  # (2, P)
+        reach = np.linalg.norm(self._corners - centres[:, None], axis=2).max(axis=1) + REACH
+        self._reach = reach**2  # (P,) m², between a polygon in view and the middle of the view
         # From metres right and forward of the car to OpenCV's coordinates, in which a pixel's centre is a whole number.
-        per_metre = np.array([self._canvas[0] / WIDTH, -self._canvas[1] / HEIGHT])
-        self._scale = per_metre * (1 << SUBPIXEL)
-        self._car_at = np.array([self._canvas[0] / 2 - 0.5, self._canvas[1] * 0.75 - 0.5]) * (1 << SUBPIXEL)
+        self._scale = np.array([width / WIDTH, -height / HEIGHT]) * (1 << SUBPIXEL)
+        self._car_at = np.array([width / 2 - 0.5, height * 0.75 - 0.5]) * (1 << SUBPIXEL)
         self._car = [(self._pixels(np.array(corners)), self._ink(colour)) for corners, colour in car()]
 
     def draw(self, x: float, y: float, heading: float) -> np.ndarray:
         """The picture around a car, uint8 (H, W) or (H, W, 3)."""
         cosine, sine = math.cos(heading), math.sin(heading)
-        middle = (x - sine * (HEIGHT / 2 - BEHIND), y + cosine * (HEIGHT / 2 - BEHIND))
-        seen = np.flatnonzero(((self._centres - middle) ** 2).sum(axis=1) < self._range)
+        seen = self._seen(x - sine * (HEIGHT / 2 - BEHIND), y + cosine * (HEIGHT / 2 - BEHIND))
         to_car = np.array([[cosine, -sine], [sine, cosine]])
         pixels = self._pixels((self._corners[seen] - (x, y)) @ to_car)  # (seen, 4, 2)
-        canvas = np.zeros((*self._canvas[::-1], 3) if self.coloured else self._canvas[::-1], np.uint8)
+        canvas: np.ndarray = np.zeros(self._canvas, np.uint8)
         for corners, index in zip(pixels, seen, strict=True):
             cv2.fillConvexPoly(canvas, corners, self._colours[index], shift=SUBPIXEL)
         for corners, ink in self._car:
             cv2.fillConvexPoly(canvas, corners, ink, shift=SUBPIXEL)
-        return cv2.resize(canvas, self.size, interpolation=cv2.INTER_AREA)
+        for _ in range(self._halvings):  # each of them vectorised in OpenCV, which one step by four is not
+            canvas = cv2.resize(canvas, (canvas.shape[1] // 2, canvas.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        return canvas
+
+    def _seen(self, x: float, y: float) -> np.ndarray:
+        """Indices of the polygons that a view around (x, y) may show, in the order of drawing."""
+        dx, dy = self._centres[0] - x, self._centres[1] - y
+        return np.flatnonzero(dx * dx + dy * dy < self._reach)
 
     def _pixels(self, metres: np.ndarray) -> np.ndarray:
         return np.rint(metres * self._scale + self._car_at).astype(np.int32)
@@ -122,7 +129,7 @@ class Painter:
 
 def large_painter(scenery: Sequence[tuple[Polygon, Colour]], size: tuple[int, int] = LARGE) -> Painter:
     """Coloured pictures of a size for people."""
-    return Painter(scenery, size, coloured=True, samples=2)
+    return Painter(scenery, size, coloured=True, halvings=1)
 
 
 def redraw(track_seed: int, poses: Iterable[Pose], size: tuple[int, int] = LARGE) -> list[np.ndarray]:
