@@ -1,0 +1,319 @@
+"""Evidence on the claims of D5: TD3 with a CNN on images, before and after LayerNorm was put into the CNN.
+
+D5 drove a car in CARLA with batches of 256; the runs here drive in CarRacing, with the original's reward adapted to it
+and with smaller batches. So levels of returns, Q, errors and losses are not set beside each other; what they say about
+each other within a run is: directions, and ratios such as D5's "+145 percent". Feature norms and clipped gradients have
+no unit of reward; their levels are compared where the runs are as long as D5's. "Before" is the arm without norm and
+with a linear output, "after" the one with LayerNorm, both with the original's wiring (`lnlab.report.driving_data`).
+
+These rules were written before any run of the published arms had been started.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from lnlab.analysis.claims import Direction, Evidence, Sum, number
+from lnlab.analysis.stats import interval, wilson
+from lnlab.report import driving_reference
+from lnlab.report.cells import positive
+from lnlab.report.driving_data import (
+    ORIGINAL,
+    Driving,
+    end,
+    feature_growth,
+    inflation,
+    late_exponent,
+    quarter_moments,
+    trend,
+)
+from lnlab.report.driving_pieces import alerted, bias, clipped, greedy_at, more, phase_returns, relative_spread, rise
+from lnlab.report.evidence import Claim, Data, Found, Missing, Untestable, printed
+
+Values = dict[str, Any]
+BEFORE, AFTER = ORIGINAL
+NAME = {BEFORE: "no norm", AFTER: "LayerNorm"}
+DOUBLE = math.log10(2)  # values further apart than a factor of two are not the same
+TENFOLD = 1.0  # of a logarithm to base 10: features that grow less have not exploded
+FLAT = 0.1  # growth exponent below which a quantity no longer grows
+HUNDREDFOLD = 0.01  # an explosion: clipping has to shrink a gradient to less than this
+ROUNDED = {"ln": 5.0, "low": 0.5}  # half a unit of "about 30" and of "15"
+ELSEWHERE = "Another simulator and another scale of returns: levels are not compared, only what they say of each other."
+
+
+def feature_norm(data: Data, values: Values) -> Found:
+    """The fall is judged on every run; printed levels where ours are as long as D5's."""
+    runs = Driving.of(data)
+    none, ln = (runs.whole(arm, "actor_feature_norm_probe").values for arm in ORIGINAL)
+    low, high = values["range"]
+    fall = more(np.log10(none[:, -1]), np.log10(ln[:, -1]))
+    theirs = math.log10(values["none"] / values["ln"])
+    found: list[Evidence] = [
+        Direction("log10 of the feature norm at the end, no norm minus LayerNorm", fall, "above", printed=theirs),
+        Direction("largest feature norm with LayerNorm", interval(ln.max(axis=1)), "below",
+                  high + ROUNDED["ln"], high),
+        Direction("smallest feature norm with LayerNorm", interval(ln.min(axis=1)), "above", low - ROUNDED["low"], low),
+    ]  # fmt: skip
+    if not runs.as_printed:
+        return found, f"Levels at step 5000 are not compared: these runs have {runs.extent.steps:,} steps."
+    found.append(number("log10 of the feature norm at step 5000, no norm", math.log10(values["none"]),
+                        np.log10(none[:, -1])))  # fmt: skip
+    found.append(number("feature norm at step 5000, LayerNorm", values["ln"], ln[:, -1]))
+    return found, "Mean over 64 fixed observations; D5's is of one. Adam's steps do not depend on the scale of returns."
+
+
+def improvement(data: Data, values: Values) -> Found:
+    factor = values["none"] / values["ln"]
+    slack = values["none"] / (values["ln"] - ROUNDED["ln"]) - factor
+    return [Sum("improvement factor", "7.36e12 / 30", factor, values["printed"], slack)], (
+        "The rounding allows for 25 to 35 where about 30 is printed."
+    )
+
+
+def gradients(data: Data, values: Values) -> Found:
+    """Norms after clipping have the clip's own scale; the rise before clipping is a ratio."""
+    runs = Driving.of(data)
+    actor, critic, whole = (
+        clipped(runs, AFTER, *part) for part in (("actor", "_cnn"), ("critic", "_cnn"), ("critic", ""))
+    )
+    before = runs.window(AFTER, "critic_grad_norm")
+    mean, sd = values["critic_cnn"]
+    return [
+        Direction("actor CNN's gradient after clipping", interval(actor.mean(axis=1)), "above", 0.95,
+                  values["actor_cnn"]),
+        Direction("critics' gradient after clipping", interval(whole.mean(axis=1)), "above", 9.95,
+                  values["critic_after"]),
+        number("critic CNN's gradient after clipping", mean, critic.mean(axis=1)),
+        number("the same, SD over logged updates", sd, critic.std(axis=1)),
+        *rise("critics' gradient before clipping", trend(before), values["critic_before"][2]),
+    ], (
+        "A norm after clipping says no more than that the limit, 1 for the actor and 10 for the critics, was passed. "
+        "The level before clipping has the scale of the returns and is not compared."
+    )  # fmt: skip
+
+
+def explosions(data: Data, values: Values) -> Found:
+    """Refuted if gradients seldom explode without LayerNorm, or still do with it, before clipping."""
+    runs = Driving.of(data)
+    found: list[Evidence] = []
+    for who in ("actor", "critic"):
+        for arm, side, bound in ((BEFORE, "above", 0.1), (AFTER, "below", 0.05)):
+            shrunk = runs.logged(arm, f"{who}_clip_scale").values < HUNDREDFOLD
+            what = f"share of updates with an exploding gradient, {who}, {NAME[arm]}"
+            found.append(Direction(what, interval(shrunk.mean(axis=1)), side, bound))  # type: ignore[arg-type]
+    return found, (
+        "An explosion is a gradient more than a hundred times the clip's limit, before clipping; after it none can "
+        "be seen in any arm. Frequent: more than one update in ten; eliminated: fewer than one in twenty."
+    )
+
+
+def schedule(data: Data, values: Values) -> Found:
+    start, steps, every = values["learning_starts"], values["steps"], values["logged_every"]
+    formula = f"({steps} − {start}) / {every}, one logged every {every} steps"
+    return [Sum("logged updates", formula, (steps - start) / every, values["logged_updates"], 0.5)], (
+        "The runs here keep to the printed schedule and log 40 updates. The number of episodes depends on the "
+        "simulator and is not compared."
+    )
+
+
+def returns_by_quarter(data: Data, values: Values) -> Found:
+    parts, sizes = [values[f"q{k}"] for k in range(1, 5)], (46, 47, 47, 47)
+    mean = sum(n * m for n, (m, _) in zip(sizes, parts, strict=True)) / values["episodes"]
+    square = sum(n * (m**2 + s**2) for n, (m, s) in zip(sizes, parts, strict=True)) / values["episodes"]
+    means, sds = quarter_moments(Driving.of(data).episodes(AFTER))
+    return [
+        Sum("overall mean", "mean of the quarters by their episodes", mean, values["overall"][0], 0.01),
+        Sum("overall SD", "from the quarters' means and SDs", math.sqrt(square - mean**2), values["overall"][1], 0.01),
+        Direction("return of the first quarter minus the rest", interval(means[:, 0] - means[:, 1:].mean(axis=1)),
+                  "above", printed=parts[0][0] - float(np.mean([m for m, _ in parts[1:]]))),
+        Direction("SD of the first quarter minus that of the rest", interval(sds[:, 0] - sds[:, 1:].mean(axis=1)),
+                  "above", printed=parts[0][1] - float(np.mean([s for _, s in parts[1:]]))),
+    ], ELSEWHERE  # fmt: skip
+
+
+def end_of_exploration(data: Data, values: Values) -> Found:
+    """Refuted if the policy itself, in training or greedy, does worse than random actions did."""
+    runs = Driving.of(data)
+    random, policy = (runs.by_phase(AFTER, phase) for phase in ("random", "policy"))
+    spread = [np.array([each.std() for each in phase_returns(runs, AFTER, phase)]) for phase in ("policy", "random")]
+    fall = 100 * (1 - values["q4"] / values["q1"])
+    return [
+        Sum("fall of the return, %", f"100 (1 − {values['q4']} / {values['q1']})", fall, values["fall_pct"], 1.0),
+        Direction("SD of the returns, policy minus random actions", more(*spread), "below"),
+        Direction("return of the policy in training minus that of random actions", more(policy, random), "above"),
+        Direction("greedy return after training minus that of random actions", more(runs.greedy(AFTER), random),
+                  "above"),
+    ], "No degradation would mean that the policy earns at least what random actions earn."  # fmt: skip
+
+
+def values_rise(data: Data, values: Values) -> Found:
+    """Q may be negative, so the rise is a difference."""
+    runs = Driving.of(data)
+    found: list[Evidence] = []
+    for name, key in (("Q1", "q1"), ("Q2", "q2")):
+        seen = runs.window(AFTER, f"{key}_mean")
+        gain = interval(seen[:, -8:].mean(axis=1) - seen[:, :7].mean(axis=1))
+        found.append(Direction(f"{name}, last eight logged updates minus first seven", gain, "above"))
+    return found, ELSEWHERE
+
+
+def td_errors(data: Data, values: Values) -> Found:
+    runs = Driving.of(data)
+    found: list[Evidence] = []
+    for place in (1, 2):
+        seen = runs.window(AFTER, f"td_error_{place}")
+        found += rise(f"TD error of critic {place}", trend(seen), values[f"td{place}"][2])
+    return found, ELSEWHERE
+
+
+def twins_agree(data: Data, values: Values) -> Found:
+    """That the twins agree is the premise; that overestimation is gone, on every input in use, is what it should show.
+
+    Refuted if Q is above the discounted return that followed, if one critic alone does no worse, or if the Q that the
+    actor maximises is another than the critics'.
+    """
+    runs = Driving.of(data)
+    first, second, spread = (end(runs.logged(AFTER, name).values) for name in ("q1_mean", "q2_mean", "q1_std"))
+    found: list[Evidence] = [
+        Direction("|Q1 − Q2| over the SD of Q in a batch, at the end", interval(np.abs(first - second) / spread),
+                  "below", 0.1),
+        Direction("Q1 minus the discounted return that followed, policy phase", interval(bias(runs, AFTER)), "below"),
+        Direction("log10 of the actor's Q over the critic's, at the end", interval(inflation(runs, AFTER)), "within",
+                  DOUBLE),
+    ]  # fmt: skip
+    try:
+        single = more(bias(runs, AFTER), bias(runs, "ddpg-ln"))
+    except Missing:
+        return found, "The comparison with a single critic (DDPG) is left out: it was not run."
+    return [*found, Direction("bias of Q1, TD3 minus DDPG, LayerNorm", single, "below")], ""
+
+
+def critic_loss(data: Data, values: Values) -> Found:
+    seen = Driving.of(data).window(AFTER, "critic_loss")
+    first, last = (float(np.mean(values[side])) for side in ("first", "last"))
+    ours = seen[:, -5:].mean(axis=1) / seen[:, :5].mean(axis=1)
+    fall = interval(np.log10(seen[:, 4] / seen[:, 0]))
+    return [
+        Direction("log10 of the critic loss, fifth logged update over the first", fall, "below",
+                  printed=math.log10(values["first"][-1] / values["first"][0])),
+        *rise("critic loss, last five logged updates over first five", ours, 100 * (last / first - 1)),
+        number("SD over mean of the critic loss", values["std"] / values["mean"], seen.std(axis=1) / seen.mean(axis=1)),
+        Sum("smallest of the first five", "min", min(values["first"]), values["min"], 0.055),
+        Sum("largest of the last five", "max", max(values["last"]), values["max"], 0.055),
+    ], ELSEWHERE  # fmt: skip
+
+
+def hyper_parameters(data: Data, values: Values) -> Found:
+    """Stable-Baselines3's side is read; the printed rate must give the printed explosion."""
+    theirs = driving_reference.stable_baselines3()
+    claimed = {name: values[name] for name in ("batch_size", "gamma", "tau", "policy_delay")}
+    claimed |= {"learning_starts": values["sb3_learning_starts"], "lr": values["sb3_lr"]}
+    sums = [Sum(f"default {name}", theirs.source, theirs.settings[name], each, 0.0) for name, each in claimed.items()]
+    runs = Driving.of(data)
+    if not runs.as_printed:
+        raise Missing("needs runs of 5000 steps, to see which learning rate gives the printed feature norm")
+    slow = runs.whole("none-slow", "actor_feature_norm_probe").values[:, -1]
+    what = "log10 of the feature norm at step 5000, no norm, at the printed rate 3e-4"
+    fast = interval(np.log10(runs.whole(BEFORE, "actor_feature_norm_probe").values[:, -1]))
+    return [*sums, number(what, math.log10(printed("D5.1")["none"]), np.log10(slow))], (
+        f"At 1e-3 it is {fast:.2f}. Without LayerNorm the printed norm of the features tells which rate was in force."
+    )
+
+
+def benchmarks(data: Data, values: Values) -> Found:
+    return Untestable(
+        "it speaks of published runs in other environments, of which none is repeated here; 1,000,000 / 5000 is 200, "
+        "as printed"
+    )
+
+
+def go_to_1m(data: Data, values: Values) -> Found:
+    """Good advice if the agent learns, is healthy, and the three alerts would have stopped the one that was not."""
+    runs = Driving.of(data)
+    fired = alerted(runs, BEFORE)
+    return [
+        Direction("greedy return after training minus that of random actions, LayerNorm",
+                  more(runs.greedy(AFTER), runs.by_phase(AFTER, "random")), "above"),
+        Direction("share of saturated actions at the end, LayerNorm",
+                  interval(end(runs.logged(AFTER, "saturation").values)), "below", 0.5),
+        Direction("log10 of the actor's Q over the critic's, LayerNorm", interval(inflation(runs, AFTER)), "within",
+                  DOUBLE),
+        Direction("share of seeds without norm in which an alert fires", wilson(int(fired.sum()), len(fired)), "above",
+                  0.5),
+    ], "An agent that has learned nothing, or exploits its own critic, is not made ready by more steps."  # fmt: skip
+
+
+def validation_points(data: Data, values: Values) -> Found:
+    """The first point can be judged from a run of 10,000 steps."""
+    runs = Driving.of(data)
+    first, baseline = values["steps"][0], values["baseline"]
+    if runs.extent.steps < first:
+        return Untestable(f"needs runs of {first:,} steps or more; those here have {runs.extent.steps:,}")
+    late, early = (greedy_at(runs, AFTER, step) for step in (first, baseline))
+    return [Direction("greedy return at 10K steps minus that at 5K", more(late, early), "above")], (
+        "Points beyond the length of these runs are not judged."
+    )
+
+
+def one_seed_plan(data: Data, values: Values) -> Found:
+    """One seed decides on bands of ±10 percent only if seeds differ by less."""
+    policy = Driving.of(data).by_phase(AFTER, "policy")
+    spread = positive(policy, relative_spread)
+    return [Direction("SD between seeds of the policy's mean return, % of its size", spread, "below",
+                      values["band_pct"])], (
+        "The plan compares one run of seed 42 with another in bands of 10 percent. The break-down of the reward and "
+        "the runs of DDPG that it asks for are on this page."
+    )  # fmt: skip
+
+
+def steadier_than_ddpg(data: Data, values: Values) -> Found:
+    """Refuted if DDPG's features grow no more, its errors are no larger, or its Q moves no more."""
+    runs = Driving.of(data)
+    found: list[Evidence] = []
+    for norm, (td3, ddpg) in {"no norm": (BEFORE, "ddpg-none"), "LayerNorm": (AFTER, "ddpg-ln")}.items():
+        growth = more(feature_growth(runs, td3), feature_growth(runs, ddpg))
+        errors = more(*(np.log10(runs.logged(arm, "td_error_1").values.mean(axis=1)) for arm in (td3, ddpg)))
+        moves = more(*(np.log10(runs.logged(arm, "q1_mean").values.std(axis=1)) for arm in (td3, ddpg)))
+        found += [
+            Direction(f"log10 growth of the actor's features, TD3 minus DDPG, {norm}", growth, "below"),
+            Direction(f"log10 of the mean TD error, TD3 minus DDPG, {norm}", errors, "below"),
+            Direction(f"log10 of the SD of Q over training, TD3 minus DDPG, {norm}", moves, "below"),
+        ]
+    return found, "DDPG here is the same trainer with one critic, no delay and no noise on the target."
+
+
+def for_good(data: Data, values: Values) -> Found:
+    """Refuted if features still grow with LayerNorm, or if the actor still exploits a critic on features of its own."""
+    runs = Driving.of(data)
+    grown = {arm: feature_growth(runs, arm) for arm in ORIGINAL}
+    return [
+        Direction("log10 growth of the actor's features, no norm", interval(grown[BEFORE]), "above", TENFOLD),
+        Direction("log10 growth of the actor's features, LayerNorm", interval(grown[AFTER]), "below", TENFOLD),
+        Direction("growth exponent over the second half of the updates, LayerNorm",
+                  interval(late_exponent(runs, AFTER)), "below", FLAT),
+        Direction("log10 of the actor's Q over the critic's at the end, LayerNorm", interval(inflation(runs, AFTER)),
+                  "within", DOUBLE),
+    ], "For good: nothing grows any more, and what the actor maximises is what the critics were fitted to."  # fmt: skip
+
+
+CLAIMS: dict[str, Claim] = {
+    "D5.1": feature_norm,
+    "D5.2": improvement,
+    "D5.3": gradients,
+    "D5.4": explosions,
+    "D5.5": schedule,
+    "D5.6": returns_by_quarter,
+    "D5.7": end_of_exploration,
+    "D5.8": values_rise,
+    "D5.9": td_errors,
+    "D5.10": twins_agree,
+    "D5.11": critic_loss,
+    "D5.12": hyper_parameters,
+    "D5.13": benchmarks,
+    "D5.14": go_to_1m,
+    "D5.15": validation_points,
+    "D5.16": one_seed_plan,
+    "D5.17": steadier_than_ddpg,
+    "D5.18": for_good,
+}
