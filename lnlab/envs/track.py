@@ -6,6 +6,7 @@ first episode as on later ones that keep the track; `tests/test_driving_physics.
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from gymnasium.envs.box2d.car_dynamics import Car
@@ -13,6 +14,7 @@ from gymnasium.envs.box2d.car_racing import FPS, PLAYFIELD, TRACK_WIDTH, CarRaci
 
 HALF_WIDTH = TRACK_WIDTH  # m from the centre line to the edge of the road: 6.667
 PHYSICS_RATE = FPS  # physics steps per second: 50
+WALK = 8  # segments
 
 Polygon = list[tuple[float, float]]
 
@@ -59,50 +61,63 @@ class Position(NamedTuple):
 
 
 class CentreLine:
-    """The closed line through the tiles' centres, a point every 3.5 m.
+    """The closed line through CarRacing's track points, 3.5 m apart.
+
+    A cross line, where two tiles meet, halves the bend at each point. Between two cross lines the station is shared in
+    proportion to the distances from them: projected at right angles, it would leap by up to 2 m inside a bend.
 
     Args:
-        track: CarRacing's list of (angle on the plane, heading, x, y) of each tile.
+        track: CarRacing's list of (angle on the plane, heading, x, y).
     """
 
     def __init__(self, track: Sequence[tuple[float, float, float, float]]) -> None:
         self.points = [(float(x), float(y)) for _, _, x, y in track]
         self._headings = [float(heading) for _, heading, _, _ in track]
+        self._across = [(-math.sin(heading), math.cos(heading)) for heading in self._headings]  # normals, forward
         following = [*self.points[1:], self.points[0]]
         self._lengths = [math.dist(a, b) for a, b in zip(self.points, following, strict=True)]
         self._directions = [
             ((b[0] - a[0]) / length, (b[1] - a[1]) / length)
             for a, b, length in zip(self.points, following, self._lengths, strict=True)
         ]
-        self.stations = [0.0]  # m along the line
-        for length in self._lengths[:-1]:
-            self.stations.append(self.stations[-1] + length)
-        self.length = self.stations[-1] + self._lengths[-1]
+        *self.stations, self.length = accumulate(self._lengths, initial=0.0)  # m along the line
 
     def __len__(self) -> int:
         return len(self.points)
 
     def project(self, x: float, y: float, segment: int) -> Position:
-        """The nearest point of the line that is reached downhill in distance from `segment`.
+        """Where a point is, looked for at most 28 m to either side of `segment`.
 
         A search over the whole track would jump to another part of it where two lie side by side.
         """
-        while self._along(x, y, segment) > self._lengths[segment % len(self)]:
-            segment += 1
-        while self._along(x, y, segment) < 0:
-            segment -= 1
+        segment = self._find(x, y, segment)
         lap, k = divmod(segment, len(self))
-        along = min(max(self._along(x, y, segment), 0.0), self._lengths[k])  # outside a bend: the corner itself
+        past, left = self._past(x, y, segment), -self._past(x, y, segment + 1)
+        share = min(max(past / (past + left), 0.0), 1.0) if past + left > 0 else 0.0
         (ax, ay), (ux, uy) = self.points[k], self._directions[k]
-        ex, ey = x - (ax + along * ux), y - (ay + along * uy)
-        right = math.copysign(math.hypot(ex, ey), ex * uy - ey * ux)
         turn = wrap(self._headings[(k + 1) % len(self)] - self._headings[k])
-        heading = self._headings[k] + turn * along / self._lengths[k]
-        return Position(segment, lap * self.length + self.stations[k] + along, right, heading)
+        return Position(
+            segment=segment,
+            station=lap * self.length + self.stations[k] + share * self._lengths[k],
+            right=(x - ax) * uy - (y - ay) * ux,
+            heading=self._headings[k] + share * turn,
+        )
 
-    def _along(self, x: float, y: float, segment: int) -> float:
-        (ax, ay), (ux, uy) = self.points[segment % len(self)], self._directions[segment % len(self)]
-        return (x - ax) * ux + (y - ay) * uy
+    def _find(self, x: float, y: float, segment: int) -> int:
+        """The segment between whose cross lines the point lies; they meet far off the road, so the walk has an end."""
+        for _ in range(WALK):
+            if self._past(x, y, segment + 1) >= 0:
+                segment += 1
+            elif self._past(x, y, segment) < 0:
+                segment -= 1
+            else:
+                break
+        return segment
+
+    def _past(self, x: float, y: float, point: int) -> float:
+        """Distance past a point's cross line, m."""
+        (ax, ay), (nx, ny) = self.points[point % len(self)], self._across[point % len(self)]
+        return (x - ax) * nx + (y - ay) * ny
 
 
 def wrap(angle: float) -> float:
