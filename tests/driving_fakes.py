@@ -1,0 +1,106 @@
+"""Made TD3 runs for tests of D5: every column of every table, from a few numbers a test can reckon with by hand."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lnlab.columns_td3 import TABLES
+from lnlab.config import TD3Config
+from lnlab.files import write_json, write_table
+from lnlab.report.driving_data import ARMS
+
+LENGTHS = {"random": 50, "policy": 20}  # steps of an episode
+RETURNS = {"random": 100.0, "policy": 20.0}
+
+
+@dataclass
+class Fake:
+    """What a made run shows; seeds differ by 1 % of it for each place."""
+
+    exponent: float = 0.0  # of the actor's feature norm, which is `start` before learning
+    start: float = 16.0
+    inflation: float = 1.0  # actor_q over critic_q
+    saturation: float = 1.0
+    mlp_gradient: float = 0.0
+    clip_scale: float = 0.5
+    moments: tuple[float, float] = (1.0, 3.0)  # critic loss, TD errors, Q and gradient: first and last logged update
+    returns: dict[str, float] = field(default_factory=lambda: dict(RETURNS))
+
+
+def study(folder: Path, fakes: dict[str, Fake], **extent: Any) -> Path:
+    """Write made runs, by arm, into `folder`."""
+    for arm, fake in fakes.items():
+        write(folder, arm, fake, **extent)
+    return folder
+
+
+def write(folder: Path, arm: str, fake: Fake, *, seeds: int = 3, steps: int = 5000, start: int = 1000) -> None:
+    """One complete run of an arm."""
+    extent = {"seeds": seeds, "steps": steps, "learning_starts": start, "batch_size": 32}
+    config = TD3Config(**ARMS[arm].settings, **extent, profile=folder.name)
+    run = folder / config.run_id
+    run.mkdir(parents=True)
+    write_json(run / "config.json", config.model_dump())
+    facts = {"status": "complete", "commit": "0" * 40, "dirty": False, "cores": 1, "cpu": "a CPU", "seconds": 60.0}
+    write_json(run / "provenance.json", facts | {"sources": [{"commit": "0" * 40, "dirty": False}], "block": 1})
+    tables = {"records": records, "returns": returns, "checks": checks, "drives": drives}
+    for name, make in tables.items():
+        frame = pd.concat([make(fake, config, seed) for seed in range(seeds)], ignore_index=True)
+        write_table(run / f"{name}.parquet", whole(frame, name))
+
+
+def whole(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """All columns of a table, in their order; those not made are NaN."""
+    return frame.reindex(columns=list(TABLES[name]))
+
+
+def records(fake: Fake, config: TD3Config, seed: int) -> pd.DataFrame:
+    step = np.arange(100, config.steps + 1, 100)
+    updates = np.maximum(0, step - config.learning_starts)
+    learning, scale = updates > 0, 1 + 0.01 * seed
+    rising = np.interp(updates, [updates[learning][0], updates[-1]], fake.moments) * scale
+    norm = np.where(learning, fake.start * np.maximum(updates, 1.0) ** fake.exponent, fake.start) * scale
+    phase = np.where(step < config.learning_starts, "random", np.where(learning, "policy", "mixed"))
+    rows = {"seed": seed, "step": step, "updates": updates, "alive": True, "phase": phase}
+    rows |= {"actor_feature_norm_probe": norm, "critic_feature_norm_probe": 16.0 * scale}
+    seen = dict.fromkeys(("critic_loss", "td_error_1", "td_error_2", "q1_mean", "q2_mean", "critic_q"), rising)
+    seen |= {"q1_std": 1.0, "actor_q": rising * fake.inflation, "actor_feature_norm": norm, "pretanh": 5.0}
+    seen |= {"saturation": fake.saturation, "actor_mlp_grad_norm": fake.mlp_gradient}
+    for who, limit in (("actor", 1.0), ("critic", 10.0)):
+        seen |= {f"{who}_grad_norm": limit / fake.clip_scale, f"{who}_clip_scale": fake.clip_scale}
+        seen |= {f"{who}_cnn_grad_norm": (0.9 if who == "critic" else 1.0) * limit / fake.clip_scale}
+    known = {"reward": 1.0, "speed": 2.0, "steer": 0.5, "throttle": 0.9, "actor_conv1_rms": 1.0}
+    made = {name: np.where(learning, value, np.nan) for name, value in seen.items()}
+    return pd.DataFrame(rows | known | made)
+
+
+def returns(fake: Fake, config: TD3Config, seed: int) -> pd.DataFrame:
+    """Random episodes of 50 steps up to learning, then the policy's of 20; returns alternate by ±10."""
+    rows, step = [], 0
+    while step < config.steps:
+        phase = "random" if step < config.learning_starts else "policy"
+        step += LENGTHS[phase]
+        value = fake.returns[phase] * (1 + 0.01 * seed) + (10 if len(rows) % 2 else -10)
+        bias = np.nan if phase == "random" else fake.inflation - 1.5
+        rows.append({"episode": len(rows), "step": step, "length": LENGTHS[phase], "return": value, "phase": phase}
+                    | {"q_bias": bias, "terminated": True, "off_lane": True, "goal": False}
+                    | {"reward_safety": -62.0, "reward_progress": value + 62.0})  # fmt: skip
+    return pd.DataFrame(rows).assign(seed=seed).fillna({"steer": 0.5}).assign(steer=0.5, throttle=0.9)
+
+
+def checks(fake: Fake, config: TD3Config, seed: int) -> pd.DataFrame:
+    rows = [{"step": step, "episode": number, "return": fake.returns["policy"] + seed, "length": 20}
+            for step in (0, config.steps) for number in range(2)]  # fmt: skip
+    return pd.DataFrame(rows).assign(seed=seed, terminated=True, off_lane=True, goal=False)
+
+
+def drives(fake: Fake, config: TD3Config, seed: int) -> pd.DataFrame:
+    parts = []
+    for moment, length in (("before", 12), ("after", 8)):
+        t = np.arange(1, length + 1)
+        parts.append(pd.DataFrame({"moment": moment, "t": t, "track_seed": 0, "x": 0.2 * t, "y": 0.5 * t,
+                                   "heading": 0.01 * t, "speed": 5.0, "steer": 0.1, "throttle": 0.5}))  # fmt: skip
+    return pd.concat(parts).assign(seed=seed)
