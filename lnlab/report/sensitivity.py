@@ -1,0 +1,227 @@
+"""Does it depend on the settings? LayerNorm at other learning rates, over more episodes, with other numbers of workers.
+
+Figures and tables of notebooks/sensitivity.ipynb, from the profiles `rates`, `long` and `workers` beside the main one.
+Arms are compared over the seeds that both have. Only complete runs count; what is missing is said.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lnlab.analysis.stats import interval, paired_difference
+from lnlab.config import ConfigError
+from lnlab.report import effects, figures, output, style, tables
+from lnlab.report.cells import counted
+from lnlab.report.evidence import Array, Data
+from lnlab.runs import Run, Study
+from lnlab.study import expand
+
+KEYS = ["outcome", *effects.PAIR]
+RETURNS = {"return": "return, last tenth", "sampled": "test return, sampled"}
+EXTENT = {"seeds", "first_seed", "eval_episodes"}  # in which compared runs may differ
+
+
+# -- runs of several settings ---------------------------------------------------------------------------------------
+
+
+def missing(data: Data, profile: str) -> output.Text:
+    """Which runs of a profile the page lacks, where it has some; empty if none."""
+    try:
+        asked = [config.run_id for config in expand(profile)]
+    except ConfigError:
+        return output.Text("")
+    found = data.study(profile)
+    there = {run.id for run in found.runs if run.complete} if found else set()
+    lacking = [name for name in asked if name not in there]
+    if not (lacking and there):
+        return output.Text("")
+    which = ", ".join(f"`{name}`" for name in lacking)
+    return output.Text(f"Of the {len(asked)} runs of the profile *{profile}* {len(lacking)} are missing: {which}.")
+
+
+def scores(data: Data, profile: str, setting: str) -> pd.DataFrame:
+    """The outcomes of every seed at every value of a setting: as `effects.scores`, with a column named as the setting.
+
+    Runs of the main profile join if they differ from some of the profile in that setting alone.
+
+    Raises:
+        Missing: the profile has no complete run.
+    """
+    others = [run for run in data.of(profile).main.runs if run.complete]
+    known = {_rest(run.config, setting) for run in others}
+    main = [run for run in data.main.runs if run.complete and _rest(run.config, setting) in known]
+    return pd.concat([_scored(runs, setting) for runs in (main, others) if runs], ignore_index=True)
+
+
+def _rest(config: Any, setting: str) -> str:
+    """All settings but the one that is varied, as a key."""
+    return str(sorted((name, value) for name, value in config.science.items() if name not in EXTENT | {setting}))
+
+
+def _scored(runs: Sequence[Run], setting: str) -> pd.DataFrame:
+    by_value: dict[Any, list[Run]] = {}
+    for run in runs:
+        by_value.setdefault(getattr(run.config, setting), []).append(run)
+    parts = [
+        effects.scores(Study(mine[0].dir.parent, mine)).assign(**{setting: value}) for value, mine in by_value.items()
+    ]
+    return pd.concat(parts)
+
+
+def effects_by(every: pd.DataFrame, setting: str) -> pd.DataFrame:
+    """LayerNorm minus no norm at each value of a setting, over the seeds that both arms have.
+
+    Columns outcome, algorithm, core, the setting, estimate, low, high, n; in percent for relative outcomes.
+    """
+    rows = []
+    relative = {each.name: each.relative for each in effects.OUTCOMES}
+    for key, mine in every.groupby([*KEYS, setting], sort=False):
+        both = mine.groupby("seed").norm.transform("nunique") == 2
+        if mine[both].seed.nunique() > 1:
+            rows.append((*key, *effects.difference(mine[both], relative=relative[key[0]])))
+    return _ordered(pd.DataFrame(rows, columns=[*KEYS, setting, "estimate", "low", "high", "n"]), setting)
+
+
+def _ordered(rows: pd.DataFrame, setting: str) -> pd.DataFrame:
+    """By outcome, algorithm and core as the book names them, then by the setting."""
+    order = tables.ORDER | {each.name: place for place, each in enumerate(effects.OUTCOMES)}
+    return rows.sort_values([*KEYS, setting], key=lambda column: column.replace(order), ignore_index=True)
+
+
+# -- learning rates -------------------------------------------------------------------------------------------------
+
+
+def rate_words(rate: float) -> str:
+    """A learning rate as people write it.
+
+    >>> rate_words(3e-5), rate_words(1e-3)
+    ('3e-5', '1e-3')
+    """
+    return f"{rate:.0e}".replace("e-0", "e-")
+
+
+def by_rate(every: pd.DataFrame, outcome: str, algorithm: str, core: str, norm: str) -> pd.DataFrame:
+    """One arm's outcome, a row each seed that has all its rates, a column each learning rate, both rising."""
+    keys = pd.Series({"outcome": outcome, "algorithm": algorithm, "core": core, "norm": norm})
+    mine = every[(every[keys.index] == keys).all(axis=1)]
+    return mine.pivot(index="seed", columns="lr", values="value").dropna()
+
+
+def rate_levels(every: pd.DataFrame) -> pd.DataFrame:
+    """Mean return of each arm at each rate: outcome, algorithm, core, norm, lr, estimate, low, high, n, best."""
+    rows = []
+    for outcome, arm in itertools.product(RETURNS, _arms(every)):
+        wide = by_rate(every, outcome, *arm)
+        if len(wide) > 1:
+            best = wide.mean().idxmax()
+            rows += [(outcome, *arm, rate, *interval(wide[rate].to_numpy()), rate == best) for rate in wide]
+    return pd.DataFrame(rows, columns=["outcome", *figures.ARM, "lr", "estimate", "low", "high", "n", "best"])
+
+
+def _arms(every: pd.DataFrame) -> list[tuple[str, str, str]]:
+    return list(tables.in_order(every[figures.ARM].drop_duplicates()).itertuples(index=False, name=None))
+
+
+def left_out(values: Array) -> Array:
+    """(n_seeds,) each seed's value at the rate that is best on average over the *other* seeds; values (n_seeds, rates).
+
+    A rate that is chosen and judged on the same seeds looks better than it is.
+
+    >>> left_out(np.array([[9.0, 1.0], [1.0, 4.0], [2.0, 4.0]])).tolist()  # the first seed alone speaks for rate 0
+    [1.0, 1.0, 2.0]
+    """
+    others = values.sum(axis=0) - values
+    return np.asarray(values[np.arange(len(values)), others.argmax(axis=1)])
+
+
+def rate_figure(every: pd.DataFrame) -> output.FigureOutput:
+    """Return against learning rate, LayerNorm and no norm, with the best rate of each arm marked."""
+    rows = rate_levels(every)
+    best = rows[rows.best & (rows.outcome == "return")]
+    words = ", ".join(f"{arm} {rate_words(rate)}" for arm, rate in zip(tables.arms(best), best.lr, strict=True))
+    caption = (
+        "Return against the learning rate: means with 95 % intervals over the seeds that an arm has at all its rates, "
+        f"n = {counted(rows.n)}. Stars: the best rate of an arm."
+    )
+    return output.figure("rates", _draw_rates(rows), alt=f"Best rates by return: {words}.", caption=caption, data=rows)
+
+
+@style.styled
+def _draw_rates(rows: pd.DataFrame) -> Figure:
+    pairs = list(dict.fromkeys(zip(rows.algorithm, rows.core, strict=True)))
+    figure, axes = style.axes(len(RETURNS), len(pairs), height=1.9, sharex=True, sharey="row")
+    for place, (outcome, label) in enumerate(RETURNS.items()):
+        line = axes[place * len(pairs) : (place + 1) * len(pairs)]
+        for panel, (algorithm, core) in zip(line, pairs, strict=True):
+            here = rows[(rows.outcome == outcome) & (rows.algorithm == algorithm) & (rows.core == core)]
+            _rate_lines(panel, here)
+            if place == 0:
+                panel.set_title(f"{style.ALGORITHM_LABEL[algorithm]},\n{style.CORE_LABEL[core]}")
+        line[0].set_ylabel(label, fontsize=9)
+    for panel in axes[-len(pairs) :]:
+        panel.set_xlabel("learning rate", fontsize=8)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
+    return figure
+
+
+def _rate_lines(panel: Axes, rows: pd.DataFrame) -> None:
+    for norm, mine in rows.groupby("norm", sort=False):
+        colour = style.NORM_COLOUR[str(norm)]
+        panel.fill_between(mine.lr, mine.low, mine.high, color=colour, alpha=0.25, linewidth=0)
+        panel.plot(mine.lr, mine.estimate, "o-", color=colour, markersize=3, label=style.NORM_LABEL[str(norm)])
+        best = mine[mine.best]
+        panel.plot(best.lr, best.estimate, "*", color=colour, markersize=11)
+    panel.set_xscale("log")
+    panel.tick_params(labelsize=8)
+
+
+def at_best(every: pd.DataFrame) -> pd.DataFrame:
+    """LayerNorm minus no norm with each arm at its own best rate, chosen on the other seeds and judged on the one left.
+
+    Columns outcome, algorithm, core, best_ln, best_none (over all seeds), edge (one lies at an end of its rates),
+    estimate, low, high, n. Pairs with a single rate have no choice and are left out.
+    """
+    rows = []
+    pairs = dict.fromkeys((algorithm, core) for algorithm, core, _ in _arms(every))
+    for outcome, (algorithm, core) in itertools.product(RETURNS, pairs):
+        ln, none = (by_rate(every, outcome, algorithm, core, norm) for norm in ("ln", "none"))
+        shared = ln.index.intersection(none.index)
+        if min(ln.shape[1], none.shape[1]) > 1 and len(shared) > 1:
+            a, b = (left_out(wide.loc[shared].to_numpy()) for wide in (ln, none))
+            best = [wide.mean().idxmax() for wide in (ln, none)]
+            edge = any(rate in (wide.columns[0], wide.columns[-1]) for rate, wide in zip(best, (ln, none), strict=True))
+            rows.append((outcome, algorithm, core, *best, edge, *paired_difference(a, b)))
+    names = [*KEYS, "best_ln", "best_none", "edge", "estimate", "low", "high", "n"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def rate_table(every: pd.DataFrame) -> output.TableOutput:
+    """The effect of LayerNorm at every rate, and with each arm at its own best one."""
+    fixed, best = effects_by(every, "lr"), at_best(every)
+    fixed, best = fixed[fixed.outcome.isin(list(RETURNS))], best.assign(lr=np.inf)
+    rows = pd.concat([fixed, best], ignore_index=True)
+    columns = {rate: f"at {rate_words(rate)}" for rate in sorted(fixed.lr.unique())} | {np.inf: "each at its best"}
+    labelled = rows.assign(agent=tables.pairs(rows), outcome=rows.outcome.map(RETURNS), rate=rows.lr.map(columns))
+    labelled = labelled.sort_values("lr", kind="stable")
+    shown = tables.pivot_words(labelled, ["outcome", "agent"], "rate").fillna("n/a")
+    rates = {
+        (RETURNS[row.outcome], agent): _rates(row)
+        for agent, row in zip(tables.pairs(best), best.itertuples(), strict=True)
+    }
+    shown["best: LN, none"] = [rates.get(key, "n/a") for key in zip(shown.outcome, shown.agent, strict=True)]
+    caption = (
+        f"LayerNorm minus no norm, paired by seed, 95 % intervals, n = {counted(rows.n)} seeds. Last, each arm at its "
+        "own best rate, which is chosen on the other seeds and judged on the seed left out. ‡: a best rate lies at an "
+        "end of those tried, and a better one may lie beyond."
+    )
+    return output.table("rate-effects", shown.sort_values("outcome", kind="stable"), caption=caption, data=rows)
+
+
+def _rates(row: Any) -> str:
+    return f"{rate_words(row.best_ln)}, {rate_words(row.best_none)}{' ‡' * row.edge}"

@@ -1,0 +1,194 @@
+"""Does it depend on the settings? More episodes and other numbers of workers; see `lnlab.report.sensitivity`."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lnlab.analysis.stats import Interval, paired_difference
+from lnlab.report import beside, figures, output, style, tables
+from lnlab.report.cells import counted, paired
+from lnlab.report.evidence import Array, Data, Missing
+from lnlab.report.sensitivity import effects_by
+
+LONG = "long"
+DOCUMENTS = 2000  # episodes of the documents' runs
+WINDOW = 200  # episodes over which a return is averaged, the last tenth of those
+PANELS = {"return": "return, last tenth", "value-loss": "value loss, %", "sampled": "test return, sampled"}
+READING = {
+    (1, -1): "better, by less than before",
+    (1, 0): "better",
+    (1, 1): "better, by more than before",
+    (0, -1): "faster",
+}  # signs of the effect at the end and of its change
+
+
+# -- more episodes --------------------------------------------------------------------------------------------------
+
+
+def before(ends: NDArray[np.int64], values: Array, episode: int) -> Array:
+    """(n_seeds,) mean over the last WINDOW episodes up to `episode`, from a curve (n_seeds, n_points) of blocks.
+
+    Raises:
+        Missing: the curve does not reach that far, or its blocks are longer.
+    """
+    inside = (ends > episode - WINDOW) & (ends <= episode)
+    if ends[-1] < episode or not inside.any():
+        raise Missing(f"needs a curve of {episode} episodes in blocks of at most {WINDOW}; it ends at {ends[-1]}")
+    return np.asarray(values[:, inside].mean(axis=1))
+
+
+def lengths(data: Data) -> pd.DataFrame:
+    """LayerNorm minus no norm on the return of the long runs: after the documents' 2000 episodes, at the end, change.
+
+    Columns algorithm, core, after (episodes; 0 is the change), estimate, low, high, n.
+
+    Raises:
+        Missing: no pair of long runs is complete.
+    """
+    long = data.of(LONG)
+    there = {run.id: beside.settings(run) for run in long.main.runs if run.complete}
+    rows = []
+    for name, config in there.items():
+        other = name.replace("-none", "-ln")
+        if config.norm == "none" and other in there and config.episodes > DOCUMENTS:
+            both = [long.curve(each, "return") for each in (other, name)]
+            early, late = ([before(*each, episode) for each in both] for episode in (DOCUMENTS, config.episodes))
+            gains = [np.subtract(*paired(*arms)) for arms in (early, late)]
+            found = {DOCUMENTS: _mean(gains[0]), config.episodes: _mean(gains[1]), 0: _mean(gains[1] - gains[0])}
+            rows += [(config.algorithm, config.core, after, *each) for after, each in found.items()]
+    if not rows:
+        raise Missing(
+            f"needs a pair of runs of the profile {LONG!r} with and without LayerNorm, of over {DOCUMENTS} episodes"
+        )
+    return pd.DataFrame(rows, columns=["algorithm", "core", "after", "estimate", "low", "high", "n"])
+
+
+def _mean(differences: Array) -> Interval:
+    return paired_difference(differences, np.zeros_like(differences))
+
+
+def reading(end: Any, change: Any) -> str:
+    """Whether LayerNorm learns faster or better, from its effect at the end and the change of the effect.
+
+    >>> reading(Interval(0.1, -1, 1, 9), Interval(-5, -6, -4, 9)), reading(Interval(3, 2, 4, 9), Interval(0, -1, 1, 9))
+    ('faster', 'better')
+    """
+    return READING.get((_sign(end), _sign(change)), "open" if _sign(end) >= 0 else "worse")
+
+
+def _sign(found: Any) -> int:
+    return int(found.low > 0) - int(found.high < 0)
+
+
+def length_table(rows: pd.DataFrame) -> output.TableOutput:
+    """Faster or better: the effect on the return after 2000 episodes and at the end of the long runs."""
+    end = rows.after.max()
+    shown = []
+    for (algorithm, core), mine in rows.groupby(["algorithm", "core"], sort=False):
+        by_after = {row.after: row for row in mine.itertuples()}
+        shown.append(
+            {
+                "agent": f"{style.ALGORITHM_LABEL[algorithm]} {style.CORE_LABEL[core]}",
+                f"after {DOCUMENTS}": tables.words(by_after[DOCUMENTS]),
+                f"after {end}": tables.words(by_after[end]),
+                "change": tables.words(by_after[0]),
+                "LayerNorm learns": reading(by_after[end], by_after[0]),
+            }
+        )
+    caption = (
+        f"LayerNorm minus no norm on the return of {WINDOW} episodes, in the same runs after {DOCUMENTS} and after "
+        f"{end} episodes per worker; paired over n = {counted(rows.n)} seeds, 95 % intervals. Better: still ahead at "
+        "the end. Faster: not clearly ahead any more, and the lead has shrunk."
+    )
+    return output.table("length", pd.DataFrame(shown), caption=caption, data=rows)
+
+
+def long_rows(data: Data) -> pd.DataFrame:
+    """The table `curves` of the long runs. Raises Missing where there is none."""
+    return tables.in_order(data.of(LONG).main.table("curves"))
+
+
+def long_curves(rows: pd.DataFrame) -> output.FigureOutput:
+    """Learning curves of the long runs."""
+    means = figures.band(rows, "return")
+    last = means[means.episode == means.episode.max()]
+    ends = "; ".join(f"{arm} {mean:.3g}" for arm, mean in zip(tables.arms(last), last["mean"], strict=True))
+    caption = (
+        f"Return over {means.episode.max()} episodes per worker: each seed thin (mean of its workers), their mean "
+        f"thick, its pointwise 95 % interval shaded; n = {counted(means.n)} seeds per arm."
+    )
+    drawn = figures.learning_curves(rows, "return", "return per episode")
+    return output.figure("long", drawn, alt=f"Learning curves; at the end: {ends}.", caption=caption, data=means)
+
+
+def length_tests(every: pd.DataFrame) -> output.TableOutput:
+    """The effect on tests after the documents' training and after the long one, from scores by episodes."""
+    rows = effects_by(every, "episodes")
+    rows = rows[rows.outcome.isin(["sampled", "greedy"])]
+    what = [f"{outcome}, after {episodes}" for outcome, episodes in zip(rows.outcome, rows.episodes, strict=True)]
+    shown = tables.pivot_words(rows.assign(agent=tables.pairs(rows), what=what), ["agent"], "what")
+    caption = (
+        "LayerNorm minus no norm on the test return (18 scenarios, cloud budget) after as many episodes of training, "
+        f"paired by seed, 95 % intervals; n = {counted(rows.n)} seeds."
+    )
+    return output.table("length-tests", shown.fillna("n/a"), caption=caption, data=rows)
+
+
+# -- other numbers of workers ---------------------------------------------------------------------------------------
+
+
+def worker_figure(every: pd.DataFrame) -> output.FigureOutput:
+    """The effect of LayerNorm by the number of workers, from scores by workers."""
+    rows = effects_by(every, "workers")
+    named = rows.assign(norm="ln", name=_names(rows))
+    panels = {title: named[named.outcome == outcome] for outcome, title in PANELS.items()}
+    words = "; ".join(f"{row.name_} {tables.words(row)}" for row in _of(named, "return"))
+    caption = (
+        "LayerNorm minus no norm by the number of workers: returns in units of reward, value loss in percent; paired "
+        f"over n = {counted(rows.n)} seeds, 95 % intervals."
+    )
+    drawn = figures.intervals(panels, "LayerNorm minus no norm", zero=True)
+    return output.figure("workers", drawn, alt=f"Effect on the return: {words}.", caption=caption, data=rows)
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    return [f"{style.ALGORITHM_LABEL[a]} {k} workers" for a, k in zip(rows.algorithm, rows.workers, strict=True)]
+
+
+def _of(named: pd.DataFrame, outcome: str) -> Any:
+    return named[named.outcome == outcome].rename(columns={"name": "name_"}).itertuples()
+
+
+def worker_trend(every: pd.DataFrame) -> output.TableOutput:
+    """Whether LayerNorm gains with the number of workers: its effect with the most minus that with the fewest.
+
+    Raises:
+        Missing: there is one number of workers only.
+    """
+    rows = []
+    for (outcome, algorithm, core), mine in every.groupby(["outcome", "algorithm", "core"], sort=False):
+        wide = mine.pivot(index="seed", columns=["workers", "norm"], values="value").dropna()
+        numbers = sorted({k for k in mine.workers if {(k, "ln"), (k, "none")} <= set(wide.columns)})
+        if outcome in ("return", "sampled") and len(numbers) > 1 and len(wide) > 1:
+            few, many = (wide[k, "ln"] - wide[k, "none"] for k in (numbers[0], numbers[-1]))
+            found = paired_difference(many.to_numpy(), few.to_numpy())
+            rows.append((outcome, algorithm, core, numbers[0], numbers[-1], *found))
+    names = ["outcome", "algorithm", "core", "fewest", "most", "estimate", "low", "high", "n"]
+    table = pd.DataFrame(rows, columns=names)
+    if table.empty:
+        raise Missing("needs the arms with and without LayerNorm for two numbers of workers, over two seeds")
+    shown = pd.DataFrame(
+        {
+            "outcome": table.outcome.map(PANELS),
+            "agent": tables.pairs(table),
+            "workers": [f"{row.most} against {row.fewest}" for row in table.itertuples()],
+            "change of the effect": [tables.words(row) for row in table.itertuples()],
+        }
+    )
+    caption = (
+        "How much more LayerNorm gives with more workers: its effect with the most minus its effect with the fewest, "
+        f"paired over n = {counted(table.n)} seeds, 95 % intervals."
+    )
+    return output.table("worker-trend", shown, caption=caption, data=table)
