@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from benchmarks import evaluation, off_the_shelf, roofline, scaling, trainers
+from benchmarks import driving, evaluation, off_the_shelf, roofline, scaling, trainers
 
 BENCHMARKS = {
     "trainers": trainers.main,
@@ -11,6 +11,7 @@ BENCHMARKS = {
     "scaling": scaling.main,
     "roofline": roofline.main,
     "evaluation": evaluation.main,
+    "driving": driving.main,
 }
 
 

@@ -1,4 +1,4 @@
-"""The car moves as in stock CarRacing-v3, to the last bit; its place on the track agrees with a search over all of it."""
+"""The car moves as in stock CarRacing-v3, to the last bit; its place on the track agrees with a full search."""
 
 import math
 from itertools import pairwise
