@@ -13,9 +13,20 @@ import pandas as pd
 
 from lnlab.analysis.claims import Sum
 from lnlab.analysis.stats import Interval, interval
-from lnlab.report import driving_figures, driving_predictions, hypotheses, ledger, output, tables
+from lnlab.paths import PUBLISHED
+from lnlab.report import driving_figures, driving_predictions, hypotheses, ledger, output, pages, tables
 from lnlab.report.cells import counted
-from lnlab.report.driving_data import ARMS, MAIN, Driving, end, feature_growth, growth_law, inflation, late_exponent
+from lnlab.report.driving_data import (
+    ARMS,
+    MAIN,
+    PROFILE,
+    Driving,
+    end,
+    feature_growth,
+    growth_law,
+    inflation,
+    late_exponent,
+)
 from lnlab.report.driving_figures import Panel
 from lnlab.report.evidence import Data, Missing
 
@@ -197,8 +208,43 @@ def _measured(runs: Driving, arm: str) -> list[dict[str, object]]:
             found = interval(measure(runs, arm))
         except Missing:
             found = Interval(np.nan, np.nan, np.nan, runs.seeds(arm))
-        rows.append({"arm": ARMS[arm].says, "what": what} | found._asdict())
+        rows.append({"arm": ARMS[arm].says, "what": what, **found._asdict()})
     return rows
+
+
+@shown
+def run_list(data: Data) -> output.Text:
+    """The runs behind the page: extent, time, machine, commit, and their tables to download where the book has them."""
+    runs = Driving.of(data)
+    rows = [_run_row(data, runs, arm) for arm in runs.arms()]
+    return output.Text(output.markdown(pd.DataFrame(rows)))
+
+
+def _run_row(data: Data, runs: Driving, arm: str) -> dict[str, str]:
+    run, place = runs.run(arm), _place(data, runs)
+    facts = run.provenance
+    name = f"{{doc}}`{run.id} </runs/{run.id}>`" if runs.data.main.dir == data.main.dir else f"`{run.id}`"
+    files = [each for each in FILES if (run.dir / each).exists()] if place else []
+    row = {
+        "arm": ARMS[arm].says,
+        "run": name,
+        "seeds": str(runs.seeds(arm)),
+        "minutes": f"{facts['seconds'] / 60:.0f}",
+        "machine": pages.machine(facts),
+        "commit": f"`{facts['commit'][:10]}`" + (" and changes" if facts["dirty"] else ""),
+    }
+    links = " · ".join(f"{{download}}`{each.split('.')[0]} </{place}/{run.id}/{each}>`" for each in files)
+    return row | {"data": links or "not in this book"}
+
+
+def _place(data: Data, runs: Driving) -> str:
+    """Folder of the runs' tables below the book; "" where a report has them from a study beside it."""
+    if runs.data.main.dir == data.main.dir:
+        return f"data/{data.main.dir.name}"
+    return f"data/{PROFILE}" if data.main.dir.parent == PUBLISHED else ""
+
+
+FILES = ("config.json", "provenance.json", "records.parquet", "returns.parquet", "checks.parquet", "drives.parquet")
 
 
 # -- the document's numbers ------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def _here(data: Data) -> list[Reference]:
         runs = Driving.of(data)
     except LookupError:
         return []
-    config = next(iter(runs.runs.values())).config
+    config = runs.run(runs.arms()[0]).config  # the four main arms come first, and share these settings
     return [Reference("here", _of(config))] if isinstance(config, TD3Config) else []
 
 

@@ -120,7 +120,11 @@ def _bounds(table: pd.DataFrame, name: str) -> list[tuple[float, float, float, i
 
 def _law(runs: Driving, arm: str, column: str) -> dict[str, object]:
     law = growth_law(runs.logged(arm, column))
-    whole, late = interval(law.exponent), interval(late_exponent(runs, arm, column))
+    whole = interval(law.exponent)
+    try:
+        late = interval(late_exponent(runs, arm, column))
+    except Missing:  # a short run has one logged update in its second half
+        late = Interval(np.nan, np.nan, np.nan, whole.n)
     fits = {"power": float(law.power.mean()), "exponential": float(law.exponential.mean()), "n": whole.n}
     return _columns("exponent", whole) | _columns("late", late) | fits
 
@@ -158,8 +162,8 @@ def returns_figure(data: Data) -> output.FigureOutput:
     words = "; ".join(f"{row.arm}, {PART[str(row.phase)]} {row[-1]:.0f}" for row in means.itertuples(index=False))
     n = counted(rows.groupby("arm").seed.nunique())
     caption = (
-        "Return of every training episode by the step at which it ended, coloured by who chose its actions; "
-        f"n = {n} seeds an arm, all drawn. Means with 95 % intervals over seeds are in the tables below."
+        "Return of every training episode by the step at which it ended, a line a seed, coloured by who chose its "
+        f"actions; n = {n} seeds an arm. Means with 95 % intervals over seeds are in the tables below."
     )
     drawn = _scatter(rows, [ARMS[arm].says for arm in arms])
     return output.figure("returns", drawn, alt=f"Mean returns. {words}.", caption=caption, data=rows)
@@ -176,13 +180,15 @@ def _scatter(rows: pd.DataFrame, arms: list[str]) -> Figure:
     for axis, arm in zip(axes, arms, strict=False):
         for phase in PHASES:
             mine = rows[(rows.arm == arm) & (rows.phase == phase)]
-            axis.plot(mine.step, mine["return"], ".", color=PHASE_COLOUR[phase], markersize=3, alpha=0.5,
-                      label=PART[phase])  # fmt: skip
+            lines = mine.pivot_table(index="step", columns="seed", values="return")
+            for place, seed in enumerate(lines):  # a marker an episode would be half a megabyte
+                axis.plot(lines[seed].dropna(), color=PHASE_COLOUR[phase], linewidth=0.7, alpha=0.6,
+                          marker="." if phase == "mixed" else "", label=None if place else PART[phase])  # fmt: skip
         axis.set_title(arm)
     for axis in axes[-2:]:
         axis.set_xlabel("environment steps")
     axes[0].set_ylabel("return")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9, markerscale=3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     return figure
 
 

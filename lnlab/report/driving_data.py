@@ -43,6 +43,7 @@ ARMS = {
     "none-detached": Arm("no norm, detached", {"norm": "none", "actor_features": "detached"}),
     "ln-detached": Arm("LayerNorm, detached", {"norm": "ln", "actor_features": "detached"}),
     "activation": Arm("no norm, leaky, final activation", {"norm": "none", "final_activation": "leaky_relu"}),
+    "norm-only": Arm("LayerNorm, leaky, no final activation", {"norm": "ln", "final_activation": "linear"}),
     "output": Arm("LayerNorm on the output only, leaky", {"norm": "ln_output"}),
     "none-slow": Arm("no norm, leaky, rate 3e-4", {"norm": "none", "lr": 3e-4}),
     "ln-slow": Arm("LayerNorm, leaky, rate 3e-4", {"norm": "ln", "lr": 3e-4}),

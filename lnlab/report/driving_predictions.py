@@ -86,8 +86,16 @@ def _saturated(runs: Driving, arm: str, side: str, bound: float) -> Direction:
 
 def activation(data: Data) -> list[Direction]:
     runs = Driving.of(data)
-    same = more(feature_growth(runs, "activation"), feature_growth(runs, "none-leaky"))
-    return [Direction(f"{GROWTH}, no norm, leaky: leaky ReLU minus linear output", same, "within", TENFOLD)]
+    pairs = {"no norm": ("activation", "none-leaky", TENFOLD), "LayerNorm": ("ln-leaky", "norm-only", DOUBLE)}
+    return [
+        Direction(
+            f"{GROWTH}, {norm}, leaky: leaky ReLU minus linear output",
+            more(feature_growth(runs, a), feature_growth(runs, b)),
+            "within",
+            margin,
+        )
+        for norm, (a, b, margin) in pairs.items()
+    ]
 
 
 def output_only(data: Data) -> list[Direction]:

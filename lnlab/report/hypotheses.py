@@ -82,7 +82,7 @@ def _count(n: float) -> str:
 
 
 def _side(each: Direction) -> str:
-    bound = tables.number(each.threshold, 1 if each.threshold % 1 else 0)
+    bound = f"{each.threshold:.2g}".replace("-", "−") if abs(each.threshold) < 10 else tables.number(each.threshold, 0)
     return f"within ±{bound}" if each.side == "within" else f"{each.side} {bound}"
 
 

@@ -20,6 +20,7 @@ from lnlab.report import output, tables
 from lnlab.report.evidence import Claim, Data, Missing, Untestable, documents
 
 SIDE = {"above": "above", "below": "below", "within": "within ±"}
+LARGE = 1e7  # from here on numbers are shown as powers of ten
 SYMBOL = dict(zip(VERDICTS, "✓↗○✗Σ–", strict=True))  # beside the word: a verdict is never told by colour alone
 
 
@@ -314,7 +315,12 @@ def interval_words(estimate: float, low: float, high: float) -> str:
 
     >>> interval_words(12.3456, 10.12, 14.5)
     '12.3 [10.1,\xa014.5]'
+    >>> interval_words(2.453e11, math.nan, math.nan)
+    '2.45e+11'
     """
+    if abs(estimate) >= LARGE:
+        bounds = f" [{low:.3g},\N{NO-BREAK SPACE}{high:.3g}]" if math.isfinite(low) else ""
+        return f"{estimate:.3g}{bounds}".replace("-", "−")
     half = (high - low) / 2
     size = half if half > 0 else abs(estimate)  # NaN > 0 is false
     digits = min(max(0, 1 - math.floor(math.log10(size))), 6) if size > 0 and math.isfinite(size) else 1
