@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from benchmarks import driving, evaluation, off_the_shelf, roofline, scaling, trainers
+from benchmarks import driving, evaluation, off_the_shelf, pendulum, roofline, scaling, td3, trainers
 
 BENCHMARKS = {
     "trainers": trainers.main,
@@ -12,6 +12,8 @@ BENCHMARKS = {
     "roofline": roofline.main,
     "evaluation": evaluation.main,
     "driving": driving.main,
+    "td3": td3.main,
+    "pendulum": pendulum.main,
 }
 
 

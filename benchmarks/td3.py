@@ -1,0 +1,183 @@
+"""Updates per second of TD3 against Stable-Baselines3's, and the bytes a transition takes in both replay buffers.
+
+The goal is for the same algorithm on both sides, which the tests hold equal (tests/test_td3_agreement.py): critic
+step, delayed actor step and targets with CNNs of their own, features of the critic's own CNN in the actor's loss, no
+clipping; the same CNN (ours with LeakyReLU), heads of 256, batch, images and one update of the actor for two of the
+critics. The wiring of D5's original, also timed, has no target CNNs and so less to do. An update begins with drawing
+its batch. Both take turns in one process: one thread on a CPU, a GPU where there is one.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.spaces import Box, Dict
+from tqdm.auto import tqdm
+
+from benchmarks.machine import describe, save
+from lnlab.config_td3 import TD3Config
+from lnlab.trainers.replay import Replay
+from lnlab.trainers.td3 import TD3
+
+IMAGE, VECTOR = Box(0, 255, (4, 84, 84), np.uint8), Box(-np.inf, np.inf, (53,), np.float32)
+ACTION = Box(-1, 1, (2,), np.float32)
+POLICIES = {"CnnPolicy": Dict(image=IMAGE), "MultiInputPolicy": Dict(image=IMAGE, vector=VECTOR)}
+WIRINGS: dict[str, dict[str, Any]] = {
+    "same": {"actor_features": "detached", "target_cnn": True},
+    "original": {"actor_features": "leaky", "target_cnn": False},
+}
+JUDGED = 256  # batch size, the default of Stable-Baselines3 and the original's; the study on a CPU takes 32
+CASES = [("CnnPolicy", "same", 256), ("MultiInputPolicy", "same", 256), ("MultiInputPolicy", "original", 256)]
+CASES += [(policy, wiring, 32) for policy, wiring, _ in CASES]
+STORED, EPISODE = 2000, 20  # transitions to draw from; steps of an episode
+GOALS = {"cpu": 2.0, "cuda": 4.0}  # times the updates per second
+GOAL_BYTES = 8000.0
+Update = Callable[[], None]
+
+
+class Step(NamedTuple):
+    """A step of random images."""
+
+    obs: dict[str, np.ndarray]
+    action: np.ndarray
+    reached: dict[str, np.ndarray]
+    ended: bool
+
+
+class Spaces(gymnasium.Env[Any, Any]):
+    """Spaces and nothing else: all that a peer's model needs to be made."""
+
+    def __init__(self, observation_space: gymnasium.Space[Any]) -> None:
+        self.observation_space, self.action_space = observation_space, ACTION
+
+
+def experience(space: Dict) -> Iterator[Step]:
+    """The steps that both buffers are filled with."""
+    space.seed(0)
+    rng = np.random.default_rng(0)
+    obs: dict[str, np.ndarray] = space.sample()
+    for step in range(1, STORED + 1):
+        reached: dict[str, np.ndarray] = space.sample()
+        ended = step % EPISODE == 0
+        yield Step(obs, rng.uniform(-1, 1, 2).astype(np.float32), reached, ended)
+        obs = space.sample() if ended else reached
+
+
+def make_learner(space: Dict, wiring: str, device: str) -> TD3:
+    """Our learner, with the CNN of theirs but for the slope of its activations below zero."""
+    settings: dict[str, Any] = {"norm": "none", "final_activation": "leaky_relu", "actor_clip": 0, "critic_clip": 0}
+    return TD3(TD3Config(seeds=1, **settings, **WIRINGS[wiring]), space, ACTION, device=device)
+
+
+def fill_ours(space: Dict, device: str) -> Replay:
+    """Our replay buffer with the experience."""
+    replay, begins = Replay(2 * STORED, space, ACTION, device=device), True
+    for step in experience(space):
+        if begins:
+            replay.start(step.obs)
+        replay.add(step.action, 0.0, step.ended, step.reached, ended=step.ended)
+        begins = step.ended
+    return replay
+
+
+def make_model(policy: str, space: Dict, device: str) -> Any:
+    """Their model, with networks of our size; CnnPolicy takes the image alone."""
+    from stable_baselines3 import TD3 as Peer
+    from stable_baselines3.common.logger import configure
+
+    only = policy == "CnnPolicy"
+    extractor = {} if only else {"cnn_output_dim": 512}
+    kwargs = {"net_arch": [256, 256], "features_extractor_kwargs": extractor}
+    env = Spaces(space["image"] if only else space)
+    model = Peer(policy, env, buffer_size=STORED, policy_kwargs=kwargs, device=device, seed=0)
+    model.set_logger(configure(None, []))
+    return model
+
+
+def fill_theirs(model: Any, space: Dict) -> Any:
+    """Their replay buffer with the experience that ours has."""
+    only = isinstance(model.observation_space, Box)
+    for step in experience(space):
+        obs, reached = ((each["image"] if only else each) for each in (step.obs, step.reached))
+        model.replay_buffer.add(obs, reached, step.action[None], np.zeros(1), np.array([step.ended]), [{}])
+    return model.replay_buffer
+
+
+def per_second(update: Update, seconds: float, device: str) -> float:
+    """Updates per second; pairs of updates, since the actor steps in every second."""
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    wait()
+    start, updates = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - start) < seconds:
+        update()
+        update()
+        wait()
+        updates += 2
+    return updates / elapsed
+
+
+def their_bytes(buffer: Any) -> float:
+    """Bytes of all arrays of their buffer, over its transitions."""
+    parts = [getattr(buffer, name) for name in ("observations", "next_observations", "actions", "rewards", "dones")]
+    arrays = [array for part in parts for array in (part.values() if isinstance(part, dict) else [part])]
+    return sum(array.nbytes for array in (*arrays, buffer.timeouts)) / STORED
+
+
+def compare(policy: str, wiring: str, batch: int, rounds: int, seconds: float, device: str) -> dict[str, Any]:
+    """Both in turn, `rounds` times, each first in every other round; ratios within a round."""
+    space, rng = POLICIES[policy], np.random.default_rng(0)
+    learner, replay = make_learner(space, wiring, device), fill_ours(space, device)
+    model = make_model(policy, space, device)
+    buffer = fill_theirs(model, space)
+
+    def ours() -> None:
+        noise = torch.from_numpy(rng.standard_normal((batch, 2), dtype=np.float32))
+        learner.update(replay.sample(batch, rng), noise)
+
+    def theirs() -> None:
+        model.train(gradient_steps=1, batch_size=batch)
+
+    speeds: dict[Update, list[float]] = {ours: [], theirs: []}
+    for each in speeds:
+        per_second(each, 0.2 * seconds, device)  # warm-up
+    for index in range(rounds):
+        for each in (ours, theirs) if index % 2 == 0 else (theirs, ours):
+            speeds[each].append(per_second(each, seconds, device))
+    return {
+        "policy": policy,
+        "wiring": wiring,
+        "batch": batch,
+        "updates_per_second": describe(speeds[ours]),
+        "sb3_updates_per_second": describe(speeds[theirs]),
+        "ratio": describe([a / b for a, b in zip(speeds[ours], speeds[theirs], strict=True)]),
+        "bytes_per_transition": replay.bytes_per_transition,
+        "sb3_bytes_per_transition": their_bytes(buffer),
+    }
+
+
+def main(rounds: int = 3, seconds: float = 6.0) -> bool:
+    """Print and keep the figures; True if the judged ratios and the bytes of a transition reach their goals."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(1)
+    figures = []
+    print(f"\n{'policy':<18}{'wiring':<10}{'batch':>5}{'updates/s':>11}{'SB3':>8}{'ratio':>7}{'bytes':>8}{'SB3':>8}")
+    for case in tqdm(CASES, desc="TD3", unit="case", leave=False):
+        figures.append(compare(*case, rounds, seconds, device))
+        tqdm.write(_row(figures[-1]))
+    goals = {"goal_ratio": GOALS[device], "goal_batch": JUDGED, "goal_bytes": GOAL_BYTES}
+    goal = f"{GOALS[device]:.0f}× the updates of the same algorithm at batch {JUDGED}, {GOAL_BYTES:,.0f} bytes"
+    print(f"{device}; medians of {rounds} rounds; goals: {goal}")
+    print(save("td3", {"rounds": rounds, "seconds": seconds, "device": device, **goals, "cases": figures}))
+    judged = [each for each in figures if each["wiring"] == "same" and each["batch"] == JUDGED]
+    fast = all(each["ratio"]["median"] >= GOALS[device] for each in judged)
+    return fast and all(each["bytes_per_transition"] <= GOAL_BYTES for each in figures)
+
+
+def _row(case: dict[str, Any]) -> str:
+    speeds = (case[name]["median"] for name in ("updates_per_second", "sb3_updates_per_second", "ratio"))
+    numbers = "{:>11.1f}{:>8.1f}{:>7.2f}".format(*speeds)
+    sizes = f"{case['bytes_per_transition']:>8,.0f}{case['sb3_bytes_per_transition']:>8,.0f}"
+    return f"{case['policy']:<18}{case['wiring']:<10}{case['batch']:>5}{numbers}{sizes}"
