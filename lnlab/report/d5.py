@@ -253,7 +253,7 @@ def evidence(found: Sequence[ledger.Entry], claims: Sequence[str], name: str) ->
     chosen = [entry for entry in found if entry.id in claims]
     data = ledger.evidence_rows(chosen)
     if data.empty:
-        return output.Text(f"*This report lacks what {', '.join(claims)} need; the claims below say which.*")
+        return output.Text(f"*This report lacks what is needed for {', '.join(claims)}; the claims below say which.*")
     shown = pd.DataFrame(
         {
             "claim": data.claim,

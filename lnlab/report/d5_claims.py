@@ -19,6 +19,8 @@ from lnlab.analysis.stats import interval, wilson
 from lnlab.report import driving_reference
 from lnlab.report.cells import positive
 from lnlab.report.driving_data import (
+    FIRST,
+    LAST,
     ORIGINAL,
     Driving,
     end,
@@ -43,8 +45,10 @@ ELSEWHERE = "Another simulator and another scale of returns: levels are not comp
 
 
 def feature_norm(data: Data, values: Values) -> Found:
-    """The fall is judged on every run; printed levels where ours are as long as D5's."""
+    """Levels at a step can be compared at that step only."""
     runs = Driving.of(data)
+    if not runs.as_printed:
+        raise Missing(f"needs runs of 5000 steps, 1000 of them random; those here have {runs.extent.steps:,}")
     none, ln = (runs.whole(arm, "actor_feature_norm_probe").values for arm in ORIGINAL)
     low, high = values["range"]
     fall = more(np.log10(none[:, -1]), np.log10(ln[:, -1]))
@@ -55,8 +59,6 @@ def feature_norm(data: Data, values: Values) -> Found:
                   high + ROUNDED["ln"], high),
         Direction("smallest feature norm with LayerNorm", interval(ln.min(axis=1)), "above", low - ROUNDED["low"], low),
     ]  # fmt: skip
-    if not runs.as_printed:
-        return found, f"Levels at step 5000 are not compared: these runs have {runs.extent.steps:,} steps."
     found.append(number("log10 of the feature norm at step 5000, no norm", math.log10(values["none"]),
                         np.log10(none[:, -1])))  # fmt: skip
     found.append(number("feature norm at step 5000, LayerNorm", values["ln"], ln[:, -1]))
@@ -112,8 +114,8 @@ def schedule(data: Data, values: Values) -> Found:
     start, steps, every = values["learning_starts"], values["steps"], values["logged_every"]
     formula = f"({steps} − {start}) / {every}, one logged every {every} steps"
     return [Sum("logged updates", formula, (steps - start) / every, values["logged_updates"], 0.5)], (
-        "The runs here keep to the printed schedule and log 40 updates. The number of episodes depends on the "
-        "simulator and is not compared."
+        "Runs that keep to the printed schedule log 40 updates. The number of episodes depends on the simulator and is "
+        "not compared."
     )
 
 
@@ -122,14 +124,18 @@ def returns_by_quarter(data: Data, values: Values) -> Found:
     mean = sum(n * m for n, (m, _) in zip(sizes, parts, strict=True)) / values["episodes"]
     square = sum(n * (m**2 + s**2) for n, (m, s) in zip(sizes, parts, strict=True)) / values["episodes"]
     means, sds = quarter_moments(Driving.of(data).episodes(AFTER))
-    return [
+    found: list[Evidence] = [
         Sum("overall mean", "mean of the quarters by their episodes", mean, values["overall"][0], 0.01),
         Sum("overall SD", "from the quarters' means and SDs", math.sqrt(square - mean**2), values["overall"][1], 0.01),
-        Direction("return of the first quarter minus the rest", interval(means[:, 0] - means[:, 1:].mean(axis=1)),
-                  "above", printed=parts[0][0] - float(np.mean([m for m, _ in parts[1:]]))),
-        Direction("SD of the first quarter minus that of the rest", interval(sds[:, 0] - sds[:, 1:].mean(axis=1)),
-                  "above", printed=parts[0][1] - float(np.mean([s for _, s in parts[1:]]))),
-    ], ELSEWHERE  # fmt: skip
+    ]
+    for what, ours, place in (("return", means, 0), ("SD", sds, 1)):
+        theirs = parts[0][place] - float(np.mean([part[place] for part in parts[1:]]))
+        gap = interval(ours[:, 0] - ours[:, 1:].mean(axis=1))
+        found.append(Direction(f"{what} of the first quarter minus the rest", gap, "above", printed=theirs))
+    if (means > 0).all():
+        fall = 100 * (parts[3][0] / parts[0][0] - 1)
+        found += rise("return, last quarter over the first", means[:, 3] / means[:, 0], fall)
+    return found, ELSEWHERE
 
 
 def end_of_exploration(data: Data, values: Values) -> Found:
@@ -148,13 +154,17 @@ def end_of_exploration(data: Data, values: Values) -> Found:
 
 
 def values_rise(data: Data, values: Values) -> Found:
-    """Q may be negative, so the rise is a difference."""
+    """As ratios where Q is positive throughout; else the rise alone, as a difference."""
     runs = Driving.of(data)
     found: list[Evidence] = []
-    for name, key in (("Q1", "q1"), ("Q2", "q2")):
-        seen = runs.window(AFTER, f"{key}_mean")
-        gain = interval(seen[:, -8:].mean(axis=1) - seen[:, :7].mean(axis=1))
-        found.append(Direction(f"{name}, last eight logged updates minus first seven", gain, "above"))
+    for key in ("q1", "q2"):
+        seen, (mean, sd, percent) = runs.window(AFTER, f"{key}_mean"), values[key]
+        if (seen > 0).all():
+            found += rise(f"{key.upper()}, mean of the batch", trend(seen), percent)
+            found.append(number(f"SD over mean of {key.upper()}", sd / mean, seen.std(axis=1) / seen.mean(axis=1)))
+            continue
+        gain = interval(seen[:, -LAST:].mean(axis=1) - seen[:, :FIRST].mean(axis=1))
+        found.append(Direction(f"{key.upper()}, last eight logged updates minus first seven", gain, "above"))
     return found, ELSEWHERE
 
 
@@ -259,6 +269,8 @@ def validation_points(data: Data, values: Values) -> Found:
 def one_seed_plan(data: Data, values: Values) -> Found:
     """One seed decides on bands of ±10 percent only if seeds differ by less."""
     policy = Driving.of(data).by_phase(AFTER, "policy")
+    if len(policy) < 3:
+        raise Missing(f"needs three seeds or more, to see how much they differ; there are {len(policy)}")
     spread = positive(policy, relative_spread)
     return [Direction("SD between seeds of the policy's mean return, % of its size", spread, "below",
                       values["band_pct"])], (
