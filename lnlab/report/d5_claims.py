@@ -53,16 +53,14 @@ def feature_norm(data: Data, values: Values) -> Found:
     low, high = values["range"]
     fall = more(np.log10(none[:, -1]), np.log10(ln[:, -1]))
     theirs = math.log10(values["none"] / values["ln"])
-    found: list[Evidence] = [
+    most, least, last = interval(ln.max(axis=1)), interval(ln.min(axis=1)), np.log10(none[:, -1])
+    return [
         Direction("log10 of the feature norm at the end, no norm minus LayerNorm", fall, "above", printed=theirs),
-        Direction("largest feature norm with LayerNorm", interval(ln.max(axis=1)), "below",
-                  high + ROUNDED["ln"], high),
-        Direction("smallest feature norm with LayerNorm", interval(ln.min(axis=1)), "above", low - ROUNDED["low"], low),
-    ]  # fmt: skip
-    found.append(number("log10 of the feature norm at step 5000, no norm", math.log10(values["none"]),
-                        np.log10(none[:, -1])))  # fmt: skip
-    found.append(number("feature norm at step 5000, LayerNorm", values["ln"], ln[:, -1]))
-    return found, "Mean over 64 fixed observations; D5's is of one. Adam's steps do not depend on the scale of returns."
+        Direction("largest feature norm with LayerNorm", most, "below", high + ROUNDED["ln"], high),
+        Direction("smallest feature norm with LayerNorm", least, "above", low - ROUNDED["low"], low),
+        number("log10 of the feature norm at step 5000, no norm", math.log10(values["none"]), last),
+        number("feature norm at step 5000, LayerNorm", values["ln"], ln[:, -1]),
+    ], "Mean over 64 fixed observations; D5's is of one. Adam's steps do not depend on the scale of returns."
 
 
 def improvement(data: Data, values: Values) -> Found:
@@ -160,7 +158,7 @@ def values_rise(data: Data, values: Values) -> Found:
     for key in ("q1", "q2"):
         seen, (mean, sd, percent) = runs.window(AFTER, f"{key}_mean"), values[key]
         if (seen > 0).all():
-            found += rise(f"{key.upper()}, mean of the batch", trend(seen), percent)
+            found += rise(f"mean {key.upper()} of the batch", trend(seen), percent)
             found.append(number(f"SD over mean of {key.upper()}", sd / mean, seen.std(axis=1) / seen.mean(axis=1)))
             continue
         gain = interval(seen[:, -LAST:].mean(axis=1) - seen[:, :FIRST].mean(axis=1))
@@ -173,7 +171,11 @@ def td_errors(data: Data, values: Values) -> Found:
     found: list[Evidence] = []
     for place in (1, 2):
         seen = runs.window(AFTER, f"td_error_{place}")
-        found += rise(f"TD error of critic {place}", trend(seen), values[f"td{place}"][2])
+        mean, sd, percent = values[f"td{place}"]
+        found += rise(f"TD error of critic {place}", trend(seen), percent)
+        found.append(
+            number(f"SD over mean of the same, critic {place}", sd / mean, seen.std(axis=1) / seen.mean(axis=1))
+        )
     return found, ELSEWHERE
 
 
