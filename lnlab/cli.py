@@ -7,7 +7,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lnlab import __version__
 
@@ -59,7 +59,7 @@ def _no_arguments(_: argparse.ArgumentParser) -> None:
 
 
 def _profile_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("profile", metavar="PROFILE", help="name in study.toml: smoke, quick, paper")
+    parser.add_argument("profile", metavar="PROFILE", help="name in study.toml: smoke, quick, paper, driving")
 
 
 def _positive(text: str) -> int:
@@ -134,16 +134,21 @@ def settings(words: Sequence[str]) -> dict[str, str]:
 
 
 def _train_help() -> str:
-    """All settings with their defaults; made from the same class that checks them."""
-    from lnlab.config import RunConfig
+    """All settings with their defaults; made from the same classes that check them."""
+    from lnlab.config import RunConfig, TD3Config
 
-    fields = RunConfig.model_fields.items()
-    lines = [
-        f"  {f'{name}={field.default}':22}{_allowed(field.annotation)}{field.description}" for name, field in fields
-    ]
     examples = [f"  {line}" for line in COMMANDS["train"].examples]
     head = ["usage: lnlab train [NAME=VALUE | --NAME VALUE] ...", "", COMMANDS["train"].help]
-    return "\n".join([*head, "", "settings and their defaults:", *lines, "", "examples:", *examples])
+    both = {"settings of a3c and individual": RunConfig, "settings of td3 and ddpg": TD3Config}
+    lines = [line for title, cls in both.items() for line in ("", f"{title}, and their defaults:", *_settings(cls))]
+    return "\n".join([*head, *lines, "", "examples:", *examples])
+
+
+def _settings(cls: Any) -> list[str]:
+    fields = cls.model_fields.items()
+    return [
+        f"  {f'{name}={field.default}':28}{_allowed(field.annotation)}{field.description}" for name, field in fields
+    ]
 
 
 def _allowed(annotation: object) -> str:
@@ -190,15 +195,15 @@ def _runs(options: argparse.Namespace, _: list[str]) -> int:
 
 
 def _print_runs(runs: Sequence["Run"]) -> None:
-    line = "  {:32}{:>10}{:>8}{:>7}{:>10}{:>12}".format
-    print(line("run", "status", "done", "seeds", "episodes", "steps/s"))
+    line = "  {:36}{:>10}{:>8}{:>7}{:>10}{:>12}".format
+    print(line("run", "status", "done", "seeds", "steps", "steps/s"))
     for run in runs:
         if not (run.dir / "config.json").exists():
             print(line(run.id, "new", "", "", "", ""))
             continue
         config, speed = run.config, run.provenance.get("steps_per_second")
-        share = run.episodes_done / (config.seeds * config.episodes)
-        print(line(run.id, run.status, f"{share:.0%}", config.seeds, config.episodes, f"{speed:,.0f}" if speed else ""))
+        steps = f"{config.reports * config.steps_per_report:,}"  # of a seed
+        print(line(run.id, run.status, f"{run.share:.0%}", config.seeds, steps, f"{speed:,.0f}" if speed else ""))
 
 
 def _report(options: argparse.Namespace, _: list[str]) -> int:
@@ -238,6 +243,7 @@ COMMANDS: dict[str, Command] = {
         (
             "lnlab train norm=none seeds=3",
             "lnlab train --algorithm individual --core ff --lr 3e-4",
+            "lnlab train algorithm=td3 norm=none actor_features=detached batch_size=32",
             "lnlab train --help",
         ),
     ),

@@ -4,7 +4,7 @@ Defaults are the hyper-parameters of the source documents (A3C and Individual, D
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -99,7 +99,7 @@ def kind(algorithm: object) -> type[RunConfig] | type[TD3Config]:
     Raises:
         ConfigError: no algorithm has this name.
     """
-    on_policy = RunConfig.model_fields["algorithm"].annotation.__args__
+    on_policy = get_args(RunConfig.model_fields["algorithm"].annotation)
     if algorithm in OFF_POLICY:
         return TD3Config
     if algorithm in on_policy:
@@ -122,7 +122,7 @@ def parse(parameters: Mapping[str, Any]) -> Any:
     'td3-none-leaky'
     >>> parse({"nrom": "ln"})
     Traceback (most recent call last):
-    lnlab.config.ConfigError: unknown parameter 'nrom' (did you mean 'norm'?); allowed: algorithm, core, norm, ...
+    lnlab.settings.ConfigError: unknown parameter 'nrom' (did you mean 'norm'?); allowed: algorithm, core, norm, ...
     """
     cls = kind(parameters.get("algorithm", "a3c"))
     try:

@@ -86,6 +86,7 @@ class TD3Config(Settings):
     eval_every: int = Field(2500, ge=0, description="steps between greedy tests; 0: only at the validation points")
     eval_episodes: int = Field(10, ge=0, description="episodes of a greedy test; 0 skips the tests")
     early_stopping: bool = Field(False, description="stop when returns no longer rise, as D5 asks")
+    patience: int = Field(100_000, ge=1, description="steps without a gain after which early stopping ends the run")
     tensorboard: bool = Field(True, description="write event files into the run's folder")
     profile: str = Field("scratch", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="folder of the run under results/")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")

@@ -50,7 +50,7 @@ class Job:
     @property
     def share(self) -> float:
         """Share of the training that is on disk."""
-        return self.run.share
+        return min(1.0, self.run.reports_done / (self.config.seeds * self.config.reports))
 
     @property
     def steps_left(self) -> int:

@@ -94,8 +94,8 @@ class Run:
         return self.dir.name
 
     @functools.cached_property
-    def config(self) -> Config:
-        """Settings of the run.
+    def config(self) -> Any:
+        """Settings of the run: RunConfig or TD3Config.
 
         Raises:
             FileNotFoundError: the folder holds no run.

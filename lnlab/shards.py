@@ -150,8 +150,8 @@ class Shard:
 
     def _frame(self, episode: int, report: Report) -> pd.DataFrame:
         workers = next(iter(report.values())).shape[1]
-        keys = {"seed": np.repeat(self.seeds, workers), "worker": np.tile(np.arange(workers), len(self.seeds))}
-        keys |= {self._counter: episode}
+        keys: dict[str, Any] = {"seed": np.repeat(self.seeds, workers)}
+        keys |= {"worker": np.tile(np.arange(workers), len(self.seeds)), self._counter: episode}
         keys = {name: values for name, values in keys.items() if name in COLUMNS[self.table_of_rows]}
         return pd.DataFrame(keys | {name: values.ravel() for name, values in report.items()})
 
@@ -170,7 +170,11 @@ class Shard:
 
     def _delete_unnamed(self, manifest: dict[str, Any]) -> None:
         named = {*manifest["chunks"], manifest["checkpoint"]}
-        for path in [*self.dir.glob(f"{self.table_of_rows}-*"), *self.dir.glob("checkpoint-*"), *self.dir.glob(".*.tmp")]:
+        for path in [
+            *self.dir.glob(f"{self.table_of_rows}-*"),
+            *self.dir.glob("checkpoint-*"),
+            *self.dir.glob(".*.tmp"),
+        ]:
             if path.name not in named:
                 path.unlink(missing_ok=True)
 

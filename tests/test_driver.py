@@ -102,7 +102,7 @@ def test_a_stopped_run_resumes_to_the_bits_of_an_uninterrupted_one(results: Path
         assert "run it again to go on" in error
     stopped = Run(folder)
     assert not stopped.complete
-    assert 0 < stopped.episodes_done < 60
+    assert 0 < stopped.reports_done < 60
     resumed = driver.run(parse(settings), progress=False)
     straight = driver.run(parse(SLOW | {"profile": "straight"}), progress=False)
     assert_same_tables(straight, resumed)

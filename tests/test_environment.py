@@ -15,7 +15,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 def split(requirement: str) -> tuple[str, str]:
     """Name in lower case and version range of a requirement, in pip's spelling or conda's (one `=`)."""
-    name, versions = re.fullmatch(r"([A-Za-z0-9_.-]+?)\s*([<>=!~].*)?", requirement).groups()
+    name, versions = re.fullmatch(r"([A-Za-z0-9_.-]+?)(?:\[\w+\])?\s*([<>=!~].*)?", requirement).groups()
     return name.lower(), re.sub(r"^=(?!=)", "==", versions or "")
 
 

@@ -1,10 +1,11 @@
-"""Templates are stored clean; the parameters cell of train.ipynb says what RunConfig says. pytest also runs them."""
+"""Templates are stored clean; the parameters cell of train.ipynb says what the settings say. pytest also runs them."""
 
 import nbformat
 import pytest
 from papermill import inspect_notebook
 
-from lnlab.config import ConfigError, RunConfig
+from lnlab.config import ConfigError, RunConfig, TD3Config
+from lnlab.config_td3 import DDPG
 from lnlab.paths import NOTEBOOKS
 from lnlab.report import notebook
 
@@ -34,20 +35,29 @@ def test_template_begins_with_its_heading_and_has_help_for_each_parameter(path):
         assert parameter["help"], name
 
 
-def test_parameters_cell_is_run_config():
+ALL = {**TD3Config.model_fields, **RunConfig.model_fields}
+OPEN = {*DDPG} | {  # the algorithm decides, unless it is given
+    name
+    for name in RunConfig.model_fields.keys() & TD3Config.model_fields.keys() - {"algorithm"}
+    if RunConfig.model_fields[name].default != TD3Config.model_fields[name].default
+}
+
+
+def test_parameters_cell_has_every_setting_with_its_default():
     values: dict = {}
     exec(parameters_cell(TRAIN), values)
-    assert {name: values[name] for name in RunConfig.model_fields} == RunConfig().model_dump()
-    assert set(values["__annotations__"]) == set(RunConfig.model_fields)
+    assert {name: values[name] for name in ALL} == {n: None if n in OPEN else f.default for n, f in ALL.items()}
+    assert set(values["__annotations__"]) == set(ALL)
 
 
 def test_papermill_understands_names_defaults_and_help_of_all_settings():
     found = inspect_notebook(str(TRAIN))
-    assert list(found) == list(RunConfig.model_fields)
-    for name, field in RunConfig.model_fields.items():
-        assert eval(found[name]["default"]) == field.default
-        assert found[name]["help"] == field.description
+    assert list(found) == list(RunConfig.model_fields | TD3Config.model_fields)
+    for name, field in ALL.items():
+        assert eval(found[name]["default"]) == (None if name in OPEN else field.default)
         assert found[name]["inferred_type_name"] == type(field.default).__name__
+        if name not in {"algorithm", "norm"}:  # these two are described for all algorithms at once
+            assert found[name]["help"].startswith(field.description)
 
 
 def settings_of(**injected):
@@ -63,6 +73,20 @@ def test_an_injected_parameter_reaches_the_settings(monkeypatch):
     monkeypatch.delenv("LNLAB_SMALL")
     assert settings_of() == RunConfig()
     assert settings_of(norm="none", seeds=7) == RunConfig(norm="none", seeds=7)
+
+
+def test_the_algorithm_brings_its_own_defaults(monkeypatch):
+    monkeypatch.delenv("LNLAB_SMALL")
+    assert settings_of(algorithm="td3", norm="none") == TD3Config(norm="none")
+    assert settings_of(algorithm="ddpg", lr=1e-4, hidden=64) == TD3Config(algorithm="ddpg", lr=1e-4, hidden=64)
+    assert settings_of(algorithm="ddpg", critics=2).critics == 2
+    assert settings_of(lr=1e-3).lr == 1e-3
+
+
+@pytest.mark.parametrize("given", [{"algorithm": "td3", "core": "ff"}, {"algorithm": "a3c", "batch_size": 32}])
+def test_a_setting_that_the_algorithm_does_not_have_is_refused(given):
+    with pytest.raises(ConfigError, match=f"unknown parameter '{list(given)[1]}'"):
+        settings_of(**given)
 
 
 def test_a_mistyped_parameter_is_refused_with_the_allowed_names():
@@ -87,6 +111,10 @@ def test_without_the_parameters_cell_it_says_so():
 
 
 def test_small_runs_are_smaller_in_extent_only():
+    driving = settings_of(algorithm="td3", seeds=30, steps=50_000)
+    others = set(TD3Config.model_fields) - set(notebook.SMALL_TD3)
+    assert driving.model_dump(include=others) == TD3Config().model_dump(include=others)
+    assert driving.steps == notebook.SMALL_TD3["steps"]
     small = settings_of(seeds=30, episodes=2000)
     assert small.seeds == notebook.SMALL["seeds"]
     assert small.episodes == notebook.SMALL["episodes"]

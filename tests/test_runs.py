@@ -50,7 +50,7 @@ def test_a_new_run_lies_under_its_profile_and_says_what_it_is(tmp_path):
     assert run.dir == tmp_path / "test" / "a3c-gru-ln-w2"
     assert json.loads((run.dir / "config.json").read_text())["episodes"] == 6
     assert run.status == "running"
-    assert run.episodes_done == 0
+    assert run.reports_done == 0
 
 
 def test_a_finished_run_is_complete_and_opening_it_again_changes_nothing():
@@ -87,7 +87,7 @@ def test_a_run_that_was_being_deleted_starts_over():
     run = Run.open(small())
     train(run, until=4)
     (run.dir / "provenance.json").unlink()  # what `resume=False` deletes first
-    assert Run.open(small()).episodes_done == 0
+    assert Run.open(small()).reports_done == 0
 
 
 def test_a_second_process_is_kept_out_until_the_first_has_ended(tmp_path):
@@ -121,7 +121,7 @@ def test_a_failed_run_says_why_and_can_go_on():
     again = Run.open(small())
     assert again.status == "running"
     assert "error" not in again.provenance
-    assert again.episodes_done == 3 * 4
+    assert again.reports_done == 3 * 4
 
 
 # -- shards -----------------------------------------------------------------------------------------------------------
@@ -287,8 +287,7 @@ def test_killed_at_random_moments_a_run_agrees_with_itself(tmp_path):
         deadline = time.monotonic() + 20
         here = sum(reached[-1:])
         while (
-            not (Run.at(small()).provenance and Run.at(small()).episodes_done > 3 * here)
-            and time.monotonic() < deadline
+            not (Run.at(small()).provenance and Run.at(small()).reports_done > 3 * here) and time.monotonic() < deadline
         ):
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.05))

@@ -98,13 +98,39 @@ def study_file(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize("profile", ["smoke", "quick", "paper"])
 def test_every_profile_has_the_eight_arms(profile):
     configs = expand(profile)
-    assert len({(c.algorithm, c.core, c.norm) for c in configs}) == len(configs) == 8
+    offloading = [c for c in configs if c.algorithm in ("a3c", "individual")]
+    assert len({(c.algorithm, c.core, c.norm) for c in offloading}) == len(offloading) == 8
     assert {c.profile for c in configs} == {profile}
     assert profiles()[profile]
 
 
 def test_the_paper_profile_is_the_documents_length_with_seeds_enough():
     assert {(c.seeds, c.episodes, c.workers) for c in expand("paper")} == {(30, 2000, 5)}
+
+
+def test_driving_has_the_documents_two_arms_and_the_corrected_wiring():
+    configs = {config.run_id: config for config in expand("driving")}
+    main = {f"td3-{norm}-{wiring}-b32" for norm in ("none", "ln") for wiring in ("leaky", "detached")}
+    assert main <= set(configs)
+    assert {(c.seeds, c.steps, c.learning_starts, c.batch_size) for c in configs.values()} == {(5, 5000, 1000, 32)}
+    assert {configs[name].lr for name in main} == {1e-3}
+
+
+def test_sizes_of_a_profile_reach_only_the_algorithms_that_have_them(tmp_path):
+    text = """
+[profiles.both]
+experiments = ["one", "other"]
+episodes = 7
+steps = 700
+seeds = 2
+[experiments.one.fixed]
+algorithm = "individual"
+[experiments.other.fixed]
+algorithm = "td3"
+"""
+    one, other = expand("both", study_file(tmp_path, text))
+    assert (one.episodes, one.seeds) == (7, 2)
+    assert (other.steps, other.seeds) == (700, 2)
 
 
 def test_fixed_settings_and_extent_reach_every_run(tmp_path):
@@ -134,7 +160,7 @@ def test_an_unknown_profile_is_answered_with_the_known_ones():
 
 
 def test_runs_are_selected_by_pattern_or_part_of_their_id():
-    configs = expand("quick")
+    configs = expand("paper")
     assert len(select(configs, None)) == 8
     assert [c.run_id for c in select(configs, "ff-ln")] == ["a3c-ff-ln", "individual-ff-ln"]
     assert [c.run_id for c in select(configs, "a3c-*-none")] == ["a3c-gru-none", "a3c-ff-none"]
@@ -173,7 +199,7 @@ def test_failures_leave_the_others_alone_and_only_they_are_tried_again(root, mon
     assert "broken on purpose" in study[broken].provenance["error"]
     assert "ValueError: broken on purpose" in said
     assert "is being trained by another process" in said
-    assert other.episodes_done == 2 * 4
+    assert other.reports_done == 2 * 4
 
     other.release()
     monkeypatch.delenv("FAKE_FAILURE")
@@ -211,7 +237,7 @@ def test_stopped_runs_keep_a_checkpoint_and_the_same_command_goes_on(root):
     assert process.returncode == 130
     assert "lnlab study tiny" in said.splitlines()[-1]
     study = load(root / "results" / "tiny")
-    assert [run.episodes_done for run in study.runs] == [2 * 4, 2 * 4]
+    assert [run.reports_done for run in study.runs] == [2 * 4, 2 * 4]
     assert [run.status for run in study.runs] == ["stopped", "stopped"]  # nobody holds them any more
 
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)

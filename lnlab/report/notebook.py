@@ -6,17 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from lnlab.config import ConfigError, RunConfig, parse
-from lnlab.report import figures, output, style, tables
+from lnlab.config import Config, ConfigError, RunConfig, TD3Config, kind, parse
+from lnlab.report import figures, notebook_td3, output, style, tables
 from lnlab.runs import Report, Run
 
-SMALL = {
-    "seeds": 2,
-    "episodes": 4,
-    "eval_episodes": 1,
-    "cores": 1,
-}  # sizes under LNLAB_SMALL=1, for tests of the notebook
+# sizes under LNLAB_SMALL=1, for tests of the notebook
+SMALL = {"seeds": 2, "episodes": 4, "eval_episodes": 1, "cores": 1}
+SMALL_TD3 = {"seeds": 2, "steps": 200, "learning_starts": 100, "batch_size": 4, "eval_episodes": 1, "cores": 1}
+FIELDS = {**TD3Config.model_fields, **RunConfig.model_fields}  # every setting of any algorithm
 
 
 def given(before: set[str], after: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,26 +27,38 @@ def given(before: set[str], after: Mapping[str, Any]) -> dict[str, Any]:
     >>> given({"In", "norm"}, {"In": [], "norm": "ln", "nrom": "ln", "_i1": ""})
     {'norm': 'ln', 'nrom': 'ln'}
     """
-    fields = RunConfig.model_fields
     return {
-        name: value for name, value in after.items() if name in fields or not (name in before or name.startswith("_"))
+        name: value for name, value in after.items() if name in FIELDS or not (name in before or name.startswith("_"))
     }
 
 
-def settings(before: set[str], after: Mapping[str, Any]) -> RunConfig:
+def settings(before: set[str], after: Mapping[str, Any]) -> Config:
     """The run's settings from a notebook's globals; shrunk under LNLAB_SMALL=1.
 
     Raises:
         ConfigError: a parameter is unknown, missing, or has a value that is not allowed.
     """
     parameters = given(before, after)
-    if missing := [name for name in RunConfig.model_fields if name not in parameters]:
+    if missing := [name for name in FIELDS if name not in parameters]:
         raise ConfigError(f"the parameters cell has not run, or does not define {', '.join(missing)}")
-    config = parse(parameters)
+    config = parse(_that_apply(parameters))
     return _smaller(config) if os.environ.get("LNLAB_SMALL") == "1" else config
 
 
-def parameter_table(config: RunConfig) -> output.TableOutput:
+def _that_apply(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what was left to the algorithm (None), and without untouched settings of the other algorithms.
+
+    One that was changed stays, so that it is refused: it would have no effect.
+    """
+    own = kind(parameters["algorithm"]).model_fields
+    return {
+        name: value
+        for name, value in parameters.items()
+        if value is not None and (name in own or name not in FIELDS or value != FIELDS[name].default)
+    }
+
+
+def parameter_table(config: Config) -> output.TableOutput:
     """Every parameter of the run with its default and meaning; those that differ from the default come first."""
     rows = [
         {
@@ -56,31 +67,46 @@ def parameter_table(config: RunConfig) -> output.TableOutput:
             "default": str(field.default),
             "meaning": field.description,
         }
-        for name, field in RunConfig.model_fields.items()
+        for name, field in type(config).model_fields.items()
     ]
     rows.sort(key=lambda row: row["value"] == row["default"])
     caption = f"Parameters of {config.run_id}; those that differ from the source documents' settings come first."
     return output.table("parameters", pd.DataFrame(rows), caption=caption)
 
 
+class Returns:
+    """Collects the reports of an A3C or Individual run, and draws the mean return so far."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.arm, self.rows = config.labels, list[dict[str, Any]]()
+
+    def add(self, report: Report) -> None:
+        """Take one report: arrays (seeds, workers), with the seeds under "seed"."""
+        returns = report["return"].mean(axis=1)
+        self.rows += [self.arm | {"seed": seed, "worker": -1, "episode": int(report["episode"]), "return": value}
+                      for seed, value in zip(report["seed"], returns, strict=True)]  # fmt: skip
+
+    def draw(self) -> Figure:
+        curves = pd.DataFrame(self.rows)
+        curves["episode"] = _blocks(curves.episode)
+        return figures.learning_curves(curves, "return", "return")
+
+
 class Live:
-    """Callback that draws the mean return so far while the run trains, and removes the drawing at the end.
+    """Callback that draws what the run has reached while it trains, and removes the drawing at the end.
 
     Drawing takes at most about one hundredth of the time: after each drawing it waits a hundred times as long.
     """
 
-    def __init__(self, config: RunConfig, wait: float = 3.0) -> None:
-        self.arm = {"algorithm": config.algorithm, "core": config.core, "norm": config.norm}
-        self.rows: list[dict[str, Any]] = []
+    def __init__(self, config: Config, wait: float = 3.0) -> None:
+        self.picture = Returns(config) if isinstance(config, RunConfig) else notebook_td3.Rewards()
         self.next, self.wait, self.display = time.monotonic() + wait, wait, None
 
     def __call__(self, report: Report) -> None:
-        """Take one report, arrays (seeds, workers) with the seeds under "seed"; draw when it is time."""
-        first = len(self.rows)
-        returns = report["return"].mean(axis=1)
-        self.rows += [self.arm | {"seed": seed, "worker": -1, "episode": int(report["episode"]), "return": value}
-                      for seed, value in zip(report["seed"], returns, strict=True)]  # fmt: skip
-        if first and time.monotonic() >= self.next:
+        """Take one report; draw when it is time."""
+        first = not self.picture.rows
+        self.picture.add(report)
+        if not first and time.monotonic() >= self.next:
             self._draw()
 
     def close(self) -> None:
@@ -94,14 +120,33 @@ class Live:
         from IPython.display import HTML, display
 
         start = time.monotonic()
-        curves = pd.DataFrame(self.rows)
-        curves["episode"] = _blocks(curves.episode)
-        shown = HTML(style.svg(figures.learning_curves(curves, "return", "return")))
+        shown = HTML(style.svg(self.picture.draw()))
         if self.display is None:
             self.display = display(shown, display_id=True)
         else:
             self.display.update(shown)
         self.next = time.monotonic() + max(self.wait, 100 * (time.monotonic() - start))
+
+
+def return_curve(run: Run) -> output.FigureOutput:
+    """What the agent is trained for, over training."""
+    if isinstance(run.config, RunConfig):
+        return learning_curve(run, "return", "return per episode")
+    return notebook_td3.returns(run)
+
+
+def value_curve(run: Run) -> output.FigureOutput:
+    """How well the critic is doing: its loss; for TD3 and DDPG its values, in the actor's eyes and its own."""
+    if isinstance(run.config, RunConfig):
+        return learning_curve(run, "value_loss_all", "value loss", log=True)
+    return notebook_td3.values(run)
+
+
+def inner_curve(run: Run) -> output.FigureOutput:
+    """What goes on inside: the policy's entropy; for TD3 and DDPG the length of the features."""
+    if isinstance(run.config, RunConfig):
+        return learning_curve(run, "entropy", "entropy of the policy, nats")
+    return notebook_td3.features(run)
 
 
 def learning_curve(run: Run, quantity: str, label: str, *, log: bool = False) -> output.FigureOutput:
@@ -132,7 +177,12 @@ def norm_layers(run: Run) -> output.Text:
 
 
 def test_table(run: Run) -> output.TableOutput | output.Text:
-    """Test returns by scenario group, greedy and sampled, both clouds, beside the reference policies."""
+    """Test returns by scenario group, greedy and sampled, both clouds, beside the reference policies.
+
+    For TD3 and DDPG: greedy episodes on other tracks.
+    """
+    if not isinstance(run.config, RunConfig):
+        return notebook_td3.tests(run)
     if not run.config.eval_episodes:
         return output.Text("`eval_episodes=0`: this run was not tested.")
     found = tables.estimates(tables.by_group(_labelled(run, "evaluation")), ["cloud", "mode", "type"], "return_mean")
@@ -172,14 +222,16 @@ def require_complete(run: Run) -> None:
     """
     if not run.complete:
         raise RuntimeError(f"run {run.id} is {run.status}, not complete")
-    tables = ["curves", "metrics"] + (["evaluation"] if run.config.eval_episodes else [])
-    for name in tables:
+    on_policy = isinstance(run.config, RunConfig)
+    tables, tests = (["curves", "metrics"], "evaluation") if on_policy else (["records", "returns"], "checks")
+    for name in [*tables, *([tests] if run.config.eval_episodes else [])]:
         if missing := set(run.config.seed_list) - set(run.table(name).seed):
             raise RuntimeError(f"table {name} of run {run.id} lacks seeds {sorted(missing)}")
 
 
-def _smaller(config: RunConfig) -> RunConfig:
-    return config.model_copy(update={name: min(getattr(config, name), size) or size for name, size in SMALL.items()})
+def _smaller(config: Config) -> Config:
+    sizes = SMALL if isinstance(config, RunConfig) else SMALL_TD3
+    return config.model_copy(update={name: min(getattr(config, name), size) or size for name, size in sizes.items()})
 
 
 def _blocks(episodes: pd.Series, points: int = 100) -> pd.Series:
@@ -188,5 +240,4 @@ def _blocks(episodes: pd.Series, points: int = 100) -> pd.Series:
 
 
 def _labelled(run: Run, table: str) -> pd.DataFrame:
-    config = run.config
-    return run.table(table).assign(algorithm=config.algorithm, core=config.core, norm=config.norm)
+    return run.table(table).assign(**run.config.labels)

@@ -6,6 +6,7 @@ numbered figures and tables whose files lie beside the page. Same notebook, same
 clock stays but what papermill measured.
 """
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from lnlab.config import EXECUTION, RunConfig
+from lnlab.columns import COLUMNS
+from lnlab.config import EXECUTION, Config, RunConfig
 from lnlab.paths import NOTEBOOKS, ROOT
 from lnlab.report import style
 from lnlab.report.output import KEY
@@ -35,6 +37,12 @@ KEPT = (
     "exception",
     "version",
 )  # of papermill's notes; the rest are paths
+LABEL: dict[str, dict[str, str]] = {
+    "algorithm": style.ALGORITHM_LABEL,
+    "core": style.CORE_LABEL,
+    "norm": style.NORM_LABEL,
+    "actor_features": style.FEATURES_LABEL,
+}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -88,28 +96,41 @@ def check(nb: NotebookNode, path: Path) -> None:
         raise PageError(f"{path} ended with an exception")
 
 
-def run_title(config: RunConfig) -> str:
+def run_title(config: Config) -> str:
     """Heading of a run's page, from its parameters.
 
     >>> run_title(RunConfig(norm="none", core="ff", rollout=10))
     'A3C, feedforward, no norm (T10)'
     """
-    arm = f"{style.ALGORITHM_LABEL[config.algorithm]}, {style.CORE_LABEL[config.core]}, {style.NORM_LABEL[config.norm]}"
-    plain = "-".join([config.algorithm, config.core, config.norm])
-    changed = config.run_id.removeprefix(plain).strip("-")
+    arm = ", ".join(LABEL[name].get(value, value) for name, value in config.labels.items())
+    changed = config.run_id.removeprefix("-".join(config.labels.values())).strip("-")
     return f"{arm} ({changed})" if changed else arm
 
 
-def command(config: RunConfig) -> str:
+def command(config: Config) -> str:
     """The papermill line that repeats a run: every parameter that differs from its default, but for where it runs.
 
     >>> command(RunConfig(norm="none", seeds=30))
     "papermill notebooks/train.ipynb 'results/a3c-gru-none.ipynb' -p norm none -p seeds 30"
     """
-    fields = RunConfig.model_fields
-    changed = [name for name in fields if name not in EXECUTION and getattr(config, name) != fields[name].default]
+    changed = [name for name in _changed(config) if name not in EXECUTION]
     options = [f"-p {name} {getattr(config, name)}" for name in changed]
     return " ".join(["papermill notebooks/train.ipynb", f"'results/{config.run_id}.ipynb'", *options])
+
+
+def _changed(config: Config) -> dict[str, Any]:
+    """Parameters of notebooks/train.ipynb that this run needs: those that the notebook would not choose by itself."""
+    fields = type(config).model_fields
+    given = {name: value for name, value in config if value != fields[name].default}
+    return given if isinstance(config, RunConfig) else {"algorithm": config.algorithm} | given
+
+
+def _extent(config: Config) -> str:
+    if isinstance(config, RunConfig):
+        return f"{config.seeds} seeds × {config.workers} workers × {config.episodes} episodes"
+    return (
+        f"{config.seeds} seeds × {config.steps:,} steps, {config.updates:,} updates of {config.batch_size} transitions"
+    )
 
 
 def run_card(run: Run, data: str) -> str:
@@ -125,14 +146,13 @@ def run_card(run: Run, data: str) -> str:
     files = [
         "config.json",
         "provenance.json",
-        *(f"{name}.parquet" for name in ("curves", "metrics", "evaluation", "diagnostics")),
+        *(f"{name}.parquet" for name in COLUMNS if name not in ("episodes", "sweep")),
     ]
     links = " · ".join(f"{{download}}`{name} </{data}/{name}>`" for name in files if (run.dir / name).exists())
     commit = f"`{facts['commit'][:10]}`" + (" with uncommitted changes" if facts["dirty"] else "")
     lines = [
         f":::{{card}} Run `{run.id}`",
-        f"{config.seeds} seeds × {config.workers} workers × {config.episodes} episodes, {_minutes(facts['seconds'])} "
-        f"on {machine(facts)}{speed}; commit {commit}.",
+        f"{_extent(config)}, {_minutes(facts['seconds'])} on {machine(facts)}{speed}; commit {commit}.",
         "",
         f"Data: {links}",
         "",
@@ -166,8 +186,7 @@ def write(path: Path, text: str) -> None:
 
 def show(run: Run) -> None:
     """Execute notebooks/train.ipynb on a complete run without a page, which it shows without training."""
-    fields = run.config.model_dump() | {"resume": True}  # false would delete the run
-    given = {name: value for name, value in fields.items() if value != RunConfig.model_fields[name].default}
+    given = {name: value for name, value in _changed(run.config).items() if name != "resume"}  # false would delete it
     execute(NOTEBOOKS / "train.ipynb", run.dir / PAGE, given)
 
 
@@ -256,9 +275,22 @@ def _render(out: NotebookNode, book: Path, page: str) -> str:
     caption = f"{what['caption']} Data: {{download}}`CSV </figures/{label}.csv>`."
     if what["kind"] == "table":
         return f":::{{table}} {caption}\n:name: tab-{label}\n\n{out.data['text/markdown']}\n:::"
+    if what["kind"] == "film":
+        return _film(out, book, label, caption)
     write(book / "figures" / f"{label}.svg", out.data["image/svg+xml"])
     options = f":name: fig-{label}\n:alt: {what['alt']}\n:class: dark-light"
     return f":::{{figure}} /figures/{label}.svg\n{options}\n\n{caption}\n:::"
+
+
+def _film(out: NotebookNode, book: Path, label: str, caption: str) -> str:
+    """The still as a figure, and the animation below it, closed: nothing moves until a reader asks for it."""
+    what = out.metadata[KEY]
+    for suffix, kind in (("png", "image/png"), ("gif", "image/gif")):
+        (book / "figures" / f"{label}.{suffix}").write_bytes(base64.b64decode(out.data[kind]))
+    options = f":name: fig-{label}\n:alt: {what['alt']}"
+    still = f":::{{figure}} /figures/{label}.png\n{options}\n\n{caption}\n:::"
+    moving = f":::{{image}} /figures/{label}.gif\n:alt: {what['alt']}\n:::"
+    return f"{still}\n\n::::{{dropdown}} {what['opens']}\n{moving}\n::::"
 
 
 def _headed(cells: list[NotebookNode], title: str | None, card: str | None) -> list[NotebookNode]:

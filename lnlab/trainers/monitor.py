@@ -9,7 +9,7 @@ the policy can still learn.
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ import pandas as pd
 CHECKPOINT_STEPS, KEPT_CHECKPOINTS = 25_000, 5
 VALIDATION_POINTS = (10_000, 50_000, 100_000, 500_000, 1_000_000)
 WINDOW = 100  # episodes whose mean return early stopping follows
-Row = Mapping[str, Any] | pd.DataFrame  # a row of numbers, or a table of them
+Row: TypeAlias = Mapping[str, Any] | pd.DataFrame  # a row of numbers, or a table of them
 
 
 @dataclass(frozen=True)

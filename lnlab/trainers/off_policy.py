@@ -39,11 +39,12 @@ class OffPolicyTrainer:
             raise ValueError(f"a trainer of {config.algorithm} takes one seed; got {config.seeds}")
         self.config, self.seed, self.device = config, config.first_seed, device
         self.env = make_env(config.env)
-        spaces: Any = self.env.observation_space, self.env.action_space
-        self.learner = TD3(config, *spaces, device=device)
-        self.replay = Replay(config.capacity, *spaces, device=device)
+        observations: Any = self.env.observation_space
+        actions: Any = self.env.action_space
+        self.learner = TD3(config, observations, actions, device)
+        self.replay = Replay(config.capacity, observations, actions, device)
         self.probe = Probe(config, self._random_action)
-        self.steps, self.stopping, self.stalled = 0, EarlyStopping(), False
+        self.steps, self.stopping = 0, EarlyStopping(config.patience)
         self.tables: dict[str, list[dict[str, Any]]] = {"returns": [], "checks": [], "drives": []}
         self._window = Window()
         self._episode = self._begin_episode(0)
@@ -55,7 +56,7 @@ class OffPolicyTrainer:
 
     @property
     def stopped_early(self) -> bool:
-        return self.config.early_stopping and self.stalled
+        return self.config.early_stopping and self.stopping.stopped
 
     @property
     def norm_layers(self) -> list[str]:
@@ -134,9 +135,7 @@ class OffPolicyTrainer:
 
     def _update(self, seen: Seen | None) -> None:
         config, update = self.config, self.learner.updates
-        transitions = self.replay.sample(
-            config.batch_size, np.random.default_rng([self.seed, Purpose.BATCH, update])
-        )
+        transitions = self.replay.sample(config.batch_size, np.random.default_rng([self.seed, Purpose.BATCH, update]))
         rng = np.random.default_rng([self.seed, Purpose.TARGET_NOISE, update])
         noise = rng.standard_normal((config.batch_size, self._actions), dtype=np.float32)
         self.learner.update(transitions, torch.from_numpy(noise), seen)
@@ -153,7 +152,7 @@ class OffPolicyTrainer:
         row = {"seed": self.seed, "step": self.steps} | self._episode.row()
         row |= {"terminated": terminated, "q_bias": self._q_bias() if terminated else math.nan}
         self.tables["returns"].append(row)
-        self.stalled = self.stopping.add(self.steps, row["return"])
+        self.stopping.add(self.steps, row["return"])
         self._episode = self._begin_episode(self._episode.number + 1)
 
     def _q_bias(self) -> float:
@@ -198,12 +197,11 @@ class OffPolicyTrainer:
             "phases": list(self._episode.phases),
             "tables": self.tables,
             "stopping": self.stopping.state_dict(),
-            "stalled": self.stalled,
         }
 
     def load_state_dict(self, kept: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
-        self.steps, self.tables, self.stalled = kept["steps"], kept["tables"], kept["stalled"]
+        self.steps, self.tables = kept["steps"], kept["tables"]
         self.stopping.load_state_dict(kept["stopping"])
         self.learner.load_state_dict(kept["learner"])
         obs, _ = self.env.reset(seed=self._episode_seed(kept["number"]))

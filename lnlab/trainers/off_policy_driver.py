@@ -20,9 +20,7 @@ CHECKPOINT_SECONDS, SHARE = 15.0, 0.05  # least time between checkpoints, and mo
 Listener = Callable[[dict[str, Any]], None]
 
 
-def train_seed(
-    config: TD3Config, shard: Shard, device: str, report: Listener, stopped: Callable[[], bool]
-) -> bool:
+def train_seed(config: TD3Config, shard: Shard, device: str, report: Listener, stopped: Callable[[], bool]) -> bool:
     """Train one seed from its last checkpoint; False if stopped before its end."""
     trainer = OffPolicyTrainer(config, device)
     if (state := shard.load()) is not None:

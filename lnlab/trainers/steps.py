@@ -62,7 +62,9 @@ class Episode(Sums):
         self.number, self.obs = number, obs
         self.info: dict[str, Any] = {}
 
-    def add(self, obs: dict[str, np.ndarray], phase: str, action: np.ndarray, reward: float, info: dict[str, Any]) -> None:
+    def add(
+        self, obs: dict[str, np.ndarray], phase: str, action: np.ndarray, reward: float, info: dict[str, Any]
+    ) -> None:
         self.take(phase, action, reward, info)
         self.obs, self.info = obs, info
 

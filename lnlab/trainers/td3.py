@@ -6,7 +6,6 @@ detached, `target_cnn`, no clipping). The other wiring is the original's of D5, 
 
 import copy
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +48,7 @@ class Side:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        parts = {"cnn": self.cnn, "heads": self.heads, "optimizer": self.optimizer}
+        parts: dict[str, Any] = {"cnn": self.cnn, "heads": self.heads, "optimizer": self.optimizer}
         return {name: part.state_dict() for name, part in parts.items()}
 
     def load_state_dict(self, kept: dict[str, Any]) -> None:
@@ -74,8 +73,9 @@ class TD3:
             torch.manual_seed(int(np.random.default_rng([config.first_seed, Purpose.INIT]).integers(2**62)))
             actor_parts = make_cnn(observations, config), make_actor(size, count, config)
             critic_parts = make_cnn(observations, config), make_critics(size, count, config)
-        self.actor = Side(*(part.to(self.device) for part in actor_parts), config.lr, config.actor_clip)
-        self.critic = Side(*(part.to(self.device) for part in critic_parts), config.lr, config.critic_clip)
+        actor_cnn, actor, critic_cnn, critics = (part.to(self.device) for part in (*actor_parts, *critic_parts))
+        self.actor = Side(actor_cnn, actor, config.lr, config.actor_clip)
+        self.critic = Side(critic_cnn, critics, config.lr, config.critic_clip)
         self._pairs = [(online, copy.deepcopy(online)) for online in self._followed()]
         for _, target in self._pairs:
             target.requires_grad_(False)
@@ -94,7 +94,7 @@ class TD3:
     @torch.no_grad()
     def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
         """Greedy action (A,) in [−1, 1] for one observation."""
-        one = batch(*(_one(obs.get(name)) for name in ("image", "vector")), self.device)
+        one = batch(_one(obs.get("image")), _one(obs.get("vector")), self.device)
         return torch.tanh(self._pretanh(one)[0]).cpu().numpy()[0]
 
     @torch.no_grad()
@@ -128,6 +128,7 @@ class TD3:
         """r + γ (1 − terminated) min Q'(s', clip(π'(s') + clipped noise)), (B,)."""
         config, after = self.config, batch(transitions.next_image, transitions.next_vector, self.device)
         actor, critics, actor_cnn, critic_cnn = self._targets
+        assert isinstance(critics, nn.ModuleList)
         features = critic_cnn(after.image)
         actor_features = features if actor_cnn is critic_cnn else actor_cnn(after.image)
         noise = (noise * config.target_noise).clamp(-config.noise_clip, config.noise_clip)
@@ -172,7 +173,8 @@ class TD3:
     def _q(self, features: Tensor | None, obs: Batch, action: Tensor, *, first: bool = False) -> list[Tensor]:
         """Values (B,) of every critic, or of the first only."""
         state_action = torch.cat([state(features, obs.vector), action], dim=1)
-        critics: Sequence[nn.Module] = [*self.critic.heads]
+        assert isinstance(self.critic.heads, nn.ModuleList)
+        critics = [*self.critic.heads]
         return [critic(state_action).squeeze(1) for critic in (critics[:1] if first else critics)]
 
     def state_dict(self) -> dict[str, Any]:
