@@ -60,6 +60,7 @@ def test_every_page_is_there(html):
     for name in (
         "intro",
         "d1",
+        "d5",
         "claims",
         "methods",
         "reproduce",

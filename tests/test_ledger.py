@@ -15,7 +15,7 @@ from lnlab.report import ledger
 from lnlab.report.evidence import Data, Untestable, documents
 from lnlab.runs import load
 
-DOCUMENTS = ["D1", "D2", "D3", "D4"]
+DOCUMENTS = ["D1", "D2", "D3", "D4", "D5"]
 UP = Direction("effect", Interval(2.0, 1.0, 3.0, 7), "above", printed=5.0)
 LEVEL = Number("level", 50.0, Interval(10.0, 9.0, 11.0, 7), 4.0, 16.0, 1)
 TOTAL = Sum("share", "483 / 5000", 9.66, 96.6, 0.05)

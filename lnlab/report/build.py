@@ -28,6 +28,7 @@ ANALYSES = (
     "d2",
     "d3",
     "d4",
+    "d5",
     "mechanism",
     "checks",
     "sensitivity",

@@ -7,6 +7,7 @@ ours; the definitions are D1's own (last rollout, greedy, cloud budget) where it
 import numpy as np
 import pandas as pd
 
+from lnlab.config import RunConfig
 from lnlab.paths import PUBLISHED, ROOT
 from lnlab.report import cells, figures, output, style, tables
 from lnlab.runs import Study, load
@@ -35,7 +36,7 @@ def study(data: str = "") -> Study:
 
 def extent(runs: Study) -> output.Text:
     """One sentence: how many arms, seeds and episodes the page rests on."""
-    configs = [run.config for run in runs.runs if run.complete]
+    configs = [run.config for run in runs.runs if run.complete and isinstance(run.config, RunConfig)]
     sizes = sorted({(config.seeds, config.episodes) for config in configs})
     each = " or ".join(f"{seeds} seeds of {episodes} episodes per worker" for seeds, episodes in sizes)
     return output.Text(f"{len(configs)} arms, each over {each}; profile {runs.dir.name}.")

@@ -10,7 +10,8 @@ import pandas as pd
 
 from lnlab.analysis.metrics import METRICS
 from lnlab.columns import COLUMNS
-from lnlab.report import advice, d1, effects, ledger, output, pages
+from lnlab.config import RunConfig
+from lnlab.report import advice, d1, d5, effects, ledger, output, pages
 from lnlab.report.evidence import Data
 from lnlab.runs import Run, Study
 
@@ -23,7 +24,7 @@ def write_all(study: Study, book: Path) -> None:
     """Write every generated part of `book` from the runs of `study`."""
     found = effects.effects(study)
     parts = {
-        "findings": effects.summary(found),
+        "findings": findings(study),
         "figure": main_figure(found),
         "advice": advice.advice(found),
         "verdicts": verdicts(study),
@@ -38,7 +39,8 @@ def write_all(study: Study, book: Path) -> None:
 
 def findings(study: Study) -> str:
     """The findings as a Markdown list; each sentence's verb and numbers follow from the data."""
-    return effects.summary(effects.effects(study))
+    parts = [effects.summary(effects.effects(study)), d5.landing(Data(study))]
+    return "\n\n".join(part for part in parts if part)
 
 
 def main_figure(found: pd.DataFrame) -> str:
@@ -80,7 +82,7 @@ def _run_row(run: Run) -> dict[str, str]:
     return {
         "run": f"{{doc}}`{run.id} </runs/{run.id}>`",
         "seeds": str(config.seeds),
-        "episodes": f"{config.episodes:,}",
+        "episodes": f"{config.episodes:,}" if isinstance(config, RunConfig) else f"{config.steps:,} steps",
         "steps per second": f"{speed:,.0f}" if speed else "n/a",
         "minutes": f"{facts['seconds'] / 60:.1f}",
         "machine": pages.machine(facts),
