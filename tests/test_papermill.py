@@ -14,6 +14,7 @@ from lnlab.runs import Run
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LITERAL = "papermill notebooks/train.ipynb -p norm ln"
 WITH_PATH = "papermill notebooks/train.ipynb 'results/a3c-gru-{norm}.ipynb' -p norm ln"
+TD3 = "papermill notebooks/train.ipynb 'results/td3-{norm}.ipynb' -p algorithm td3 -p norm none -p batch_size 32"
 
 
 def papermill(line: str, *more: str) -> subprocess.CompletedProcess[str]:
@@ -22,7 +23,7 @@ def papermill(line: str, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
 
 
-@pytest.mark.parametrize("line", [LITERAL, WITH_PATH])
+@pytest.mark.parametrize("line", [LITERAL, WITH_PATH, TD3])
 def test_readme_shows_the_line(line):
     assert f"\n{line}\n" in README
 
@@ -58,3 +59,17 @@ def test_a_mistyped_name_fails_and_names_the_allowed_ones(tmp_path):
     assert done.returncode == 1
     assert "unknown parameter 'nrom' (did you mean 'norm'?)" in done.stderr
     assert "allowed: algorithm, core, norm, seeds" in done.stderr
+
+
+def test_the_line_of_td3_trains_on_images_and_shows_what_it_did(tmp_path):
+    done = papermill(TD3.replace("results/", f"{tmp_path}/"), "-p", "profile", "images")
+    assert done.returncode == 0, done.stderr
+    nb = nbformat.read(tmp_path / "td3-none.ipynb", as_version=4)
+    outputs = [out for cell in nb.cells for out in cell.get("outputs", [])]
+    shown = [out.metadata["lnlab"] for out in outputs if "lnlab" in out.get("metadata", {})]
+    assert {"parameters", "return", "values", "features", "test", "provenance"} <= {what.get("name") for what in shown}
+    (run,) = [Run(path.parent) for path in (RESULTS / "images").glob("td3-none-leaky*/config.json")]
+    assert run.complete
+    assert run.provenance["norm_layers"] == []
+    assert len(run.table("records")) == run.config.seeds * run.config.reports
+    assert list(run.dir.glob("tensorboard/seed-*/events*"))
