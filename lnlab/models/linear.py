@@ -2,7 +2,7 @@
 
 torch sends single-precision products to MKL, which on AMD processors leaves half of their vector units idle; oneDNN,
 which torch uses for convolutions, does not. On an EPYC with AVX-512 a layer of 3136 × 512 takes half the time, forwards
-and backwards. Checked against torch.nn.Linear (tests/test_linear.py).
+and backwards. Checked against torch.nn.Linear (tests/test_fast_layers.py).
 """
 
 from typing import Any

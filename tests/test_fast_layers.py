@@ -1,10 +1,11 @@
-"""The layer by oneDNN against torch's: values, gradients, and where it must step aside."""
+"""Layers made fast against torch's own: values, gradients, and where they must step aside."""
 
 import pytest
 import torch
 from torch import nn
 
 from lnlab.models import linear
+from lnlab.models.image_norm import ImageNorm
 from lnlab.models.linear import LEAST, Linear, available
 
 needs_onednn = pytest.mark.skipif(not available(), reason="this build of torch has no oneDNN product")
@@ -56,3 +57,21 @@ def test_elsewhere_it_is_torchs_layer(shape: tuple[int, ...], outputs: int, monk
     x = torch.randn(shape)
     assert torch.equal(ours(x), theirs(x))
     assert torch.equal(ours.double()(x.double()), theirs.double()(x.double()))
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_the_norm_of_images_is_torchs_and_keeps_channels_last(layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    ours, theirs = ImageNorm([8, 5, 6]), nn.LayerNorm([8, 5, 6])
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter)
+    ours.load_state_dict(theirs.state_dict())
+    x, towards = (torch.randn(3, 8, 5, 6).contiguous(memory_format=layout) for _ in range(2))
+    results = []
+    for layer in (ours, theirs):
+        given = x.clone(memory_format=torch.preserve_format).requires_grad_()
+        out = layer(given)
+        results.append([out.detach(), *torch.autograd.grad(out, [given, *layer.parameters()], towards)])
+    torch.testing.assert_close(*results)
+    assert results[0][0].is_contiguous(memory_format=torch.channels_last)
+    assert isinstance(ours, nn.LayerNorm)  # where norm layers are counted
