@@ -37,12 +37,12 @@ def show(found: Any, make: Callable[..., Any], *arguments: Any) -> Any:
     >>> show([1, 2], sum), show(attempt(lambda: 3), float)
     (3, 3.0)
     """
-    return found if isinstance(found, output.Text) else make(found, *arguments)
+    return found if isinstance(found, output.Text) else attempt(make, found, *arguments)
 
 
 def also(found: Any, make: Callable[..., Any], *arguments: Any) -> Any:
     """As `show`, without telling once more why there is nothing."""
-    return output.Text("") if isinstance(found, output.Text) else make(found, *arguments)
+    return output.Text("") if isinstance(found, output.Text) else attempt(make, found, *arguments)
 
 
 def position(value: float, middle: float, low: float, high: float) -> float:
@@ -106,6 +106,7 @@ def positions(panels: Mapping[str, pd.DataFrame], label: str) -> Figure:
         panel.set_title(title)
         panel.tick_params(axis="y", labelsize=8)
     axes[0].set_xlim(-EDGE - 0.3, EDGE + 0.3)
+    axes[0].set_xticks(range(-2, 3))
     axes[0].set_yticks(range(len(names)), names)
     axes[0].set_ylim(len(names) - 0.5, -0.5)
     for panel in axes[-columns:]:

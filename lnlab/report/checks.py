@@ -28,8 +28,8 @@ def in_short(original: object, repeated: object, again: object, contrasts: objec
 def _original(found: pd.DataFrame) -> str:
     return (
         f"**The original code.** {beside.share(found.within)} figures of its runs lie where one new seed of ours "
-        f"should (95 % prediction intervals, n = {counted(found.n)}), and {beside.share(found.among)} between our lowest "
-        "and highest seed."
+        f"should (95 % prediction intervals, n = {counted(found.n)}), {beside.share(found.among)} between our lowest "
+        "and our highest seed."
     )
 
 

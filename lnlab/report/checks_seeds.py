@@ -6,6 +6,7 @@ were the only ones. These are fewer, so that some verdicts change by chance alon
 all of them tell how many do.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ from lnlab.runs import Study
 
 FIRST_NEW = 10  # the first ten seeds of the recurrent arms were there when the rules were finished
 DOCUMENTS = ("D1", "D2", "D3", "D4")
-DRAWS = 9  # random halves of the seeds, for scale
+DRAWS, FEW_DRAWS = 9, 1  # random choices of seeds, for scale; the latter under LNLAB_SMALL=1, in tests
 RESTS = {  # what a claim's evidence rests on, and how to call it
     "recurrent": "recurrent arms alone: none of these seeds had been seen",
     "feedforward": "feedforward arms too: theirs had been seen",
@@ -48,8 +49,8 @@ class Again:
         return self.verdicts[(self.verdicts.rests != "none") & self.verdicts.comparable]
 
 
-def judge(data: Data, draws: int = DRAWS) -> Again:
-    """Judge everything on the new seeds, and the verdicts on random ones.
+def judge(data: Data) -> Again:
+    """Judge everything on the new seeds, and the verdicts on as many random ones several times.
 
     Raises:
         Missing: the recurrent arms have no new seeds.
@@ -58,6 +59,7 @@ def judge(data: Data, draws: int = DRAWS) -> Again:
     parts = {"new": data.only(new), "seen": data.only(seen)}
     every = verdicts(data)
     found = judged_again(every, *(verdicts(part) for part in parts.values()))
+    draws = FEW_DRAWS if os.environ.get("LNLAB_SMALL") == "1" else DRAWS
     chance = by_chance(data, every, len(new), draws)
     return Again(new, seen, found, chance, hypotheses_again({"every": data, **parts}))
 

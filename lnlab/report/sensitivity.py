@@ -13,11 +13,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lnlab.analysis.stats import interval, paired_difference
+from lnlab.analysis.stats import Interval, interval, paired_difference
 from lnlab.config import ConfigError
 from lnlab.report import effects, figures, output, style, tables
 from lnlab.report.cells import counted
-from lnlab.report.evidence import Array, Data
+from lnlab.report.evidence import Array, Data, Missing
 from lnlab.runs import Run, Study
 from lnlab.study import expand
 
@@ -81,10 +81,17 @@ def effects_by(every: pd.DataFrame, setting: str) -> pd.DataFrame:
     rows = []
     relative = {each.name: each.relative for each in effects.OUTCOMES}
     for key, mine in every.groupby([*KEYS, setting], sort=False):
-        both = mine.groupby("seed").norm.transform("nunique") == 2
-        if mine[both].seed.nunique() > 1:
-            rows.append((*key, *effects.difference(mine[both], relative=relative[key[0]])))
+        both = mine[mine.groupby("seed").norm.transform("nunique") == 2]
+        if both.seed.nunique() > 1:
+            rows.append((*key, *_difference(both, relative[key[0]])))
     return _ordered(pd.DataFrame(rows, columns=[*KEYS, setting, "estimate", "low", "high", "n"]), setting)
+
+
+def _difference(pair: pd.DataFrame, relative: bool) -> Interval:
+    """As `effects.difference`; unknown if a seed diverged, which is not left out."""
+    if not np.isfinite(pair.value).all():
+        return Interval(np.nan, np.nan, np.nan, pair.seed.nunique())
+    return effects.difference(pair, relative=relative)
 
 
 def _ordered(rows: pd.DataFrame, setting: str) -> pd.DataFrame:
@@ -106,10 +113,17 @@ def rate_words(rate: float) -> str:
 
 
 def by_rate(every: pd.DataFrame, outcome: str, algorithm: str, core: str, norm: str) -> pd.DataFrame:
-    """One arm's outcome, a row each seed that has all its rates, a column each learning rate, both rising."""
+    """One arm's outcome, a row each seed that has all its rates, a column each learning rate, both rising.
+
+    Raises:
+        Missing: a value is not finite.
+    """
     keys = pd.Series({"outcome": outcome, "algorithm": algorithm, "core": core, "norm": norm})
     mine = every[(every[keys.index] == keys).all(axis=1)]
-    return mine.pivot(index="seed", columns="lr", values="value").dropna()
+    whole = mine.groupby("seed").lr.transform("nunique") == mine.lr.nunique()
+    if not np.isfinite(mine.value).all():
+        raise Missing(f"needs the {RETURNS[outcome]} of {tables.arm(algorithm, core, norm)} for every seed and rate")
+    return mine[whole].pivot(index="seed", columns="lr", values="value")
 
 
 def rate_levels(every: pd.DataFrame) -> pd.DataFrame:
@@ -178,7 +192,9 @@ def _rate_lines(panel: Axes, rows: pd.DataFrame) -> None:
         best = mine[mine.best]
         panel.plot(best.lr, best.estimate, "*", color=colour, markersize=11)
     panel.set_xscale("log")
-    panel.tick_params(labelsize=8)
+    panel.set_xticks(sorted(rows.lr.unique()), [rate_words(rate) for rate in sorted(rows.lr.unique())])
+    panel.minorticks_off()
+    panel.tick_params(labelsize=7)
 
 
 def at_best(every: pd.DataFrame) -> pd.DataFrame:

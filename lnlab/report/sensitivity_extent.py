@@ -149,7 +149,7 @@ def worker_figure(every: pd.DataFrame) -> output.FigureOutput:
         "LayerNorm minus no norm by the number of workers: returns in units of reward, value loss in percent; paired "
         f"over n = {counted(rows.n)} seeds, 95 % intervals."
     )
-    drawn = figures.intervals(panels, "LayerNorm minus no norm", zero=True)
+    drawn = figures.intervals(panels, "difference", zero=True)
     return output.figure("workers", drawn, alt=f"Effect on the return: {words}.", caption=caption, data=rows)
 
 

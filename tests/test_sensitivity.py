@@ -1,0 +1,219 @@
+"""Other settings: effects by hand on small studies, best rates judged on other seeds, runs that are missing."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lnlab.analysis.stats import Interval
+from lnlab.report import output, sensitivity, sensitivity_extent
+from lnlab.report.evidence import Data, Missing
+from lnlab.runs import load
+from tests.by_hand import arm, made
+
+QUANTITIES = ("return_final", "value_loss_all_mean")
+BEST = {"ln": {3e-5: 50.0, 1e-4: 60.0, 3e-4: 75.0}, "none": {3e-5: 52.0, 1e-4: 55.0, 3e-4: 40.0}}
+
+
+def noise(*key):
+    """A number near zero that a key always gives."""
+    return float(np.random.default_rng([int(each) for each in key]).normal() / 10)
+
+
+def rates(folder):
+    """A3C GRU at three rates, the middle one in the main profile with more seeds; LayerNorm's best is the highest."""
+    for norm, levels in BEST.items():
+        for lr, level in levels.items():
+            profile, seeds = ("paper", range(8)) if lr == 1e-4 else ("rates", range(5))
+
+            def value(quantity, seed, level=level, lr=lr, norm=norm):
+                return level + noise(seed, lr * 1e6, norm == "ln")
+
+            made(folder / profile, seeds, value, QUANTITIES, **arm(f"a3c-gru-{norm}"), lr=lr)
+    made(folder / "paper", range(8), quantities=QUANTITIES, **arm("a3c-ff-ln"))
+    return Data(load(folder / "paper"))
+
+
+# -- runs of several settings -----------------------------------------------------------------------------------------
+
+
+def test_the_main_runs_join_where_they_differ_in_that_setting_alone(tmp_path):
+    every = sensitivity.scores(rates(tmp_path), "rates", "lr")
+    counts = every[every.outcome == "return"].groupby(["core", "norm", "lr"]).seed.nunique()
+    assert counts.to_dict() == {
+        ("gru", norm, lr): 8 if lr == 1e-4 else 5 for norm, lr in itertools.product(BEST, BEST["ln"])
+    }
+
+
+def test_runs_of_another_length_do_not_join(tmp_path):
+    made(tmp_path / "quick", episodes=400, quantities=QUANTITIES, norm="ln")
+    made(tmp_path / "rates", lr=3e-4, quantities=QUANTITIES, norm="ln")
+    every = sensitivity.scores(Data(load(tmp_path / "quick")), "rates", "lr")
+    assert every.lr.unique().tolist() == [3e-4]
+    with pytest.raises(Missing, match="'workers', which was not run"):
+        sensitivity.scores(Data(load(tmp_path / "quick")), "workers", "workers")
+
+
+def test_effects_are_those_of_the_seeds_that_both_arms_have(tmp_path):
+    every = sensitivity.scores(rates(tmp_path), "rates", "lr")
+    every = every[~((every.lr == 3e-4) & (every.norm == "none") & (every.seed < 2))]
+    found = sensitivity.effects_by(every, "lr").set_index(["outcome", "lr"])
+    assert found.n.xs("return").to_dict() == {3e-5: 5, 1e-4: 8, 3e-4: 3}
+    assert found.loc[("return", 3e-4), "estimate"] == pytest.approx(35, abs=0.3)
+    assert found.loc[("value-loss", 1e-4), "estimate"] == pytest.approx(100 * (60 / 55 - 1), abs=0.5)  # in percent
+
+
+def test_a_seed_that_diverged_leaves_the_effect_unknown_and_is_not_left_out(tmp_path):
+    every = sensitivity.scores(rates(tmp_path), "rates", "lr")
+    every.loc[(every.lr == 3e-4) & (every.seed == 1) & (every.norm == "none"), "value"] = np.nan
+    found = sensitivity.effects_by(every, "lr").set_index(["outcome", "lr"])
+    assert np.isnan(found.loc[("return", 3e-4), "estimate"])
+    assert np.isfinite(found.loc[("return", 1e-4), "estimate"])
+    with pytest.raises(Missing, match="A3C GRU, no norm for every seed and rate"):
+        sensitivity.by_rate(every, "return", "a3c", "gru", "none")
+
+
+def test_missing_runs_are_named(tmp_path):
+    made(tmp_path / "workers", workers=3, quantities=QUANTITIES, norm="ln")
+    made(tmp_path / "paper", quantities=QUANTITIES, norm="ln")
+    data = Data(load(tmp_path / "paper"))
+    text = sensitivity.missing(data, "workers")
+    assert text.startswith("Of the 8 runs of the profile *workers* 7 are missing")
+    assert "`a3c-gru-none-w3`" in text
+    assert "`a3c-gru-ln-w3`" not in text
+    assert sensitivity.missing(data, "rates") == ""  # of which none is there: that is said elsewhere
+
+
+# -- learning rates ---------------------------------------------------------------------------------------------------
+
+
+def test_best_rates_are_found_and_each_arm_judged_at_its_own(tmp_path):
+    every = sensitivity.scores(rates(tmp_path), "rates", "lr")
+    levels = sensitivity.rate_levels(every)
+    best = levels[levels.best & (levels.outcome == "return")].set_index("norm").lr
+    assert best.to_dict() == {"none": 1e-4, "ln": 3e-4}
+    assert set(levels.n) == {5}  # seeds that all rates have
+    found = sensitivity.at_best(every).set_index("outcome").loc["return"]
+    assert (found.best_ln, found.best_none, found.n) == (3e-4, 1e-4, 5)
+    assert found.estimate == pytest.approx(20, abs=0.3)  # 75 − 55, where 1e-4 would give 5
+    assert found.edge  # 3e-4 is the highest rate tried
+    row = sensitivity.rate_table(every).shown.iloc[0]
+    assert row["each at its best"].startswith(("19.", "20."))
+    assert row["best: LN, none"] == "3e-4, 1e-4 ‡"
+
+
+def test_choosing_a_rate_on_the_seeds_it_is_judged_on_would_flatter_it():
+    rng = np.random.default_rng(0)
+    studies = rng.normal(size=(2000, 6, 4))  # every rate is worth nothing
+    chosen_elsewhere = np.mean([sensitivity.left_out(study).mean() for study in studies])
+    assert chosen_elsewhere == pytest.approx(0, abs=0.05)
+    assert studies.mean(axis=1).max(axis=1).mean() > 0.3
+
+
+def test_an_arm_with_one_rate_has_no_choice(tmp_path):
+    every = sensitivity.scores(rates(tmp_path), "rates", "lr")
+    every = every[(every.norm == "ln") | (every.lr == 1e-4)]
+    assert sensitivity.at_best(every).empty
+    assert sensitivity.rate_table(every).shown["best: LN, none"].tolist() == ["n/a", "n/a"]
+
+
+def test_rates_are_drawn_with_their_best_marked(tmp_path):
+    shown = sensitivity.rate_figure(sensitivity.scores(rates(tmp_path), "rates", "lr"))
+    assert shown.alt == "Best rates by return: A3C GRU, no norm 1e-4, A3C GRU, LayerNorm 3e-4."
+    assert "n = 5" in shown.caption
+
+
+# -- more episodes ----------------------------------------------------------------------------------------------------
+
+
+def long(folder, late_gap):
+    """LayerNorm 10 ahead after 2000 episodes and `late_gap` after 4000."""
+    for norm in ("ln", "none"):
+
+        def curve(seed, episode, norm=norm):
+            return 50 + noise(seed, episode, norm == "ln") + (norm == "ln") * (10 if episode <= 2000 else late_gap)
+
+        made(folder / "long", range(5), curve=curve, quantities=QUANTITIES, episodes=4000, norm=norm)
+        made(folder / "paper", range(5), quantities=QUANTITIES, norm=norm)
+    return Data(load(folder / "paper"))
+
+
+@pytest.mark.parametrize(
+    ("late_gap", "word"), [(0, "faster"), (4, "better, by less than before"), (14, "better, by more than before")]
+)
+def test_faster_or_better(tmp_path, late_gap, word):
+    rows = sensitivity_extent.lengths(long(tmp_path, late_gap)).set_index("after").estimate
+    assert rows.to_dict() == pytest.approx({2000: 10, 4000: late_gap, 0: late_gap - 10}, abs=0.2)
+    shown = sensitivity_extent.length_table(sensitivity_extent.lengths(long(tmp_path / "again", late_gap))).shown
+    assert shown["LayerNorm learns"].tolist() == [word]
+
+
+@pytest.mark.parametrize(("end", "change", "word"), [((-2, -1), (-3, -2), "worse"), ((-1, 1), (-1, 1), "open")])
+def test_other_readings(end, change, word):
+    end, change = (Interval(np.mean(each), *each, 5) for each in (end, change))
+    assert sensitivity_extent.reading(end, change) == word
+
+
+def test_a_window_holds_the_episodes_before_its_end():
+    ends, values = np.array([100, 200, 300, 400]), np.array([[1.0, 2.0, 3.0, 4.0]])
+    assert sensitivity_extent.before(ends, values, 300).tolist() == [2.5]
+    with pytest.raises(Missing, match="ends at 400"):
+        sensitivity_extent.before(ends, values, 500)
+
+
+def test_long_runs_are_shown_beside_the_main_ones(tmp_path):
+    data = long(tmp_path, 4)
+    shown = sensitivity_extent.long_curves(sensitivity_extent.long_rows(data))
+    assert shown.alt.startswith("Learning curves; at the end: A3C GRU, LayerNorm 54")
+    assert "Return over 4000 episodes" in shown.caption
+    assert "n = 5" in shown.caption
+    shown = sensitivity_extent.length_tests(sensitivity.scores(data, "long", "episodes")).shown
+    assert {"sampled, after 2000", "sampled, after 4000"} <= set(shown)
+
+
+def test_a_long_run_without_its_partner_is_missing(tmp_path):
+    made(tmp_path / "long", episodes=4000, norm="ln")
+    made(tmp_path / "paper", norm="ln")
+    with pytest.raises(Missing, match="with and without LayerNorm"):
+        sensitivity_extent.lengths(Data(load(tmp_path / "paper")))
+
+
+# -- workers ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_effect_by_workers_and_its_trend(tmp_path):
+    for norm, workers in itertools.product(("ln", "none"), (3, 5, 10)):
+
+        def value(quantity, seed, norm=norm, workers=workers):
+            return 50 + noise(seed, workers, norm == "ln") + (norm == "ln") * workers
+
+        profile = "paper" if workers == 5 else "workers"
+        made(tmp_path / profile, range(5), value, QUANTITIES, norm=norm, workers=workers)
+    every = sensitivity.scores(Data(load(tmp_path / "paper")), "workers", "workers")
+    found = sensitivity.effects_by(every, "workers")
+    effects = found[found.outcome == "return"].set_index("workers").estimate
+    assert effects.to_dict() == pytest.approx({3: 3, 5: 5, 10: 10}, abs=0.2)
+    trend = sensitivity_extent.worker_trend(every)
+    assert trend.data.estimate.tolist() == pytest.approx([7, 7], abs=0.3)
+    assert trend.shown.workers.tolist() == ["10 against 3", "10 against 3"]
+    assert isinstance(sensitivity_extent.worker_figure(every), output.FigureOutput)
+    with pytest.raises(Missing, match="two numbers of workers"):
+        sensitivity_extent.worker_trend(every[every.workers == 5])
+
+
+def test_the_order_of_rows_is_the_books():
+    rows = pd.DataFrame(
+        {
+            "outcome": ["sampled", "return", "return"],
+            "algorithm": ["a3c", "individual", "a3c"],
+            "core": "gru",
+            "lr": 1.0,
+        }
+    )
+    found = sensitivity._ordered(rows, "lr")
+    assert found[["outcome", "algorithm"]].to_numpy().tolist() == [
+        ["return", "a3c"],
+        ["return", "individual"],
+        ["sampled", "a3c"],
+    ]
