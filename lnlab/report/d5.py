@@ -169,7 +169,9 @@ def four_arms(data: Data) -> output.FigureOutput:
         f"thick, pointwise 95 % intervals shaded; n = {counted(rows.n)} seeds an arm."
     )
     alt = f"Four panels over updates, logarithmic. Actor's feature norm at the end: {ends}."
-    return output.figure("four-arms", driving_figures.grid(runs, arms, FOUR), alt=alt, caption=caption, data=rows)
+    return output.figure(
+        "four-arms", driving_figures.grid(runs, arms, FOUR, share="row"), alt=alt, caption=caption, data=rows
+    )
 
 
 @shown
@@ -271,13 +273,14 @@ def evidence(found: Sequence[ledger.Entry], claims: Sequence[str], name: str) ->
     """What the document prints in some claims, each beside ours and what is expected of it."""
     chosen = [entry for entry in found if entry.id in claims]
     data = ledger.evidence_rows(chosen)
+    data = data[data.outcome != "right"].reset_index(drop=True)  # sums that are right stand with the claims below
     if data.empty:
         return output.Text(f"*This report lacks what is needed for {', '.join(claims)}; the claims below say which.*")
     shown = pd.DataFrame(
         {
             "claim": data.claim,
             "what": data.what,
-            "D5 printed": ["" if np.isnan(value) else f"{value:.6g}".replace("-", "−") for value in data.printed],
+            "D5 printed": ["" if np.isnan(value) else f"{value:.4g}".replace("-", "−") for value in data.printed],
             "here": [ledger.interval_words(*row) for row in data[["estimate", "low", "high"]].itertuples(index=False)],
             "expected": data.rule,
             "outcome": data.outcome,
@@ -289,6 +292,6 @@ def evidence(found: Sequence[ledger.Entry], claims: Sequence[str], name: str) ->
     seeds = f"95 % intervals over n = {n} seeds" if n else "no run is behind a sum"
     caption = (
         f"What D5 prints beside the same quantity here, {seeds}. A number is expected where one new seed would lie in "
-        "95 of 100 repetitions; an effect on one side of a threshold; a sum to follow from what is printed."
+        "95 of 100 repetitions, an effect on one side of a threshold. Sums that are right are left to the claims below."
     )
     return output.table(name, shown, caption=caption, data=data)

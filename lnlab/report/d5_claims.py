@@ -66,7 +66,7 @@ def feature_norm(data: Data, values: Values) -> Found:
 def improvement(data: Data, values: Values) -> Found:
     factor = values["none"] / values["ln"]
     slack = values["none"] / (values["ln"] - ROUNDED["ln"]) - factor
-    return [Sum("improvement factor", "7.36e12 / 30", factor, values["printed"], slack)], (
+    return [Sum("improvement factor", "7.36e12 / 30", factor, values["printed"], float(f"{slack:.2g}"))], (
         "The rounding allows for 25 to 35 where about 30 is printed."
     )
 

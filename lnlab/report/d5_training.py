@@ -225,12 +225,13 @@ def _quarter_rows(runs: Driving, arm: str) -> list[dict[str, object]]:
 def phase_table(data: Data) -> output.TableOutput:
     """Return, length and return per step by who chose the actions."""
     runs = Driving.of(data)
-    rows = [row for arm in runs.arms() for phase in PHASES[::2] for row in _phase_rows(runs, arm, phase)]
+    arms = runs.arms()
+    rows = _phase_rows(runs, arms[0], "random") + [row for arm in arms for row in _phase_rows(runs, arm, "policy")]
     table = pd.DataFrame(rows)
     caption = (
-        "Training episodes by who chose their actions: random ones before learning, those of the policy with its noise "
-        "after; the one episode of both is left out. Means of the seeds' means, 95 % intervals over "
-        f"n = {counted(table.n)} seeds."
+        "Training episodes by who chose their actions: random ones before learning, alike in all arms, and those of "
+        "the policy with its noise after; the one episode of both is left out. Means of the seeds' means, 95 % "
+        f"intervals over n = {counted(table.n)} seeds."
     )
     wide = tables.pivot_words(table, ["arm", "actions"], "what")
     return output.table("phases", wide, caption=caption, data=table)
@@ -244,7 +245,7 @@ def _phase_rows(runs: Driving, arm: str, phase: str) -> list[dict[str, object]]:
     left, steer = 100 * runs.by_phase(arm, phase, "off_lane"), runs.by_phase(arm, phase, "steer")
     found = {"return": value, "steps": length, "return per step": value / length, "left the lane, %": left,
              "mean steering": steer}  # fmt: skip
-    label = {"arm": ARMS[arm].says, "actions": PART[phase]}
+    label = _label(arm, phase)
     return [{**label, "what": what, **interval(values)._asdict()} for what, values in found.items()]
 
 
@@ -253,7 +254,8 @@ def component_table(data: Data) -> output.TableOutput:
     """The break-down of the return that D5 asks for: what an episode's components add, by who chose the actions."""
     runs = Driving.of(data)
     arms = runs.arms(MAIN)
-    rows = [row for arm in arms for phase in PHASES[::2] for row in _component_rows(runs, arm, phase)]
+    rows = _component_rows(runs, arms[0], "random") if arms else []
+    rows += [row for arm in arms for row in _component_rows(runs, arm, "policy")]
     if not rows:
         raise Missing("needs the components of the reward, which were not recorded")
     table = pd.DataFrame(rows)
@@ -272,6 +274,10 @@ def _component_rows(runs: Driving, arm: str, phase: str) -> list[dict[str, objec
             values: Array = runs.by_phase(arm, phase, f"reward_{name}")
         except Missing:
             continue
-        label = {"arm": ARMS[arm].says, "actions": PART[phase], "component": name.replace("_", " ")}
-        found.append({**label, **interval(values)._asdict()})
+        found.append(_label(arm, phase) | {"component": name.replace("_", " "), **interval(values)._asdict()})
     return found
+
+
+def _label(arm: str, phase: str) -> dict[str, object]:
+    """Random actions do not depend on the arm: seeds meet the same ones on the same road."""
+    return {"arm": "any" if phase == "random" else ARMS[arm].says, "actions": PART[phase]}
