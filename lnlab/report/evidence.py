@@ -1,8 +1,9 @@
 """The studies behind a report as arrays with one row a seed: what evidence on the documents' claims is made from.
 
-An arm goes by its run id, such as `a3c-gru-ln`; those of TD3 by their settings (`lnlab.report.driving_data`). Every array has shape (n_seeds, ...), seeds in rising order, so that
-arms are paired by row. Workers and scenarios are averaged within a seed first. What is not there, or is not defined
-because a run is too short, raises `Missing`, which makes a claim untestable; it is never left out in silence.
+An arm goes by its run id, such as `a3c-gru-ln`; those of TD3 by their settings (`lnlab.report.driving_data`). Every
+array has shape (n_seeds, ...), seeds in rising order, so that arms are paired by row. Workers and scenarios are
+averaged within a seed first. What is not there, or is not defined because a run is too short, raises `Missing`, which
+makes a claim untestable; it is never left out in silence.
 """
 
 import functools
