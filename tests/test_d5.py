@@ -248,8 +248,11 @@ def test_readiness_needs_every_condition(data, make):
     fine = Fake(inflation=1.0, saturation=0.1, returns={"random": 20.0, "policy": 90.0})
     bad = Fake(exponent=3.8, moments=(60.0, 80.0))  # the alert on the TD error fires
     ready = ledger.entries(make(ln_leaky=fine, none_leaky=bad), "D5")
-    assert list(outcomes_of(ready, "D5.14").values()) == ["holds", "holds", "holds", "open"]  # three seeds say little
-    assert "**Not ready" in d5_readiness.decision(ready)
+    assert list(outcomes_of(ready, "D5.14").values()) == ["holds"] * 4
+    assert "**Ready for a long run**" in d5_readiness.decision(ready)
+    silent = ledger.entries(make(ln_leaky=fine), "D5")  # no alert tells the exploded arm from the other
+    assert list(outcomes_of(silent, "D5.14").values()) == ["holds", "holds", "holds", "open"]
+    assert "**Not ready" in d5_readiness.decision(silent)
     assert driving_pieces.alerted(Driving.of(data), "none-leaky").tolist() == [0, 0, 0]
 
 
