@@ -70,7 +70,7 @@ def test_a_seed_that_diverged_leaves_the_effect_unknown_and_is_not_left_out(tmp_
     found = sensitivity.effects_by(every, "lr").set_index(["outcome", "lr"])
     assert np.isnan(found.loc[("return", 3e-4), "estimate"])
     assert np.isfinite(found.loc[("return", 1e-4), "estimate"])
-    with pytest.raises(Missing, match="A3C GRU, no norm for every seed and rate"):
+    with pytest.raises(Missing, match="A3C GRU, no norm for every seed"):
         sensitivity.by_rate(every, "return", "a3c", "gru", "none")
 
 
@@ -98,9 +98,12 @@ def test_best_rates_are_found_and_each_arm_judged_at_its_own(tmp_path):
     assert (found.best_ln, found.best_none, found.n) == (3e-4, 1e-4, 5)
     assert found.estimate == pytest.approx(20, abs=0.3)  # 75 − 55, where 1e-4 would give 5
     assert found.edge  # 3e-4 is the highest rate tried
-    row = sensitivity.rate_table(every).shown.iloc[0]
+    row = sensitivity.rate_table(every, "return").shown.iloc[0]
     assert row["each at its best"].startswith(("19.", "20."))
     assert row["best: LN, none"] == "3e-4, 1e-4 ‡"
+    assert "(LN 3e-4, none 1e-4), LayerNorm changes the return of A3C GRU by" in sensitivity_extent.in_short(
+        every, "", ""
+    )
 
 
 def test_choosing_a_rate_on_the_seeds_it_is_judged_on_would_flatter_it():
@@ -115,7 +118,7 @@ def test_an_arm_with_one_rate_has_no_choice(tmp_path):
     every = sensitivity.scores(rates(tmp_path), "rates", "lr")
     every = every[(every.norm == "ln") | (every.lr == 1e-4)]
     assert sensitivity.at_best(every).empty
-    assert sensitivity.rate_table(every).shown["best: LN, none"].tolist() == ["n/a", "n/a"]
+    assert sensitivity.rate_table(every, "return").shown["best: LN, none"].tolist() == ["n/a"]
 
 
 def test_rates_are_drawn_with_their_best_marked(tmp_path):
@@ -147,6 +150,8 @@ def test_faster_or_better(tmp_path, late_gap, word):
     assert rows.to_dict() == pytest.approx({2000: 10, 4000: late_gap, 0: late_gap - 10}, abs=0.2)
     shown = sensitivity_extent.length_table(sensitivity_extent.lengths(long(tmp_path / "again", late_gap))).shown
     assert shown["LayerNorm learns"].tolist() == [word]
+    text = sensitivity_extent.in_short("", sensitivity_extent.lengths(long(tmp_path / "third", late_gap)), "")
+    assert text.startswith(f"- A3C GRU with LayerNorm learns {word}: its lead is")
 
 
 @pytest.mark.parametrize(("end", "change", "word"), [((-2, -1), (-3, -2), "worse"), ((-1, 1), (-1, 1), "open")])
@@ -194,12 +199,13 @@ def test_the_effect_by_workers_and_its_trend(tmp_path):
     found = sensitivity.effects_by(every, "workers")
     effects = found[found.outcome == "return"].set_index("workers").estimate
     assert effects.to_dict() == pytest.approx({3: 3, 5: 5, 10: 10}, abs=0.2)
-    trend = sensitivity_extent.worker_trend(every)
+    trend = sensitivity_extent.worker_table(every)
     assert trend.data.estimate.tolist() == pytest.approx([7, 7], abs=0.3)
     assert trend.shown.workers.tolist() == ["10 against 3", "10 against 3"]
     assert isinstance(sensitivity_extent.worker_figure(every), output.FigureOutput)
+    assert "With 10 workers instead of 3" in sensitivity_extent.in_short("", "", every)
     with pytest.raises(Missing, match="two numbers of workers"):
-        sensitivity_extent.worker_trend(every[every.workers == 5])
+        sensitivity_extent.worker_table(every[every.workers == 5])
 
 
 def test_the_order_of_rows_is_the_books():

@@ -100,6 +100,18 @@ def _ordered(rows: pd.DataFrame, setting: str) -> pd.DataFrame:
     return rows.sort_values([*KEYS, setting], key=lambda column: column.replace(order), ignore_index=True)
 
 
+def whole_seeds(rows: pd.DataFrame, columns: list[str], what: str) -> pd.DataFrame:
+    """Values with a row each seed that has all of them, and a column each value of `columns`, in rising order.
+
+    Raises:
+        Missing: a value is not finite; a seed that diverged must not be left out.
+    """
+    if not np.isfinite(rows.value).all():
+        raise Missing(f"needs {what} for every seed, which is not finite for some")
+    has_all = rows.groupby("seed").value.transform("size") == len(rows[columns].drop_duplicates())
+    return rows[has_all].pivot(index="seed", columns=columns if len(columns) > 1 else columns[0], values="value")
+
+
 # -- learning rates -------------------------------------------------------------------------------------------------
 
 
@@ -120,10 +132,7 @@ def by_rate(every: pd.DataFrame, outcome: str, algorithm: str, core: str, norm: 
     """
     keys = pd.Series({"outcome": outcome, "algorithm": algorithm, "core": core, "norm": norm})
     mine = every[(every[keys.index] == keys).all(axis=1)]
-    whole = mine.groupby("seed").lr.transform("nunique") == mine.lr.nunique()
-    if not np.isfinite(mine.value).all():
-        raise Missing(f"needs the {RETURNS[outcome]} of {tables.arm(algorithm, core, norm)} for every seed and rate")
-    return mine[whole].pivot(index="seed", columns="lr", values="value")
+    return whole_seeds(mine, ["lr"], f"the {RETURNS[outcome]} of {tables.arm(algorithm, core, norm)}")
 
 
 def rate_levels(every: pd.DataFrame) -> pd.DataFrame:
@@ -217,27 +226,33 @@ def at_best(every: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def rate_table(every: pd.DataFrame) -> output.TableOutput:
-    """The effect of LayerNorm at every rate, and with each arm at its own best one."""
-    fixed, best = effects_by(every, "lr"), at_best(every)
-    fixed, best = fixed[fixed.outcome.isin(list(RETURNS))], best.assign(lr=np.inf)
-    rows = pd.concat([fixed, best], ignore_index=True)
+def rate_table(every: pd.DataFrame, outcome: str) -> output.TableOutput:
+    """The effect of LayerNorm on an outcome of RETURNS at every rate, and with each arm at its own best one."""
+    fixed, best = (rows[rows.outcome == outcome] for rows in (effects_by(every, "lr"), at_best(every)))
     columns = {rate: f"at {rate_words(rate)}" for rate in sorted(fixed.lr.unique())} | {np.inf: "each at its best"}
-    labelled = rows.assign(agent=tables.pairs(rows), outcome=rows.outcome.map(RETURNS), rate=rows.lr.map(columns))
-    labelled = labelled.sort_values("lr", kind="stable")
-    shown = tables.pivot_words(labelled, ["outcome", "agent"], "rate").fillna("n/a")
-    rates = {
-        (RETURNS[row.outcome], agent): _rates(row)
-        for agent, row in zip(tables.pairs(best), best.itertuples(), strict=True)
-    }
-    shown["best: LN, none"] = [rates.get(key, "n/a") for key in zip(shown.outcome, shown.agent, strict=True)]
+    rows = pd.concat([fixed, best.assign(lr=np.inf)], ignore_index=True).sort_values("lr", kind="stable")
+    labelled = rows.assign(agent=tables.pairs(rows), rate=rows.lr.map(columns))
+    shown = tables.pivot_words(labelled, ["agent"], "rate").fillna("n/a")
+    rates = {agent: _rates(row) for agent, row in zip(tables.pairs(best), best.itertuples(), strict=True)}
+    shown["best: LN, none"] = [rates.get(agent, "n/a") for agent in shown.agent]
     caption = (
-        f"LayerNorm minus no norm, paired by seed, 95 % intervals, n = {counted(rows.n)} seeds. Last, each arm at its "
-        "own best rate, which is chosen on the other seeds and judged on the seed left out. ‡: a best rate lies at an "
-        "end of those tried, and a better one may lie beyond."
+        f"LayerNorm minus no norm, {RETURNS[outcome]}: paired by seed, 95 % intervals, n = {counted(rows.n)} seeds. "
+        "Last, each arm at its own best rate, which is chosen on the other seeds and judged on the seed left out. ‡: a "
+        "best rate lies at an end of those tried, and a better one may lie beyond."
     )
-    return output.table("rate-effects", shown.sort_values("outcome", kind="stable"), caption=caption, data=rows)
+    return output.table(f"rates-{outcome}", shown, caption=caption, data=rows)
 
 
 def _rates(row: Any) -> str:
     return f"{rate_words(row.best_ln)}, {rate_words(row.best_none)}{' ‡' * row.edge}"
+
+
+def rate_lines(every: pd.DataFrame) -> list[str]:
+    """What LayerNorm does to the return of each agent, with each arm at its own best rate, in a sentence each."""
+    best = at_best(every)
+    best = best[best.outcome == "return"]
+    return [
+        f"Each at its own best rate (LN {rate_words(row.best_ln)}, none {rate_words(row.best_none)}), LayerNorm "
+        f"changes the return of {agent} by {tables.words(row)} (n = {row.n})."
+        for agent, row in zip(tables.pairs(best), best.itertuples(), strict=True)
+    ]

@@ -1,5 +1,6 @@
 """Does it depend on the settings? More episodes and other numbers of workers; see `lnlab.report.sensitivity`."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,18 +11,29 @@ from lnlab.analysis.stats import Interval, paired_difference
 from lnlab.report import beside, figures, output, style, tables
 from lnlab.report.cells import counted, paired
 from lnlab.report.evidence import Array, Data, Missing
-from lnlab.report.sensitivity import effects_by
+from lnlab.report.sensitivity import effects_by, rate_lines, whole_seeds
 
 LONG = "long"
 DOCUMENTS = 2000  # episodes of the documents' runs
 WINDOW = 200  # episodes over which a return is averaged, the last tenth of those
 PANELS = {"return": "return, last tenth", "value-loss": "value loss, %", "sampled": "test return, sampled"}
+TRENDS = ("return", "sampled")  # outcomes in units of reward, whose effects can be subtracted
 READING = {
     (1, -1): "better, by less than before",
     (1, 0): "better",
     (1, 1): "better, by more than before",
     (0, -1): "faster",
 }  # signs of the effect at the end and of its change
+
+
+def in_short(rates: Any, rows: Any, workers: Any) -> output.Text:
+    """A line each agent and setting, from what `beside.attempt` found of rates, `lengths` and workers."""
+    lines = [
+        *(rate_lines(rates) if isinstance(rates, pd.DataFrame) else []),
+        *(length_lines(rows) if isinstance(rows, pd.DataFrame) else []),
+        *(worker_lines(workers) if isinstance(workers, pd.DataFrame) else []),
+    ]
+    return output.Text("\n".join(f"- {line}" for line in lines) or "This report has no runs with other settings.")
 
 
 # -- more episodes --------------------------------------------------------------------------------------------------
@@ -82,21 +94,30 @@ def _sign(found: Any) -> int:
     return int(found.low > 0) - int(found.high < 0)
 
 
+def length_lines(rows: pd.DataFrame) -> list[str]:
+    """How LayerNorm learns, faster or better, in a sentence each agent."""
+    return [
+        f"{agent} with LayerNorm learns {word}: its lead is {tables.words(early)} after {early.after} episodes and "
+        f"{tables.words(late)} after {late.after} (n = {late.n})."
+        for agent, (early, late, _), word in _agents(rows)
+    ]
+
+
+def _agents(rows: pd.DataFrame) -> Iterator[tuple[str, list[Any], str]]:
+    """Each agent of `lengths`: its name, its three rows, and how LayerNorm learns."""
+    for (algorithm, core), mine in rows.groupby(["algorithm", "core"], sort=False):
+        three = list(mine.itertuples())
+        yield f"{style.ALGORITHM_LABEL[algorithm]} {style.CORE_LABEL[core]}", three, reading(*three[1:])
+
+
 def length_table(rows: pd.DataFrame) -> output.TableOutput:
     """Faster or better: the effect on the return after 2000 episodes and at the end of the long runs."""
     end = rows.after.max()
-    shown = []
-    for (algorithm, core), mine in rows.groupby(["algorithm", "core"], sort=False):
-        by_after = {row.after: row for row in mine.itertuples()}
-        shown.append(
-            {
-                "agent": f"{style.ALGORITHM_LABEL[algorithm]} {style.CORE_LABEL[core]}",
-                f"after {DOCUMENTS}": tables.words(by_after[DOCUMENTS]),
-                f"after {end}": tables.words(by_after[end]),
-                "change": tables.words(by_after[0]),
-                "LayerNorm learns": reading(by_after[end], by_after[0]),
-            }
-        )
+    heads = [f"after {DOCUMENTS}", f"after {end}", "change"]
+    shown = [
+        {"agent": agent, **dict(zip(heads, map(tables.words, three), strict=True)), "LayerNorm learns": word}
+        for agent, three, word in _agents(rows)
+    ]
     caption = (
         f"LayerNorm minus no norm on the return of {WINDOW} episodes, in the same runs after {DOCUMENTS} and after "
         f"{end} episodes per worker; paired over n = {counted(rows.n)} seeds, 95 % intervals. Better: still ahead at "
@@ -161,34 +182,58 @@ def _of(named: pd.DataFrame, outcome: str) -> Any:
     return named[named.outcome == outcome].rename(columns={"name": "name_"}).itertuples()
 
 
-def worker_trend(every: pd.DataFrame) -> output.TableOutput:
-    """Whether LayerNorm gains with the number of workers: its effect with the most minus that with the fewest.
+def trends(every: pd.DataFrame) -> pd.DataFrame:
+    """The effect of LayerNorm with the most workers minus that with the fewest, paired by seed.
+
+    Columns outcome, algorithm, core, fewest, most, estimate, low, high, n.
 
     Raises:
         Missing: there is one number of workers only.
     """
     rows = []
     for (outcome, algorithm, core), mine in every.groupby(["outcome", "algorithm", "core"], sort=False):
-        wide = mine.pivot(index="seed", columns=["workers", "norm"], values="value").dropna()
-        numbers = sorted({k for k in mine.workers if {(k, "ln"), (k, "none")} <= set(wide.columns)})
-        if outcome in ("return", "sampled") and len(numbers) > 1 and len(wide) > 1:
+        both = mine[mine.groupby("workers").norm.transform("nunique") == 2]
+        numbers = sorted(both.workers.unique())
+        if outcome not in TRENDS or len(numbers) < 2:
+            continue
+        wide = whole_seeds(both, ["workers", "norm"], f"the outcome {outcome!r}")
+        if len(wide) > 1:
             few, many = (wide[k, "ln"] - wide[k, "none"] for k in (numbers[0], numbers[-1]))
             found = paired_difference(many.to_numpy(), few.to_numpy())
             rows.append((outcome, algorithm, core, numbers[0], numbers[-1], *found))
-    names = ["outcome", "algorithm", "core", "fewest", "most", "estimate", "low", "high", "n"]
-    table = pd.DataFrame(rows, columns=names)
-    if table.empty:
+    if not rows:
         raise Missing("needs the arms with and without LayerNorm for two numbers of workers, over two seeds")
+    names = ["outcome", "algorithm", "core", "fewest", "most", "estimate", "low", "high", "n"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def worker_lines(every: pd.DataFrame) -> list[str]:
+    """How the effect on the return changes with the number of workers, in a sentence each agent."""
+    try:
+        found = trends(every)
+    except Missing:
+        return []
+    found = found[found.outcome == "return"]
+    return [
+        f"With {row.most} workers instead of {row.fewest} LayerNorm's effect on the return of {agent} changes by "
+        f"{tables.words(row)} (n = {row.n})."
+        for agent, row in zip(tables.pairs(found), found.itertuples(), strict=True)
+    ]
+
+
+def worker_table(every: pd.DataFrame) -> output.TableOutput:
+    """Whether LayerNorm gains with the number of workers. Raises Missing as `trends` does."""
+    found = trends(every)
     shown = pd.DataFrame(
         {
-            "outcome": table.outcome.map(PANELS),
-            "agent": tables.pairs(table),
-            "workers": [f"{row.most} against {row.fewest}" for row in table.itertuples()],
-            "change of the effect": [tables.words(row) for row in table.itertuples()],
+            "outcome": found.outcome.map(PANELS),
+            "agent": tables.pairs(found),
+            "workers": [f"{row.most} against {row.fewest}" for row in found.itertuples()],
+            "change of the effect": [tables.words(row) for row in found.itertuples()],
         }
     )
     caption = (
         "How much more LayerNorm gives with more workers: its effect with the most minus its effect with the fewest, "
-        f"paired over n = {counted(table.n)} seeds, 95 % intervals."
+        f"paired over n = {counted(found.n)} seeds, 95 % intervals."
     )
-    return output.table("worker-trend", shown, caption=caption, data=table)
+    return output.table("worker-trend", shown, caption=caption, data=found)
