@@ -15,10 +15,8 @@ from lnlab.provenance import usable_cores
 from lnlab.trainers.off_policy import OffPolicyTrainer
 
 SEEDS, STEPS, GOAL = 5, 15_000, -200.0
-SETTINGS: dict[str, Any] = {  # Fujimoto et al. 2018, in a plane of one action; no limit on gradients
+SETTINGS: dict[str, Any] = {  # exploration and gradients without limit as in Fujimoto et al. 2018
     "env": "Pendulum-v1",
-    "actor_features": "detached",
-    "target_cnn": True,
     "actor_clip": 0.0,
     "critic_clip": 0.0,
     "exploration_start": 0.1,
