@@ -26,6 +26,7 @@ class Fake:
     saturation: float = 1.0
     mlp_gradient: float = 0.0
     clip_scale: float = 0.5
+    gradient_growth: float = 1.0  # of both gradients, from the first logged update to the last
     moments: tuple[float, float] = (1.0, 3.0)  # critic loss, TD errors, Q and gradient: first and last logged update
     returns: dict[str, float] = field(default_factory=lambda: dict(RETURNS))
 
@@ -69,9 +70,12 @@ def records(fake: Fake, config: TD3Config, seed: int) -> pd.DataFrame:
     seen = dict.fromkeys(("critic_loss", "td_error_1", "td_error_2", "q1_mean", "q2_mean", "critic_q"), rising)
     seen |= {"q1_std": 1.0, "actor_q": rising * fake.inflation, "actor_feature_norm": norm, "pretanh": 5.0}
     seen |= {"saturation": fake.saturation, "actor_mlp_grad_norm": fake.mlp_gradient}
+    grown = np.zeros(len(step))
+    grown[learning] = np.linspace(0, 1, learning.sum())
     for who, limit in (("actor", 1.0), ("critic", 10.0)):
-        seen |= {f"{who}_grad_norm": limit / fake.clip_scale, f"{who}_clip_scale": fake.clip_scale}
-        seen |= {f"{who}_cnn_grad_norm": (0.9 if who == "critic" else 1.0) * limit / fake.clip_scale}
+        norm_ = limit / fake.clip_scale * fake.gradient_growth**grown
+        seen |= {f"{who}_grad_norm": norm_, f"{who}_clip_scale": limit / norm_}
+        seen |= {f"{who}_cnn_grad_norm": (0.9 if who == "critic" else 1.0) * norm_}
     known = {"reward": 1.0, "speed": 2.0, "steer": 0.5, "throttle": 0.9, "actor_conv1_rms": 1.0}
     made = {name: np.where(learning, value, np.nan) for name, value in seen.items()}
     return pd.DataFrame(rows | known | made)

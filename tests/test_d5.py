@@ -221,10 +221,16 @@ def test_gradients_after_clipping_are_norm_times_scale(data):
     assert found["critic CNN's gradient after clipping"] == pytest.approx(9)
 
 
-def test_explosions_are_counted_before_clipping(data, make):
-    assert judged(data, "D5.4").verdict.verdict == "replicated"
-    still = make(ln_leaky=Fake(clip_scale=1e-3))
-    assert judged(still, "D5.4").verdict.verdict == "not replicated"
+def test_gradients_explode_where_they_grow_a_hundredfold(data, make):
+    calm = outcomes(data, "D5.4")
+    assert list(calm.values()) == ["opposes", "holds", "opposes", "holds"]
+    grown = make(none_leaky=Fake(gradient_growth=1e4), ln_leaky=Fake(gradient_growth=1e4))
+    assert list(outcomes(grown, "D5.4").values()) == ["holds", "opposes", "holds", "opposes"]
+    ended = make(none_leaky=Fake(gradient_growth=1e4))
+    assert judged(ended, "D5.4").verdict.verdict == "replicated"
+    found = judged(ended, "D5.4").verdict.evidence[0].found.estimate
+    late = np.linspace(0, 4, 40)[-10:]
+    assert found == pytest.approx(math.log10(np.mean(10**late)))
 
 
 def test_a_policy_that_earns_less_than_random_actions_has_degraded(data, make):

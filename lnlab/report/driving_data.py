@@ -108,7 +108,7 @@ class Driving:
         return [arm for arm in wanted if arm in self.runs]
 
     def seeds(self, arm: str) -> int:
-        return int(self.run(arm).config.seeds)
+        return int(self.table(arm, "records").seed.nunique())
 
     def table(self, arm: str, name: str) -> pd.DataFrame:
         """records, returns, checks or drives of an arm."""
