@@ -48,11 +48,8 @@ def bands(runs: Driving, arms: Sequence[str], panels: Sequence[Panel]) -> pd.Dat
     found = []
     for panel in panels:
         for arm in arms:
-            try:
-                rows = band(runs.whole(arm, panel.column), log=panel.log)
-            except Missing:  # a frozen learner has no later values
-                continue
-            found.append(rows.assign(quantity=panel.column, arm=ARMS[arm].says))
+            if (logged := _seen(runs, arm, panel)) is not None:
+                found.append(band(logged, log=panel.log).assign(quantity=panel.column, arm=ARMS[arm].says))
     if not found:
         raise Missing(f"needs {', '.join(panel.column for panel in panels)} of the arms {', '.join(arms)}")
     rows = pd.concat(found, ignore_index=True)
@@ -67,7 +64,11 @@ def grid(runs: Driving, arms: Sequence[str], panels: Sequence[Panel], *, share: 
         axis.set_yscale("log" if panel.log else "linear")
         axis.set_title(panel.label)
         for arm in arms:
-            _draw(axis, runs, arm, panel)
+            _lines(axis, runs, arm, panel)
+    for axis, panel in zip(axes, panels, strict=False):
+        axis.set_ylim(axis.get_ylim())  # set by what was measured: the band of few seeds would dwarf it
+        for arm in arms:
+            _band(axis, runs, arm, panel)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     for axis in axes[-2:]:
@@ -90,13 +91,23 @@ def look(arm: str) -> dict[str, Any]:
     return {"color": style.NORM_COLOUR[norm], "linestyle": LINE[settings.get("actor_features", "leaky")]}
 
 
-def _draw(axis: Axes, runs: Driving, arm: str, panel: Panel) -> None:
-    try:
-        logged = runs.whole(arm, panel.column)
-    except Missing:
+def _lines(axis: Axes, runs: Driving, arm: str, panel: Panel) -> None:
+    if (logged := _seen(runs, arm, panel)) is None:
         return
-    drawn, kind = band(logged, log=panel.log), look(arm)
-    seeds = np.abs(logged.values) if panel.log else logged.values
+    seeds, kind = np.abs(logged.values) if panel.log else logged.values, look(arm)
     axis.plot(logged.updates, seeds.T, linewidth=0.5, alpha=0.35, **kind)
+    drawn = band(logged, log=panel.log)
     axis.plot(drawn.updates, drawn["mean"], linewidth=1.8, label=f"{ARMS[arm].says} (n={len(seeds)})", **kind)
-    axis.fill_between(drawn.updates, drawn.low, drawn.high, color=kind["color"], alpha=0.2, linewidth=0)
+
+
+def _band(axis: Axes, runs: Driving, arm: str, panel: Panel) -> None:
+    if (logged := _seen(runs, arm, panel)) is not None:
+        drawn = band(logged, log=panel.log)
+        axis.fill_between(drawn.updates, drawn.low, drawn.high, color=look(arm)["color"], alpha=0.2, linewidth=0)
+
+
+def _seen(runs: Driving, arm: str, panel: Panel) -> Logged | None:
+    try:
+        return runs.whole(arm, panel.column)
+    except Missing:  # a frozen learner has no later values
+        return None
