@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from html import unescape
 from pathlib import Path
@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from lnlab.paths import BOOK, BUILD, NOTEBOOKS, PUBLISHED, RESULTS, ROOT
 from lnlab.provenance import usable_cores
 from lnlab.report import d1, generated, pages
+from lnlab.report.evidence import DRIVING
 from lnlab.runs import Study, load, publish
 
 ANALYSES = (
@@ -75,20 +76,24 @@ def publish_pages(profile: str) -> None:
     load(PUBLISHED / profile)
     for folder in ("runs", "figures", generated.FOLDER):
         _empty(BOOK / folder)
-    make_pages(runs, BOOK, data="" if profile == d1.PROFILE else (PUBLISHED / profile).relative_to(ROOT).as_posix())
+    beside = [load(RESULTS / DRIVING)] if (RESULTS / DRIVING).exists() and (PUBLISHED / DRIVING).exists() else []
+    data = "" if profile == d1.PROFILE else (PUBLISHED / profile).relative_to(ROOT).as_posix()
+    make_pages(runs, BOOK, data, beside)
     readme = ROOT / "README.md"
     pages.write(readme, generated.readme_with(readme.read_text(encoding="utf-8"), generated.findings(runs)))
 
 
-def make_pages(runs: Study, book: Path, data: str) -> None:
+def make_pages(runs: Study, book: Path, data: str, beside: Sequence[Study] = ()) -> None:
     """Write the run pages, the analysis pages and the generated parts of `book`.
 
     Args:
         data: what the analysis notebooks read, as their parameter `data`.
+        beside: further studies whose runs get a page.
     """
     profile = runs.dir.name
-    for run in tqdm(runs.runs, desc="run pages", unit="page"):
-        pages.gather_run(run, book, f"data/{profile}/{run.id}")
+    every = [run for study in (runs, *beside) for run in study.runs]
+    for run in tqdm(every, desc="run pages", unit="page"):
+        pages.gather_run(run, book, f"data/{run.dir.parent.name}/{run.id}")
     executed = {name: BUILD / "executed" / profile / f"{name}.ipynb" for name in analyses()}
     parameters = {"data": data} if data else {}
     with ProcessPoolExecutor(usable_cores(), multiprocessing.get_context("spawn")) as pool:
@@ -98,7 +103,7 @@ def make_pages(runs: Study, book: Path, data: str) -> None:
         for name, job in tqdm(jobs.items(), desc="analysis", unit="notebook"):
             job.result()
             pages.gather(executed[name], book, name)
-    generated.write_all(runs, book)
+    generated.write_all(runs, book, every)
 
 
 def analyses() -> list[str]:

@@ -19,7 +19,6 @@ from lnlab.report.cells import counted
 from lnlab.report.driving_data import (
     ARMS,
     MAIN,
-    PROFILE,
     Driving,
     end,
     feature_growth,
@@ -28,7 +27,7 @@ from lnlab.report.driving_data import (
     late_exponent,
 )
 from lnlab.report.driving_figures import Panel
-from lnlab.report.evidence import Data, Missing
+from lnlab.report.evidence import DRIVING, Data, Missing
 
 P = ParamSpec("P")
 Out = TypeVar("Out")
@@ -244,7 +243,7 @@ def run_list(data: Data) -> output.Text:
 def _run_row(data: Data, runs: Driving, arm: str) -> dict[str, str]:
     run, place = runs.run(arm), _place(data, runs)
     facts = run.provenance
-    name = f"{{doc}}`{run.id} </runs/{run.id}>`" if runs.data.main.dir == data.main.dir else f"`{run.id}`"
+    name = f"{{doc}}`{run.id} </runs/{run.id}>`" if run.id in data.paged.values() else f"`{run.id}`"
     files = [each for each in FILES if (run.dir / each).exists()] if place else []
     row = {
         "arm": ARMS[arm].says,
@@ -262,7 +261,7 @@ def _place(data: Data, runs: Driving) -> str:
     """Folder of the runs' tables below the book; "" where a report has them from a study beside it."""
     if runs.data.main.dir == data.main.dir:
         return f"data/{data.main.dir.name}"
-    return f"data/{PROFILE}" if data.main.dir.parent == PUBLISHED else ""
+    return f"data/{DRIVING}" if data.main.dir.parent == PUBLISHED else ""
 
 
 FILES = ("config.json", "provenance.json", "records.parquet", "returns.parquet", "checks.parquet", "drives.parquet")

@@ -15,11 +15,10 @@ import numpy as np
 import pandas as pd
 
 from lnlab.config import TD3Config
-from lnlab.report.evidence import Array, Data, Missing
+from lnlab.report.evidence import DRIVING, Array, Data, Missing
 from lnlab.runs import Run
 from lnlab.settings import EXTENT
 
-PROFILE = "driving"  # of the published runs
 ENV = "lnlab/Driving-v0"
 PREFIXES = ("td3-", "ddpg-")
 FREE = EXTENT | {"learning_starts", "batch_size", "capacity", "eval_every", "early_stopping"}  # not what an arm is
@@ -84,7 +83,7 @@ class Driving:
         Raises:
             Missing: it has none.
         """
-        there = data if any(run.id.startswith(PREFIXES) for run in data.main.runs) else data.of(PROFILE)
+        there = data if any(run.id.startswith(PREFIXES) for run in data.main.runs) else data.of(DRIVING)
         found = [(arm, run) for run in there.main.runs if (arm := arm_of(run)) and run.complete]
         if not found:
             raise Missing(f"needs a run of TD3 in the profile {there.main.dir.name!r}, which has none that is complete")

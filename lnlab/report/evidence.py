@@ -24,6 +24,7 @@ from lnlab.runs import Run, Study, load
 
 PROFILE = "paper"  # the published one
 ORIGINAL = "original"  # the documents' own protocol: A3C with the gradient carried over
+DRIVING = "driving"  # the published runs of TD3 and DDPG, which have pages like those of the main study
 CAPACITY = 200  # local units in training and in the velocity lists of D2 and D4
 Array = NDArray[np.float64]
 
@@ -93,6 +94,17 @@ class Data:
         if found is None:
             raise Missing(f"needs the profile {profile!r}, which was not run{self._over}")
         return replace(self, main=found, _profile=f"{profile}/", _a3c=None)
+
+    @property
+    def beside(self) -> Study | None:
+        """The study whose runs have pages in the same book as those of the main one: in the published book only."""
+        return self.study(DRIVING) if self.main.dir.parent == PUBLISHED else None
+
+    @property
+    def paged(self) -> dict[str, str]:
+        """The runs that have a page: the name under which `recording` notes each, and its id."""
+        beside = self.beside.runs if self.beside else []
+        return {run.id: run.id for run in self.main.runs} | {f"{DRIVING}/{run.id}": run.id for run in beside}
 
     def carried(self) -> "Data":
         """The same data with A3C as the original ran it, its gradients carried over; Individual never had that fault.

@@ -4,6 +4,7 @@ Pages include them from book/_generated/. They are written anew with every repor
 hand.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -20,8 +21,8 @@ MADE = "<!-- Made from data by lnlab.report.generated; changes are lost. -->\n\n
 BEGIN, END = "<!-- findings -->", "<!-- /findings -->"  # in README.md
 
 
-def write_all(study: Study, book: Path) -> None:
-    """Write every generated part of `book` from the runs of `study`."""
+def write_all(study: Study, book: Path, paged: Sequence[Run]) -> None:
+    """Write every generated part of `book` from the runs of `study`; `paged` are the runs that have a page."""
     found = effects.effects(study)
     parts = {
         "findings": findings(study),
@@ -29,7 +30,7 @@ def write_all(study: Study, book: Path) -> None:
         "advice": advice.advice(found),
         "verdicts": verdicts(study),
         "extent": d1.extent(study),
-        "runs": run_list(study),
+        "runs": run_list(paged),
         "columns": dictionary(),
         "metrics": metrics(),
     }
@@ -70,9 +71,9 @@ def readme_with(readme: str, text: str) -> str:
     return f"{before}{BEGIN}\n{text}\n{END}{after}"
 
 
-def run_list(study: Study) -> str:
+def run_list(runs: Sequence[Run]) -> str:
     """A Markdown table of the runs: page, extent, speed, time, machine, commit; the page tells how to repeat it."""
-    rows = [_run_row(run) for run in study.runs if run.complete]
+    rows = [_run_row(run) for run in runs if run.complete]
     return output.markdown(pd.DataFrame(rows))
 
 

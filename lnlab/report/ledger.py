@@ -96,8 +96,8 @@ def _entry(data: Data, document: str, claim: Mapping[str, Any], decide: Claim) -
     evidence, note = ([], "") if isinstance(found, Untestable) else found
     reason = found.reason if isinstance(found, Untestable) else ""
     verdict = judge(claim["id"], evidence, reason=reason, note=note, runs=runs)
-    pages = {run.id for run in data.main.runs}
-    return Entry(document, claim, verdict, tuple(run for run in runs if run in pages))
+    paged = data.paged
+    return Entry(document, claim, verdict, tuple(paged[run] for run in runs if run in paged))
 
 
 # -- rows -----------------------------------------------------------------------------------------------------------
