@@ -188,6 +188,12 @@ def test_targets_have_cnns_of_their_own_only_where_asked():
     assert not torch.equal(online, target)
 
 
+def test_targets_of_an_environment_without_images_have_no_cnn_to_move():
+    td3 = learner(NUMBERS, target_cnn=True, policy_delay=1)
+    td3.update(transitions(4, NUMBERS), torch.zeros(4, 2))
+    assert td3.alive
+
+
 def test_a_learner_whose_gradient_is_not_finite_is_frozen_and_says_so():
     td3 = learner(NUMBERS)
     bad = transitions(4, NUMBERS)._replace(reward=torch.full((4,), math.nan))

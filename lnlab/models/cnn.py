@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
+from torch.nn.functional import leaky_relu
 
 from lnlab.config_td3 import TD3Config
+from lnlab.models.image_norm import ImageNorm
+from lnlab.models.linear import Linear
 
 SLOPE = 0.01  # of LeakyReLU below zero
 FEATURES = 512
@@ -23,7 +26,9 @@ SMALL_INIT = 3e-3  # bound of the last layer's weights, Lillicrap et al. 2015
 
 def make_norm(norm: str, layer: str, shape: Sequence[int]) -> nn.Module:
     """LayerNorm over `shape`, all axes but the batch, if the norm called `norm` has one after `layer`."""
-    return nn.LayerNorm(list(shape)) if layer in NORMED[norm] else nn.Identity()
+    if layer not in NORMED[norm]:
+        return nn.Identity()
+    return ImageNorm(list(shape)) if len(shape) == 3 else nn.LayerNorm(list(shape))
 
 
 class CNN(nn.Module):
@@ -46,7 +51,7 @@ class CNN(nn.Module):
             self.layers[f"conv{index}"] = nn.Conv2d(channels, width, kernel, stride)
             self.layers[f"norm{index}"] = make_norm(norm, f"conv{index}", (width, *side))
             channels = width
-        self.layers["fc"] = nn.Linear(channels * math.prod(side), FEATURES)
+        self.layers["fc"] = Linear(channels * math.prod(side), FEATURES)
         self.layers["norm4"] = make_norm(norm, "fc", (FEATURES,))
         self.last = nn.LeakyReLU(SLOPE) if activation == "leaky_relu" else nn.Identity()
         self.apply(_kaiming)
@@ -62,7 +67,7 @@ class CNN(nn.Module):
         """Activations after each convolution, each (B, c, h, w), and the features (B, 512)."""
         found, x = [], image
         for index in range(1, len(CONVOLUTIONS) + 1):
-            x = nn.functional.leaky_relu(self.layers[f"norm{index}"](self.layers[f"conv{index}"](x)), SLOPE)
+            x = leaky_relu(self.layers[f"norm{index}"](self.layers[f"conv{index}"](x)), SLOPE, inplace=True)
             found.append(x)
         return [*found, self.last(self.layers["norm4"](self.layers["fc"](x.flatten(1))))]
 
@@ -123,8 +128,8 @@ def make_critics(states: int, actions: int, config: TD3Config) -> nn.ModuleList:
 
 def _mlp(inputs: int, outputs: int, hidden: int) -> nn.Sequential:
     """torch initialises a Linear as the original did: weights and biases uniform within ±1/√fan_in."""
-    sizes = (nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
-    return nn.Sequential(*sizes)
+    layers = (Linear(inputs, hidden), nn.ReLU(), Linear(hidden, hidden), nn.ReLU(), Linear(hidden, outputs))
+    return nn.Sequential(*layers)
 
 
 def _kaiming(module: nn.Module) -> None:

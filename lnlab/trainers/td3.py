@@ -194,7 +194,8 @@ class TD3:
 @torch.no_grad()
 def soft_update(target: nn.Module, online: nn.Module, tau: float) -> None:
     """Move each target parameter a fraction `tau` of the way to the online one."""
-    torch._foreach_lerp_([*target.parameters()], [*online.parameters()], tau)
+    if parameters := [*target.parameters()]:  # an environment without images has a CNN without parameters
+        torch._foreach_lerp_(parameters, [*online.parameters()], tau)
 
 
 def grad_norm(module: nn.Module) -> float:
