@@ -112,7 +112,7 @@ def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
 
 
 def steady(*optimizers: torch.optim.Optimizer) -> None:
-    """Let Adam's steps follow the gradient: by default it makes a full step of any, also of one that is rounding alone."""
+    """Let Adam's steps follow the gradient: by default it makes a full step of any, even of one that is rounding."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["eps"] = 0.1

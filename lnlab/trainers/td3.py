@@ -34,7 +34,7 @@ class Side:
     def descend(self, loss: Tensor, who: str, seen: Seen | None) -> bool:
         """One Adam step on the gradient of `loss`, clipped over CNN and heads together; False if it is not finite."""
         for parameter, gradient in zip(self.parameters, torch.autograd.grad(loss, self.parameters), strict=True):
-            parameter.grad = gradient
+            parameter.grad = _laid_out_like(parameter, gradient)
         if seen is not None:
             seen[f"{who}_cnn_grad_norm"] = grad_norm(self.cnn)
             seen[f"{who}_mlp_grad_norm"] = grad_norm(self.heads)
@@ -196,6 +196,11 @@ def soft_update(target: nn.Module, online: nn.Module, tau: float) -> None:
     """Move each target parameter a fraction `tau` of the way to the online one."""
     if parameters := [*target.parameters()]:  # an environment without images has a CNN without parameters
         torch._foreach_lerp_(parameters, [*online.parameters()], tau)
+
+
+def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The fused Adam walks both through memory side by side: with other strides it would mix up their elements."""
+    return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)
 
 
 def grad_norm(module: nn.Module) -> float:
