@@ -6,7 +6,8 @@ each other within a run is: directions, and ratios such as D5's "+145 percent". 
 no unit of reward; their levels are compared where the runs are as long as D5's. "Before" is the arm without norm and
 with a linear output, "after" the one with LayerNorm, both with the original's wiring (`lnlab.report.driving_data`).
 
-These rules were written before any run of the published arms had been started.
+These rules were first written before the published runs were started; what changed after that, unseen, is in the
+methods of the book.
 """
 
 import math

@@ -2,8 +2,8 @@
 
 The design is 2×2, {no norm, LayerNorm} × {leaky, detached}. Leaky, as in the original: the actor's loss sees the
 critic's value of the actor CNN's features, so its gradient can raise that value by moving the features. Detached: the
-critic's own features stand there, without gradient. Further arms change one thing each. Written before any run of the
-published arms had been started; the numbers rest on theory (four linear layers that Adam moves in proportion to the
+critic's own features stand there, without gradient. Further arms change one thing each. Written before the
+published arms were started; the numbers rest on theory (four linear layers that Adam moves in proportion to the
 updates give features that grow with their fourth power) and on a trial of 400 updates with made images.
 """
 
