@@ -48,14 +48,13 @@ class TD3Config(Settings):
     )
     actor_features: Literal["leaky", "detached"] = Field(
         "leaky",
-        description="state of the critic in the actor loss: the actor CNN's features with their gradient (the "
-        "original), or the critic CNN's without",
+        description="critic's state in the actor loss: actor's features with gradient (original), or critic's without",
     )
     final_activation: Literal["original", "linear", "leaky_relu"] = Field(
         "original", description="after the CNN's last layer; original: linear without norm, leaky_relu with one"
     )
     final_init: Literal["default", "small"] = Field(
-        "default", description="last layer of the actor: ±1/√fan_in (the original), or ±0.003 (Lillicrap et al. 2015)"
+        "default", description="the actor's last layer: ±1/√fan_in (original), or ±0.003 (Lillicrap et al. 2015)"
     )
     env: str = Field("lnlab/Driving-v0", description="Gymnasium id; an image or vector observation, a Box action")
     seeds: int = Field(5, ge=1, description="independent replications, one process each")
@@ -77,7 +76,7 @@ class TD3Config(Settings):
     exploration_end: float = Field(0.1, ge=0, description="standard deviation of the action noise in the end")
     exploration_decay: float = Field(2.5e-4, ge=0, description="rate of its exponential decay, per step")
     random_actions: Literal["forward", "uniform"] = Field(
-        "forward", description="before learning; forward: the last action (throttle) from [0, 1] only, as the original"
+        "forward", description="before learning; forward: the last action, the throttle, never below 0 (original)"
     )
     target_cnn: bool = Field(
         False, description="targets with CNNs of their own; false: the online critic CNN, as the original"

@@ -49,7 +49,7 @@ def trainers() -> output.TableOutput:
             "arm": name,
             "lnlab, steps/s": f"{arm['steps_per_second']['median']:,.0f}",
             "plain PyTorch": f"{arm['plain_steps_per_second']['median']:,.0f}",
-            "× plain": _ratio(arm["ratio_plain"]),
+            "× plain": ratio_words(arm["ratio_plain"]),
             "original": f"{arm['original_steps_per_second']:,}",
             "× original": f"{arm['ratio_original']:.0f}",
         }
@@ -72,7 +72,7 @@ def off_the_shelf() -> output.TableOutput:
             "library": LIBRARY[name],
             "steps/s": f"{peer['steps_per_second']['median']:,.0f}",
             "lnlab, steps/s": f"{peer['lnlab_steps_per_second']['median']:,.0f}",
-            "ratio": _ratio(peer["ratio"]),
+            "ratio": ratio_words(peer["ratio"]),
         }
         for name, peer in peers.items()
     ]
@@ -163,5 +163,7 @@ def testing() -> output.Text:
     )
 
 
-def _ratio(found: dict[str, float]) -> str:
-    return f"{found['median']:.1f} [{found['low']:.1f}, {found['high']:.1f}]"
+def ratio_words(found: dict[str, float], digits: int = 1) -> str:
+    """Median with the lowest and highest round."""
+    median, low, high = (f"{found[name]:.{digits}f}" for name in ("median", "low", "high"))
+    return f"{median} [{low}, {high}]"

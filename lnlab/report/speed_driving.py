@@ -1,0 +1,76 @@
+"""The speed of driving from images, and that TD3 learns: what the benchmarks of the second system keep, as tables."""
+
+import pandas as pd
+
+from lnlab.report import output
+from lnlab.report.speed import ratio_words, result
+
+POLICY = {"CnnPolicy": "image", "MultiInputPolicy": "image and 53 numbers"}
+WIRING = {"same": "as Stable-Baselines3", "original": "as the document's code"}
+
+
+def environment() -> output.TableOutput:
+    """Steps per second of the driving environment and its peers, against stock CarRacing-v3 in the same rounds."""
+    found = result("driving")
+    rows = [
+        {
+            "environment": name[0].upper() + name[1:],
+            "steps/s": f"{peer['steps_per_second']['median']:,.0f}",
+            "× stock": ratio_words(peer["ratio_stock"]),
+        }
+        for name, peer in found["peers"].items()
+    ]
+    rounds = found["peers"]["stock CarRacing-v3"]["ratio_stock"]["rounds"]
+    caption = (
+        f"Driving, one process: decisions per second, median of {rounds} rounds in turn on a busy machine, with the "
+        f"lowest and highest ratio of a round. As trained: two physics steps a decision. The goal is "
+        f"{found['goal_ratio']:.0f} times stock; EnvPool {found['envpool']}, one environment and one thread."
+    )
+    data = pd.json_normalize([{"environment": name, **peer} for name, peer in found["peers"].items()], sep="_")
+    return output.table("driving", pd.DataFrame(rows), caption=caption, data=data)
+
+
+def updates() -> output.TableOutput:
+    """Updates per second and bytes per transition against Stable-Baselines3's TD3."""
+    found = result("td3")
+    rows = [
+        {
+            "observation": POLICY[case["policy"]],
+            "wiring": WIRING[case["wiring"]],
+            "batch": str(case["batch"]),
+            "updates/s": f"{case['updates_per_second']['median']:.1f}",
+            "Stable-Baselines3": f"{case['sb3_updates_per_second']['median']:.1f}",
+            "ratio": ratio_words(case["ratio"], 2),
+            "bytes a transition": f"{case['bytes_per_transition']:,.0f}",
+            "theirs": f"{case['sb3_bytes_per_transition']:,.0f}",
+        }
+        for case in found["cases"]
+    ]
+    caption = (
+        f"TD3 on {found['device']}: updates in a second of computing of one thread, medians of {found['rounds']} "
+        f"rounds in turn, with the lowest and highest ratio of a round. {_judged()} The original's wiring has no "
+        "target CNNs and so less to do; Stable-Baselines3 runs its own."
+    )
+    data = pd.json_normalize(found["cases"], sep="_")
+    return output.table("updates", pd.DataFrame(rows), caption=caption, data=data)
+
+
+def _judged() -> str:
+    """Whether the goal is reached, in a sentence."""
+    found = result("td3")
+    goal, batch = found["goal_ratio"], found["goal_batch"]
+    judged = [case for case in found["cases"] if case["wiring"] == "same" and case["batch"] == batch]
+    reached = all(case["ratio"]["median"] >= goal for case in judged)
+    return (
+        f"The goal, {goal:.0f} times at batch {batch} and equal wiring, is {'reached' if reached else 'not reached'}."
+    )
+
+
+def pendulum() -> output.Text:
+    """That the trainer learns a task on which TD3's returns are known, in a sentence."""
+    found = result("pendulum")
+    returns = list(found["return_by_seed"].values())
+    return output.Text(
+        f"That the trainer learns is seen on Pendulum-v1: after {found['steps']:,} steps the greedy return is "
+        f"{min(returns):.0f} to {max(returns):.0f} on {len(returns)} seeds (the goal: better than {found['goal']:.0f})."
+    )
