@@ -48,7 +48,7 @@ class TD3Config(Settings):
     )
     actor_features: Literal["leaky", "detached"] = Field(
         "leaky",
-        description="critic's state in the actor loss: actor's features with gradient (original), or critic's without",
+        description="the critic's state in the actor loss: the actor's features with gradient, or its own",
     )
     final_activation: Literal["original", "linear", "leaky_relu"] = Field(
         "original", description="after the CNN's last layer; original: linear without norm, leaky_relu with one"
