@@ -191,6 +191,8 @@ def test_a_repetition_like_the_published_runs_lies_inside_and_a_shifted_one_does
     assert (other.position[means] > 1).all()
     assert f"{len(like)} quantities" in checks_again.summary(like)
     assert "✗" in checks_again.quantity_table(other, "a3c").shown["again-1"].iloc[0]
+    with pytest.raises(Missing, match="a repetition of Individual GRU"):
+        checks_again.quantity_table(other[other.algorithm == "a3c"], "individual")
 
 
 def test_the_published_mean_and_interval_are_those_of_the_published_seeds(tmp_path):

@@ -168,8 +168,14 @@ def position_figure(found: pd.DataFrame) -> output.FigureOutput:
 
 
 def quantity_table(found: pd.DataFrame, algorithm: str) -> output.TableOutput:
-    """The numbers of one algorithm: published, expected of a repetition, repeated."""
+    """The numbers of one algorithm: published, expected of a repetition, repeated.
+
+    Raises:
+        Missing: it was not repeated.
+    """
     mine = found[found.algorithm == algorithm]
+    if mine.empty:
+        raise Missing(f"needs a repetition of {tables.arm(algorithm, 'gru', 'ln')}, which was not made")
     first = mine.drop_duplicates("quantity")
     shown = pd.DataFrame({"quantity": first.quantity})
     shown["published"] = [beside.range_words(row.estimate, row.mean_low, row.mean_high) for row in first.itertuples()]
