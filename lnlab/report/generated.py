@@ -12,7 +12,7 @@ import pandas as pd
 from lnlab.analysis.metrics import METRICS
 from lnlab.columns import COLUMNS
 from lnlab.config import RunConfig
-from lnlab.report import advice, d1, d5, effects, ledger, output, pages
+from lnlab.report import advice, d1, d5, driving_advice, effects, ledger, output, pages
 from lnlab.report.evidence import Data
 from lnlab.runs import Run, Study
 
@@ -27,7 +27,7 @@ def write_all(study: Study, book: Path, paged: Sequence[Run]) -> None:
     parts = {
         "findings": findings(study),
         "figure": main_figure(found),
-        "advice": advice.advice(found),
+        "advice": "\n".join(part for part in (advice.advice(found), driving_advice.advice(Data(study))) if part),
         "verdicts": verdicts(study),
         "extent": d1.extent(study),
         "runs": run_list(paged),
