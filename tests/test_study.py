@@ -3,6 +3,7 @@
 A small notebook with a fake trainer stands for notebooks/train.ipynb.
 """
 
+import functools
 import os
 import signal
 import subprocess
@@ -228,9 +229,10 @@ def test_sigterm_ends_a_study_like_ctrl_c():
 def test_stopped_runs_keep_a_checkpoint_and_the_same_command_goes_on(root):
     command = [sys.executable, "-m", "lnlab", "study", "tiny", "--jobs", "2"]
     environment = os.environ | {"LNLAB_ROOT": str(root)}
-    with subprocess.Popen(
-        command, env=environment | {"FAKE_SLOWNESS": "1"}, stderr=subprocess.PIPE, text=True
-    ) as process:
+    slow = environment | {"FAKE_SLOWNESS": "1"}
+    # a shell starts what it puts in the background with Ctrl-C ignored, and the tests hand that on
+    listening = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, env=slow, stderr=subprocess.PIPE, text=True, preexec_fn=listening) as process:
         wait_for_checkpoints(root / "results" / "tiny", 2)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
