@@ -194,8 +194,9 @@ class TD3:
 @torch.no_grad()
 def soft_update(target: nn.Module, online: nn.Module, tau: float) -> None:
     """Move each target parameter a fraction `tau` of the way to the online one."""
-    if parameters := [*target.parameters()]:  # an environment without images has a CNN without parameters
-        torch._foreach_lerp_(parameters, [*online.parameters()], tau)
+    moved: list[Tensor] = [*target.parameters()]
+    if moved:  # an environment without images has a CNN without parameters
+        torch._foreach_lerp_(moved, list[Tensor](online.parameters()), tau)
 
 
 def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
