@@ -147,8 +147,8 @@ def predictions(data: Data) -> output.TableOutput | output.Text:
     table = hypotheses.table(found)
     n = counted(table.data.n.dropna().astype(int))
     caption = (
-        "What each hypothesis predicts, written before the runs, and what was found: differences of arms are paired by "
-        f"seed, logarithms are to base 10, intervals of 95 % over n = {n} seeds."
+        "What each hypothesis predicts, first written before the runs, and what was found: differences of arms are "
+        f"paired by seed, logarithms are to base 10, intervals of 95 % over n = {n} seeds."
     )
     return output.table("hypotheses", table.shown, caption=caption, data=table.data)
 

@@ -69,8 +69,10 @@ def _judged() -> str:
 def pendulum() -> output.Text:
     """That the trainer learns a task on which TD3's returns are known, in a sentence."""
     found = result("pendulum")
-    returns = list(found["return_by_seed"].values())
+    returns, code = list(found["return_by_seed"].values()), found["code"]
+    source = f"`{code['commit'][:8]}`" + (" with changes not committed" if code["dirty"] else "")
     return output.Text(
         f"That the trainer learns is seen on Pendulum-v1: after {found['steps']:,} steps the greedy return is "
-        f"{min(returns):.0f} to {max(returns):.0f} on {len(returns)} seeds (the goal: better than {found['goal']:.0f})."
+        f"{min(returns):.0f} to {max(returns):.0f} on {len(returns)} seeds (the goal: better than "
+        f"{found['goal']:.0f}; code {source})."
     )
