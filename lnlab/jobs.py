@@ -75,6 +75,7 @@ class Job:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_hear_interrupts,
             )
 
     @property
@@ -111,6 +112,8 @@ class Job:
             return
         try:
             self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass  # others wait to be joined
         finally:
             if not self.ended:
                 self._process.kill()
@@ -119,3 +122,8 @@ class Job:
     def _last_lines(self) -> str:
         text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", self.log.read_text(encoding="utf-8", errors="replace"))
         return "\n".join(line for line in text.splitlines()[-LOG_LINES:] if line.strip())
+
+
+def _hear_interrupts() -> None:
+    """A study that a shell put in the background ignores Ctrl-C, and a process hands that on to those it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -14,12 +14,12 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lnlab import runs
+from lnlab import jobs, runs
 from lnlab.config import ConfigError, parse
 from lnlab.jobs import Job
 from lnlab.paths import PACKAGE
 from lnlab.runs import Run, load
-from lnlab.study import execute, expand, profiles, select, terminate_like_ctrl_c
+from lnlab.study import execute, expand, profiles, select, stop, terminate_like_ctrl_c
 from tests.fakes import train
 
 STUDY = """
@@ -65,6 +65,7 @@ if not run.complete:
     run.finish()
 assert run.id != os.environ.get("FAKE_LATE_FAILURE")
 """
+DEAF = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
 
 
 @pytest.fixture
@@ -226,15 +227,28 @@ def test_sigterm_ends_a_study_like_ctrl_c():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_stopped_runs_keep_a_checkpoint_and_the_same_command_goes_on(root):
+def test_jobs_that_do_not_stop_are_killed_each(monkeypatch):
+    monkeypatch.setattr(jobs, "STOP_SECONDS", 0.1)
+    deaf = [Job(parse({"norm": norm})) for norm in ("none", "ln")]
+    for job in deaf:
+        job._process = subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE)
+        assert job._process.stdout and job._process.stdout.readline()
+    stop(deaf)
+    assert [job._process.returncode for job in deaf if job._process] == [-signal.SIGKILL] * 2
+
+
+# A shell starts what it puts in the background with Ctrl-C ignored; such a study is ended by SIGTERM.
+@pytest.mark.parametrize(
+    ("interrupts", "ending"), [(signal.SIG_DFL, signal.SIGINT), (signal.SIG_IGN, signal.SIGTERM)], ids=["front", "back"]
+)
+def test_stopped_runs_keep_a_checkpoint_and_the_same_command_goes_on(root, interrupts, ending):
     command = [sys.executable, "-m", "lnlab", "study", "tiny", "--jobs", "2"]
     environment = os.environ | {"LNLAB_ROOT": str(root)}
     slow = environment | {"FAKE_SLOWNESS": "1"}
-    # a shell starts what it puts in the background with Ctrl-C ignored, and the tests hand that on
-    listening = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(command, env=slow, stderr=subprocess.PIPE, text=True, preexec_fn=listening) as process:
+    begin = functools.partial(signal.signal, signal.SIGINT, interrupts)
+    with subprocess.Popen(command, env=slow, stderr=subprocess.PIPE, text=True, preexec_fn=begin) as process:
         wait_for_checkpoints(root / "results" / "tiny", 2)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ending)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "lnlab study tiny" in said.splitlines()[-1]
