@@ -120,15 +120,16 @@ def csv(data: pd.DataFrame) -> str:
 
 
 def markdown(shown: pd.DataFrame) -> str:
-    """A Markdown pipe table; numeric-looking columns are aligned to the right.
+    """A Markdown pipe table; columns of nothing but numbers and gaps are aligned to the right.
 
-    >>> print(markdown(pd.DataFrame({"arm": ["LN"], "n": ["30"]})))
+    >>> print(markdown(pd.DataFrame({"arm": ["LN", "none"], "n": ["30", ""]})))
     | arm | n |
     | :-- | --: |
     | LN | 30 |
+    | none |  |
     """
     cells = shown.astype(str)
-    aligned = ["--:" if cells[name].str.match(r"^[−+-]?\d").all() else ":--" for name in cells]
+    aligned = ["--:" if cells[name].str.match(r"[−+-]?\d|n/a$|$").all() else ":--" for name in cells]
     rows = [list(map(str, cells.columns)), aligned, *cells.to_numpy().tolist()]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
