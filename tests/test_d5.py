@@ -275,8 +275,8 @@ def test_the_alerts_limits_are_those_of_the_claim():
 
 
 def test_tests_at_ten_thousand_steps_are_judged_where_there_are_any(data, tmp_path):
-    assert "needs runs of 10,000 steps" in judged(data, "D5.15").verdict.reason
-    folder = driving_fakes.study(tmp_path / "driving", LEAKY, steps=10_000)
+    assert "needs the profile 'driving-long'" in judged(data, "D5.15").verdict.reason
+    folder = driving_fakes.study(tmp_path / "driving-long", LEAKY, steps=10_000)
     long = Data(load(folder))
     assert "needs a greedy test at step 5,000" in judged(long, "D5.15").verdict.reason
     for run in folder.iterdir():
@@ -284,6 +284,8 @@ def test_tests_at_ten_thousand_steps_are_judged_where_there_are_any(data, tmp_pa
         early = rows[rows.step == 0].assign(step=5000, **{"return": 1.0})
         pd.concat([rows, early]).to_parquet(run / "checks.parquet")
     assert judged(Data(load(folder)), "D5.15").verdict.verdict == "replicated"
+    short = driving_fakes.study(tmp_path / "driving", LEAKY)
+    assert "driving-long/td3-ln-leaky-b32" in judged(Data(load(short)), "D5.15").verdict.runs
 
 
 def test_seeds_that_differ_much_leave_one_seed_undecided():
