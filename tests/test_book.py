@@ -268,3 +268,19 @@ def test_published_pages_are_those_of_the_published_data():
     )
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert generated.readme_with(readme, generated.findings(runs)) == readme
+
+
+def test_a_publication_speaks_of_the_published_data_whatever_lies_in_results(monkeypatch, tmp_path):
+    """A maintainer's results may lack a profile that was published from elsewhere."""
+    shutil.copytree(PUBLISHED / "paper" / "a3c-ff-ln", tmp_path / "results" / "paper" / "a3c-ff-ln")
+    shutil.copy(ROOT / "README.md", tmp_path)
+    seen: list[Path] = []
+    monkeypatch.setattr(build, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(build, "BOOK", tmp_path / "book")
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "analyses", list)
+    monkeypatch.setattr(pages, "gather_run", lambda run, *_: seen.append(run.dir))
+    monkeypatch.setattr(generated, "write_all", lambda study, *_: seen.append(study.dir))
+    build.publish_pages("paper")
+    assert seen == [tmp_path / "results" / "paper" / "a3c-ff-ln", PUBLISHED / "paper"]
+    assert (tmp_path / "README.md").read_text() == (ROOT / "README.md").read_text()

@@ -232,7 +232,8 @@ def test_jobs_that_do_not_stop_are_killed_each(monkeypatch):
     deaf = [Job(parse({"norm": norm})) for norm in ("none", "ln")]
     for job in deaf:
         job._process = subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE)
-        assert job._process.stdout and job._process.stdout.readline()
+        assert job._process.stdout
+        assert job._process.stdout.readline()
     stop(deaf)
     assert [job._process.returncode for job in deaf if job._process] == [-signal.SIGKILL] * 2
 

@@ -22,7 +22,7 @@ from lnlab.paths import BOOK, BUILD, NOTEBOOKS, PUBLISHED, RESULTS, ROOT
 from lnlab.provenance import usable_cores
 from lnlab.report import d1, generated, pages
 from lnlab.report.evidence import DRIVING
-from lnlab.runs import Study, load, publish
+from lnlab.runs import Run, Study, load, publish
 
 ANALYSES = (
     "d1",
@@ -59,40 +59,40 @@ def build(profile: str) -> Path:
     book = _copy_prose(folder)
     shutil.copy(ROOT / CONFIG, folder / CONFIG)
     publish(RESULTS / profile, book / "data" / profile, allow_dirty=True)
-    make_pages(runs, book, data=str(RESULTS / profile))
+    make_pages(runs, book, str(RESULTS / profile), paged=runs.runs)
     index = render(folder)
     print(f"The report is at {index.as_uri()}")
     return index
 
 
 def publish_pages(profile: str) -> None:
-    """Refresh the committed pages, figures and findings from results/<profile>, whose data were published before.
+    """Refresh the committed pages, figures and findings: run pages from results/<profile>, the rest from book/data.
 
     Raises:
         FileNotFoundError: the profile has no runs, or its data were not published.
         PageError: a run is not complete, or a notebook failed.
     """
-    runs = load(RESULTS / profile)
-    load(PUBLISHED / profile)
+    paged, published = load(RESULTS / profile).runs, load(PUBLISHED / profile)
+    if (RESULTS / DRIVING).exists() and (PUBLISHED / DRIVING).exists():
+        paged += load(RESULTS / DRIVING).runs
     for folder in ("runs", "figures", generated.FOLDER):
         _empty(BOOK / folder)
-    beside = [load(RESULTS / DRIVING)] if (RESULTS / DRIVING).exists() and (PUBLISHED / DRIVING).exists() else []
     data = "" if profile == d1.PROFILE else (PUBLISHED / profile).relative_to(ROOT).as_posix()
-    make_pages(runs, BOOK, data, beside)
+    make_pages(published, BOOK, data, paged)
     readme = ROOT / "README.md"
-    pages.write(readme, generated.readme_with(readme.read_text(encoding="utf-8"), generated.findings(runs)))
+    pages.write(readme, generated.readme_with(readme.read_text(encoding="utf-8"), generated.findings(published)))
 
 
-def make_pages(runs: Study, book: Path, data: str, beside: Sequence[Study] = ()) -> None:
+def make_pages(study: Study, book: Path, data: str, paged: Sequence[Run]) -> None:
     """Write the run pages, the analysis pages and the generated parts of `book`.
 
     Args:
-        data: what the analysis notebooks read, as their parameter `data`.
-        beside: further studies whose runs get a page.
+        study: what the generated parts are made from.
+        data: the same, as the parameter `data` of the analysis notebooks.
+        paged: the runs that get a page.
     """
-    profile = runs.dir.name
-    every = [run for study in (runs, *beside) for run in study.runs]
-    for run in tqdm(every, desc="run pages", unit="page"):
+    profile = study.dir.name
+    for run in tqdm(paged, desc="run pages", unit="page"):
         pages.gather_run(run, book, f"data/{run.dir.parent.name}/{run.id}")
     executed = {name: BUILD / "executed" / profile / f"{name}.ipynb" for name in analyses()}
     parameters = {"data": data} if data else {}
@@ -103,7 +103,7 @@ def make_pages(runs: Study, book: Path, data: str, beside: Sequence[Study] = ())
         for name, job in tqdm(jobs.items(), desc="analysis", unit="notebook"):
             job.result()
             pages.gather(executed[name], book, name)
-    generated.write_all(runs, book, every)
+    generated.write_all(study, book, paged)
 
 
 def analyses() -> list[str]:
