@@ -138,7 +138,7 @@ def test_advice_follows_from_the_two_returns(returns, sampled, says):
         [("a3c", "gru", name, *found, 30, 0.001) for name, found in rows],
         columns=["algorithm", "core", "outcome", "estimate", "low", "high", "n", "p_holm"],
     )
-    text = advice.advice(frame)
+    text = advice.advice(frame, pd.DataFrame(columns=["outcome", "pair"]))
     assert text.startswith("- **A3C GRU**: ")
     assert says in text
     assert "value loss −50 [−60,\xa0−40] %" in text

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lnlab.analysis.stats import Interval
-from lnlab.report import output, sensitivity, sensitivity_extent
+from lnlab.report import advice, best_rates, effects, output, sensitivity, sensitivity_extent
 from lnlab.report.evidence import Data, Missing
 from lnlab.runs import load
 from tests.by_hand import arm, made
@@ -125,6 +125,42 @@ def test_rates_are_drawn_with_their_best_marked(tmp_path):
     shown = sensitivity.rate_figure(sensitivity.scores(rates(tmp_path), "rates", "lr"))
     assert shown.alt == "Best rates by return: A3C GRU, no norm 1e-4, A3C GRU, LayerNorm 3e-4."
     assert "n = 5" in shown.caption
+
+
+def test_what_is_left_at_the_best_rates_stands_behind_the_effects(tmp_path):
+    """By hand: LayerNorm 60 against 55 at 1e-4; 75 (at 3e-4) against 55 (at 1e-4) with each at its best."""
+    data = rates(tmp_path)
+    best = best_rates.table(data)
+    assert best_rates.sign(best, "A3C GRU") == 1
+    assert best_rates.sign(best, "A3C feedforward") is None
+    assert "return +20.0 [" in best_rates.advice(best, "A3C GRU")
+    found = pd.DataFrame([("a3c", "gru", "return", 5.0)], columns=["algorithm", "core", "outcome", "estimate"])
+    said = best_rates.landing(best, found)
+    assert "by 20.0 [" in said
+    assert "for A3C GRU instead of 5.0 (n = 5;" in said
+
+
+@pytest.mark.parametrize(
+    ("left", "says"),
+    [
+        ((3.0, 1.0, 5.0), "use LayerNorm: "),
+        ((1.0, -1.0, 3.0), "use LayerNorm at a learning rate of 1e-4: "),
+        ((-3.0, -5.0, -1.0), "LayerNorm loses: training return −3.0 [−5.0,\xa0−1.0] (LN 3e-4, none 1e-3)."),
+    ],
+)
+def test_advice_says_where_it_does_not_outlast_the_choice_of_the_rate(left, says):
+    effect = [("a3c", "gru", each.name, 9.0, 8.0, 10.0, 30, 0.001) for each in effects.OUTCOMES]
+    found = pd.DataFrame(effect, columns=["algorithm", "core", "outcome", "estimate", "low", "high", "n", "p_holm"])
+    names = ["outcome", "pair", "best_ln", "best_none", "estimate", "low", "high"]
+    best = pd.DataFrame([("return", "A3C GRU", 3e-4, 1e-3, *left)], columns=names)
+    assert says in advice.advice(found, best)
+
+
+def test_a_report_without_other_rates_says_nothing_of_them(tmp_path):
+    made(tmp_path / "quick", quantities=QUANTITIES, norm="ln")
+    none = best_rates.table(Data(load(tmp_path / "quick")))
+    assert best_rates.sign(none, "A3C GRU") is None
+    assert best_rates.landing(none, none) == ""
 
 
 # -- more episodes ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pandas as pd
 from lnlab.analysis.metrics import METRICS
 from lnlab.columns import COLUMNS
 from lnlab.config import RunConfig
-from lnlab.report import advice, d1, d5, driving_advice, effects, ledger, output, pages
+from lnlab.report import advice, best_rates, d1, d5, driving_advice, effects, ledger, output, pages
 from lnlab.report.evidence import Data
 from lnlab.runs import Run, Study
 
@@ -24,10 +24,11 @@ BEGIN, END = "<!-- findings -->", "<!-- /findings -->"  # in README.md
 def write_all(study: Study, book: Path, paged: Sequence[Run]) -> None:
     """Write every generated part of `book` from the runs of `study`; `paged` are the runs that have a page."""
     found = effects.effects(study)
+    advised = advice.advice(found, best_rates.table(Data(study))), driving_advice.advice(Data(study))
     parts = {
         "findings": findings(study),
         "figure": main_figure(found),
-        "advice": "\n".join(part for part in (advice.advice(found), driving_advice.advice(Data(study))) if part),
+        "advice": "\n".join(part for part in advised if part),
         "verdicts": verdicts(study),
         "extent": d1.extent(study),
         "runs": run_list(paged),
@@ -40,7 +41,8 @@ def write_all(study: Study, book: Path, paged: Sequence[Run]) -> None:
 
 def findings(study: Study) -> str:
     """The findings as a Markdown list; each sentence's verb and numbers follow from the data."""
-    parts = [effects.summary(effects.effects(study)), d5.landing(Data(study))]
+    found, data = effects.effects(study), Data(study)
+    parts = [effects.summary(found), best_rates.landing(best_rates.table(data), found), d5.landing(data)]
     return "\n\n".join(part for part in parts if part)
 
 
