@@ -27,7 +27,7 @@ def table(data: Data) -> pd.DataFrame:
 
 
 def landing(best: pd.DataFrame, found: pd.DataFrame) -> str:
-    """The finding for the landing page, beside the effects at the main rate; "" without runs at other rates."""
+    """What to say after the effects at the main rate, from the tables `table` and `effects`; "" without other rates."""
     rows = best[best.outcome == "return"]
     if rows.empty:
         return ""
@@ -36,7 +36,7 @@ def landing(best: pd.DataFrame, found: pd.DataFrame) -> str:
     changes = ", ".join(f"{tables.words(row)} for {row.pair}{_instead_of(at_main.get(row.pair))}"
                         for row in rows.itertuples())  # fmt: skip
     return (
-        f"- All this is at the documents' learning rate of {MAIN}. With each arm at its own best rate of those tried, "
+        f"All this is at the documents' learning rate of {MAIN}. With each arm at its own best rate of those tried, "
         f"LayerNorm changes the return at the end of training by {changes} (n = {counted(rows.n)}; a seed's rate is "
         "chosen on the other seeds; 95 % intervals)."
     )

@@ -42,7 +42,8 @@ def write_all(study: Study, book: Path, paged: Sequence[Run]) -> None:
 def findings(study: Study) -> str:
     """The findings as a Markdown list; each sentence's verb and numbers follow from the data."""
     found, data = effects.effects(study), Data(study)
-    parts = [effects.summary(found), best_rates.landing(best_rates.table(data), found), d5.landing(data)]
+    rates = best_rates.landing(best_rates.table(data), found)
+    parts = [effects.summary(found), f"- {rates}" * bool(rates), d5.landing(data)]
     return "\n\n".join(part for part in parts if part)
 
 

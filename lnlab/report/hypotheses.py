@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lnlab.analysis.claims import Direction
-from lnlab.report import effects, ledger, output, tables
+from lnlab.report import best_rates, effects, ledger, output, tables
 from lnlab.report.cells import counted
 from lnlab.report.evidence import Data, Missing
 from lnlab.report.predictions import HYPOTHESES
@@ -98,7 +98,8 @@ def summary(found: Tested) -> output.Text:
 def answer(data: Data, found: Tested) -> output.Text:
     """When LayerNorm helps here, when it does not, and why, in sentences that follow from the intervals."""
     contrasts = effects.effects(data.main)
-    lines = [f"**When.** {' '.join(effects.statements(contrasts))} {effects.criterion(contrasts)}"]
+    rates = best_rates.landing(best_rates.table(data), contrasts)
+    lines = [f"**When.** {' '.join(effects.statements(contrasts))} {effects.criterion(contrasts)} {rates}".rstrip()]
     for title, word in (("Why", "confirmed"), ("Not so", "refuted"), ("Undecided", "open"), ("Only in part", "mixed")):
         if chosen := [each.says for each in HYPOTHESES if _settled(found[each.name]) == word]:
             lines.append(f"**{title}.** {'. '.join(chosen)}.")
