@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lnlab.analysis.stats import Interval
-from lnlab.report import advice, best_rates, effects, output, sensitivity, sensitivity_extent
+from lnlab.report import advice, best_rates, effects, output, rates_inside, sensitivity, sensitivity_extent
 from lnlab.report.evidence import Data, Missing
 from lnlab.runs import load
 from tests.by_hand import arm, made
@@ -161,6 +161,47 @@ def test_a_report_without_other_rates_says_nothing_of_them(tmp_path):
     none = best_rates.table(Data(load(tmp_path / "quick")))
     assert best_rates.sign(none, "A3C GRU") is None
     assert best_rates.landing(none, none) == ""
+
+
+class Diagnosed:
+    """A study with two arms, the second shorter; by hand: at the end 3 and 5 of two learners, mean 4, and 7."""
+
+    def table(self, name):
+        assert name == "diagnostics"
+        arms = {"ln": [(10, 0, 1.0), (20, 0, 3.0), (20, 1, 5.0)], "none": [(5, 0, 2.0), (10, 0, 7.0)]}
+        rows = [
+            (norm, "a3c", "ff", norm, 0, worker, step, name, value)
+            for norm, taken in arms.items()
+            for step, worker, value in taken
+            for name in (*rates_inside.PANELS, "another")
+        ]
+        names = ["run", "algorithm", "core", "norm", "seed", "worker", "step", "quantity", "value"]
+        return pd.DataFrame(rows, columns=names)
+
+
+def test_the_networks_are_compared_as_they_are_at_the_end():
+    found = rates_inside.at_end(Diagnosed())
+    assert set(found.outcome) == set(rates_inside.PANELS)
+    one = found[found.outcome == "policy_information"].set_index("norm")
+    assert one.value.to_dict() == {"ln": 4.0, "none": 7.0}
+
+
+def test_the_summary_goes_from_the_lowest_to_the_highest_rate():
+    levels = {1e-4: 1.0, 1e-3: 3.0}
+    rows = [
+        ("a3c", "ff", "ln", seed, name, level + seed / 10, lr)
+        for lr, level in levels.items()
+        for seed in range(-1, 2)
+        for name in rates_inside.PANELS
+    ]
+    every = pd.DataFrame(rows, columns=["algorithm", "core", "norm", "seed", "outcome", "value", "lr"])
+    text = rates_inside.summary(every)
+    assert text.startswith("- A3C feedforward, LayerNorm, 1e-4 to 1e-3: the policy takes 1.00 [")
+    assert "] to 3.00 [" in text
+    drawn = rates_inside.figure(every)
+    assert drawn.data.groupby("outcome").estimate.apply(list).to_dict() == {
+        name: pytest.approx([1.0, 3.0]) for name in rates_inside.PANELS
+    }
 
 
 # -- more episodes ----------------------------------------------------------------------------------------------------

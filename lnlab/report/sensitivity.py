@@ -5,7 +5,7 @@ Arms are compared over the seeds that both have. Only complete runs count; what 
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,8 +44,10 @@ def missing(data: Data, profile: str) -> output.Text:
     return output.Text(f"Of the {len(asked)} runs of the profile *{profile}* {len(lacking)} are missing: {which}.")
 
 
-def scores(data: Data, profile: str, setting: str) -> pd.DataFrame:
-    """The outcomes of every seed at every value of a setting: as `effects.scores`, with a column named as the setting.
+def scores(
+    data: Data, profile: str, setting: str, of: Callable[[Study], pd.DataFrame] = effects.scores
+) -> pd.DataFrame:
+    """The outcomes of every seed at every value of a setting: as `of` has them, with a column named as the setting.
 
     Runs of the main profile join if they differ from some of the profile in that setting alone.
 
@@ -55,7 +57,7 @@ def scores(data: Data, profile: str, setting: str) -> pd.DataFrame:
     others = [run for run in data.of(profile).main.runs if run.complete]
     known = {_rest(run.config, setting) for run in others}
     main = [run for run in data.main.runs if run.complete and _rest(run.config, setting) in known]
-    return pd.concat([_scored(runs, setting) for runs in (main, others) if runs], ignore_index=True)
+    return pd.concat([_scored(runs, setting, of) for runs in (main, others) if runs], ignore_index=True)
 
 
 def _rest(config: Any, setting: str) -> str:
@@ -63,14 +65,13 @@ def _rest(config: Any, setting: str) -> str:
     return str(sorted((name, value) for name, value in config.science.items() if name not in EXTENT | {setting}))
 
 
-def _scored(runs: Sequence[Run], setting: str) -> pd.DataFrame:
+def _scored(runs: Sequence[Run], setting: str, of: Callable[[Study], pd.DataFrame]) -> pd.DataFrame:
     by_value: dict[Any, list[Run]] = {}
     for run in runs:
         by_value.setdefault(getattr(run.config, setting), []).append(run)
-    parts = [
-        effects.scores(Study(mine[0].dir.parent, mine)).assign(**{setting: value}) for value, mine in by_value.items()
-    ]
-    return pd.concat(parts)
+    return pd.concat(
+        [of(Study(mine[0].dir.parent, mine)).assign(**{setting: value}) for value, mine in by_value.items()]
+    )
 
 
 def effects_by(every: pd.DataFrame, setting: str) -> pd.DataFrame:
@@ -132,13 +133,13 @@ def by_rate(every: pd.DataFrame, outcome: str, algorithm: str, core: str, norm: 
     """
     keys = pd.Series({"outcome": outcome, "algorithm": algorithm, "core": core, "norm": norm})
     mine = every[(every[keys.index] == keys).all(axis=1)]
-    return whole_seeds(mine, ["lr"], f"the {RETURNS[outcome]} of {tables.arm(algorithm, core, norm)}")
+    return whole_seeds(mine, ["lr"], f"the outcome {outcome!r} of {tables.arm(algorithm, core, norm)}")
 
 
-def rate_levels(every: pd.DataFrame) -> pd.DataFrame:
-    """Mean return of each arm at each rate: outcome, algorithm, core, norm, lr, estimate, low, high, n, best."""
+def rate_levels(every: pd.DataFrame, outcomes: Iterable[str] = RETURNS) -> pd.DataFrame:
+    """Mean outcome of each arm at each rate: outcome, algorithm, core, norm, lr, estimate, low, high, n, best."""
     rows = []
-    for outcome, arm in itertools.product(RETURNS, _arms(every)):
+    for outcome, arm in itertools.product(outcomes, _arms(every)):
         wide = by_rate(every, outcome, *arm)
         if len(wide) > 1:
             best = wide.mean().idxmax()
@@ -171,18 +172,21 @@ def rate_figure(every: pd.DataFrame) -> output.FigureOutput:
         "Return against the learning rate: means with 95 % intervals over the seeds that an arm has at all its rates, "
         f"n = {counted(rows.n)}. Stars: the best rate of an arm."
     )
-    return output.figure("rates", _draw_rates(rows), alt=f"Best rates by return: {words}.", caption=caption, data=rows)
+    return output.figure(
+        "rates", draw_rates(rows, RETURNS), alt=f"Best rates by return: {words}.", caption=caption, data=rows
+    )
 
 
 @style.styled
-def _draw_rates(rows: pd.DataFrame) -> Figure:
+def draw_rates(rows: pd.DataFrame, outcomes: Mapping[str, str], *, stars: bool = True) -> Figure:
+    """A line of panels each outcome, with its label; a panel each agent; `stars` mark the best rates."""
     pairs = list(dict.fromkeys(zip(rows.algorithm, rows.core, strict=True)))
-    figure, axes = style.axes(len(RETURNS), len(pairs), height=1.9, sharex=True, sharey="row")
-    for place, (outcome, label) in enumerate(RETURNS.items()):
+    figure, axes = style.axes(len(outcomes), len(pairs), height=1.9, sharex=True, sharey="row")
+    for place, (outcome, label) in enumerate(outcomes.items()):
         line = axes[place * len(pairs) : (place + 1) * len(pairs)]
         for panel, (algorithm, core) in zip(line, pairs, strict=True):
             here = rows[(rows.outcome == outcome) & (rows.algorithm == algorithm) & (rows.core == core)]
-            _rate_lines(panel, here)
+            _rate_lines(panel, here, stars)
             if place == 0:
                 panel.set_title(f"{style.ALGORITHM_LABEL[algorithm]},\n{style.CORE_LABEL[core]}")
         line[0].set_ylabel(label, fontsize=9)
@@ -193,12 +197,12 @@ def _draw_rates(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def _rate_lines(panel: Axes, rows: pd.DataFrame) -> None:
+def _rate_lines(panel: Axes, rows: pd.DataFrame, stars: bool) -> None:
     for norm, mine in rows.groupby("norm", sort=False):
         colour = style.NORM_COLOUR[str(norm)]
         panel.fill_between(mine.lr, mine.low, mine.high, color=colour, alpha=0.25, linewidth=0)
         panel.plot(mine.lr, mine.estimate, "o-", color=colour, markersize=3, label=style.NORM_LABEL[str(norm)])
-        best = mine[mine.best]
+        best = mine[mine.best & stars]
         panel.plot(best.lr, best.estimate, "*", color=colour, markersize=11)
     panel.set_xscale("log")
     panel.set_xticks(sorted(rows.lr.unique()), [rate_words(rate) for rate in sorted(rows.lr.unique())])
