@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import cv2
 import gymnasium
 import numpy as np
 import torch
@@ -163,6 +164,7 @@ def main(rounds: int = 3, seconds: float = 6.0) -> bool:
     """Print and keep the figures; True if the judged ratios and the bytes of a transition reach their goals."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     figures = []
     print(f"\n{'policy':<18}{'wiring':<10}{'batch':>5}{'updates/s':>11}{'SB3':>8}{'ratio':>7}{'bytes':>8}{'SB3':>8}")
     for case in tqdm(CASES, desc="TD3", unit="case", leave=False):

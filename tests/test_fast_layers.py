@@ -7,6 +7,7 @@ from torch import nn
 from lnlab.models import linear
 from lnlab.models.image_norm import ImageNorm
 from lnlab.models.linear import LEAST, Linear, available
+from lnlab.models.pixels import pixels
 
 needs_onednn = pytest.mark.skipif(not available(), reason="this build of torch has no oneDNN product")
 
@@ -75,3 +76,12 @@ def test_the_norm_of_images_is_torchs_and_keeps_channels_last(layout: torch.memo
     torch.testing.assert_close(*results)
     assert results[0][0].is_contiguous(memory_format=torch.channels_last)
     assert isinstance(ours, nn.LayerNorm)  # where norm layers are counted
+
+
+@pytest.mark.parametrize("frames", [1, 4, 7])
+def test_pixels_are_those_of_the_formula_to_the_bit_and_channels_last(frames: int) -> None:
+    stacks = torch.randint(256, (3, frames + 1, 36, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for image in (stacks[:, :-1], stacks[:, 1:]):  # as a replay buffer gives them: views of one longer stack
+        found = pixels(image, torch.device("cpu"))
+        assert torch.equal(found, image.float() * torch.tensor(2 / 255) - 1)
+        assert found.is_contiguous(memory_format=torch.channels_last)

@@ -16,6 +16,7 @@ from torch.nn.functional import leaky_relu
 from lnlab.config_td3 import TD3Config
 from lnlab.models.image_norm import ImageNorm
 from lnlab.models.linear import Linear
+from lnlab.models.pixels import pixels
 
 SLOPE = 0.01  # of LeakyReLU below zero
 FEATURES = 512
@@ -88,9 +89,10 @@ class Batch(NamedTuple):
 
 def batch(image: Tensor | None, vector: Tensor | None, device: torch.device) -> Batch:
     """uint8 images (B, C, H, W) to floats in [−1, 1]."""
-    if image is not None:
-        image = image.to(device).to(torch.float32, memory_format=torch.channels_last).mul_(2 / 255).sub_(1)
-    return Batch(image, None if vector is None else vector.to(device))
+    return Batch(
+        None if image is None else pixels(image, device),
+        None if vector is None else vector.to(device),
+    )
 
 
 def state(features: Tensor | None, vector: Tensor | None) -> Tensor:

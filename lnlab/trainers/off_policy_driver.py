@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import torch
@@ -22,6 +23,7 @@ Listener = Callable[[dict[str, Any]], None]
 
 def train_seed(config: TD3Config, shard: Shard, device: str, report: Listener, stopped: Callable[[], bool]) -> bool:
     """Train one seed from its last checkpoint; False if stopped before its end."""
+    cv2.setNumThreads(1)  # as torch in such a process: the cores belong to the other seeds
     trainer = OffPolicyTrainer(config, device)
     if (state := shard.load()) is not None:
         trainer.load_state_dict(state)
