@@ -15,7 +15,6 @@ from lnlab.runs import Study
 PANELS = {
     "policy_information": "what the policy takes\nfrom observations (nats)",
     "core_rank_effective": "effective rank,\nheads' input",
-    "value_explained": "share of variance that\nthe critic explains",
 }
 
 
