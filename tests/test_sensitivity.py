@@ -135,9 +135,14 @@ def test_what_is_left_at_the_best_rates_stands_behind_the_effects(tmp_path):
     assert best_rates.sign(best, "A3C feedforward") is None
     assert "return +20.0 [" in best_rates.advice(best, "A3C GRU")
     found = pd.DataFrame([("a3c", "gru", "return", 5.0)], columns=["algorithm", "core", "outcome", "estimate"])
-    said = best_rates.landing(best, found)
+    said = best_rates.landing(data, found)
     assert "by 20.0 [" in said
     assert "for A3C GRU instead of 5.0 (n = 5;" in said
+    low, high = said.split("for both it ranges from ")[1].split(" to ")
+    assert low.startswith("−2.0 [")
+    assert low.endswith("] (at 3e-5)")
+    assert high.startswith("35.0 [")
+    assert high.endswith("] (at 3e-4) for A3C GRU.")
 
 
 @pytest.mark.parametrize(
@@ -158,9 +163,10 @@ def test_advice_says_where_it_does_not_outlast_the_choice_of_the_rate(left, says
 
 def test_a_report_without_other_rates_says_nothing_of_them(tmp_path):
     made(tmp_path / "quick", quantities=QUANTITIES, norm="ln")
-    none = best_rates.table(Data(load(tmp_path / "quick")))
+    data = Data(load(tmp_path / "quick"))
+    none = best_rates.table(data)
     assert best_rates.sign(none, "A3C GRU") is None
-    assert best_rates.landing(none, none) == ""
+    assert best_rates.landing(data, none) == ""
 
 
 class Diagnosed:

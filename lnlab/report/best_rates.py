@@ -11,7 +11,7 @@ from lnlab.config import RunConfig
 from lnlab.report import effects, tables
 from lnlab.report.cells import counted
 from lnlab.report.evidence import Data, Missing
-from lnlab.report.sensitivity import at_best, rate_words, scores
+from lnlab.report.sensitivity import at_best, effects_by, rate_words, scores
 
 MAIN = rate_words(RunConfig.model_fields["lr"].default)
 LEFT = {1: "LayerNorm still gains", 0: "LayerNorm makes no clear difference", -1: "LayerNorm loses"}
@@ -19,27 +19,47 @@ LEFT = {1: "LayerNorm still gains", 0: "LayerNorm makes no clear difference", -1
 
 def table(data: Data) -> pd.DataFrame:
     """As `at_best`, with the name of each pair of arms; empty for a report without runs at other rates."""
-    try:
-        best = at_best(scores(data, "rates", "lr"))
-    except Missing:
+    every = _every(data)
+    if every is None:
         return pd.DataFrame(columns=["outcome", "pair"])
+    best = at_best(every)
     return best.assign(pair=tables.pairs(best))
 
 
-def landing(best: pd.DataFrame, found: pd.DataFrame) -> str:
-    """What to say after the effects at the main rate, from the tables `table` and `effects`; "" without other rates."""
-    rows = best[best.outcome == "return"]
-    if rows.empty:
+def _every(data: Data) -> pd.DataFrame | None:
+    try:
+        return scores(data, "rates", "lr")
+    except Missing:
+        return None
+
+
+def landing(data: Data, found: pd.DataFrame) -> str:
+    """What to say after the effects at the main rate, which are `found`; "" for a report without other rates."""
+    best = table(data)
+    rows, every = best[best.outcome == "return"], _every(data)
+    if rows.empty or every is None:
         return ""
     main = found[found.outcome == "return"]
     at_main = dict(zip(tables.pairs(main), main.itertuples(), strict=True))
-    changes = ", ".join(f"{tables.words(row)} for {row.pair}{_instead_of(at_main.get(row.pair))}"
-                        for row in rows.itertuples())  # fmt: skip
+    changes = ", ".join(
+        f"{tables.words(row)} for {row.pair}{_instead_of(at_main.get(row.pair))}" for row in rows.itertuples()
+    )
     return (
         f"All this is at the documents' learning rate of {MAIN}. With each arm at its own best rate of those tried, "
         f"LayerNorm changes the return at the end of training by {changes} (n = {counted(rows.n)}; a seed's rate is "
-        "chosen on the other seeds; 95 % intervals)."
+        f"chosen on the other seeds; 95 % intervals). With one rate for both it ranges from {_by_rate(every)}."
     )
+
+
+def _by_rate(every: pd.DataFrame) -> str:
+    """Between what and what the effect on the return lies, by the rate that both arms share."""
+    effect = effects_by(every, "lr")
+    effect = effect[effect.outcome == "return"].assign(pair=lambda rows: tables.pairs(rows))
+    parts = []
+    for pair, rows in effect.groupby("pair", sort=False):
+        ends = [rows.loc[rows.estimate.idxmin()], rows.loc[rows.estimate.idxmax()]]
+        parts.append(f"{' to '.join(f'{tables.words(end)} (at {rate_words(end.lr)})' for end in ends)} for {pair}")
+    return ", ".join(parts)
 
 
 def _instead_of(row: Any) -> str:

@@ -42,7 +42,7 @@ def write_all(study: Study, book: Path, paged: Sequence[Run]) -> None:
 def findings(study: Study) -> str:
     """The findings as a Markdown list; each sentence's verb and numbers follow from the data."""
     found, data = effects.effects(study), Data(study)
-    rates = best_rates.landing(best_rates.table(data), found)
+    rates = best_rates.landing(data, found)
     parts = [effects.summary(found), f"- {rates}" * bool(rates), d5.landing(data)]
     return "\n\n".join(part for part in parts if part)
 

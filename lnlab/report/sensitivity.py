@@ -237,6 +237,8 @@ def rate_table(every: pd.DataFrame, outcome: str) -> output.TableOutput:
     rows = pd.concat([fixed, best.assign(lr=np.inf)], ignore_index=True).sort_values("lr", kind="stable")
     labelled = rows.assign(agent=tables.pairs(rows), rate=rows.lr.map(columns))
     shown = tables.pivot_words(labelled, ["agent"], "rate").fillna("n/a")
+    order = list(dict.fromkeys(tables.pairs(fixed)))  # not that of the first column, which some agents lack
+    shown = shown.sort_values("agent", key=lambda column: column.map(order.index), ignore_index=True)
     rates = {agent: _rates(row) for agent, row in zip(tables.pairs(best), best.itertuples(), strict=True)}
     shown["best: LN, none"] = [rates.get(agent, "n/a") for agent in shown.agent]
     caption = (
