@@ -150,7 +150,7 @@ def test_what_is_left_at_the_best_rates_stands_behind_the_effects(tmp_path):
     [
         ((3.0, 1.0, 5.0), "use LayerNorm: "),
         ((1.0, -1.0, 3.0), "use LayerNorm at a learning rate of 1e-4: "),
-        ((-3.0, -5.0, -1.0), "LayerNorm loses: training return −3.0 [−5.0,\xa0−1.0] (LN 3e-4, none 1e-3)."),
+        ((-3.0, -5.0, -1.0), "LayerNorm loses: training return −3.0 [−5.0,\xa0−1.0] (LN 3e-4, none 1e-3);"),
     ],
 )
 def test_advice_says_where_it_does_not_outlast_the_choice_of_the_rate(left, says):
@@ -204,6 +204,10 @@ def test_the_summary_goes_from_the_lowest_to_the_highest_rate():
     text = rates_inside.summary(every)
     assert text.startswith("- A3C feedforward, LayerNorm, 1e-4 to 1e-3: the policy takes 1.00 [")
     assert "] to 3.00 [" in text
+    assert "single action" not in text
+    some = (every.outcome == "entropy") & (every.lr == 1e-3) & (every.seed < 1)
+    collapsed = rates_inside.summary(every.assign(value=every.value.mask(some, 0.0)))
+    assert collapsed.endswith("LayerNorm at 1e-3: in 2 of 3 seeds the policy ends with a single action.")
     drawn = rates_inside.figure(every)
     assert drawn.data.groupby("outcome").estimate.apply(list).to_dict() == {
         name: pytest.approx([1.0, 3.0]) for name in rates_inside.PANELS

@@ -1,7 +1,7 @@
 """Images to the numbers that networks take: bytes to [−1, 1], channels last.
 
 On a CPU torch's conversion between memory formats goes element by element; OpenCV interleaves the frames and looks the
-numbers up, in a third of the time, to the same bits. Checked against the formula (tests/test_fast_layers.py).
+numbers up, in less than half the time, to the same bits. Checked against the formula (tests/test_fast_layers.py).
 """
 
 import cv2

@@ -20,9 +20,10 @@ LEFT = {1: "LayerNorm still gains", 0: "LayerNorm makes no clear difference", -1
 def table(data: Data) -> pd.DataFrame:
     """As `at_best`, with the name of each pair of arms; empty for a report without runs at other rates."""
     every = _every(data)
-    if every is None:
-        return pd.DataFrame(columns=["outcome", "pair"])
-    best = at_best(every)
+    return pd.DataFrame(columns=["outcome", "pair"]) if every is None else _named(at_best(every))
+
+
+def _named(best: pd.DataFrame) -> pd.DataFrame:
     return best.assign(pair=tables.pairs(best))
 
 
@@ -35,9 +36,9 @@ def _every(data: Data) -> pd.DataFrame | None:
 
 def landing(data: Data, found: pd.DataFrame) -> str:
     """What to say after the effects at the main rate, which are `found`; "" for a report without other rates."""
-    best = table(data)
-    rows, every = best[best.outcome == "return"], _every(data)
-    if rows.empty or every is None:
+    every = _every(data)
+    rows = pd.DataFrame() if every is None else _named(at_best(every)).query("outcome == 'return'")
+    if every is None or rows.empty:
         return ""
     main = found[found.outcome == "return"]
     at_main = dict(zip(tables.pairs(main), main.itertuples(), strict=True))
@@ -47,7 +48,7 @@ def landing(data: Data, found: pd.DataFrame) -> str:
     return (
         f"All this is at the documents' learning rate of {MAIN}. With each arm at its own best rate of those tried, "
         f"LayerNorm changes the return at the end of training by {changes} (n = {counted(rows.n)}; a seed's rate is "
-        f"chosen on the other seeds; 95 % intervals). With one rate for both it ranges from {_by_rate(every)}."
+        f"chosen on the other seeds; 95 % intervals, not corrected for their number). With one rate for both it ranges from {_by_rate(every)}."
     )
 
 
@@ -80,7 +81,10 @@ def advice(best: pd.DataFrame, pair: str) -> str:
         f"{titles[row.outcome]} {signed(row)} (LN {rate_words(row.best_ln)}, none {rate_words(row.best_none)})"
         for row in best[best.pair == pair].itertuples()
     )
-    return f"With each arm at its own best learning rate {LEFT[sign(best, pair) or 0]}: {changes}."
+    left = LEFT[sign(best, pair) or 0]
+    return (
+        f"With each arm at its own best learning rate of those tried {left}: {changes}; not corrected for their number."
+    )
 
 
 def signed(row: Any) -> str:

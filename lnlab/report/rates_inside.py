@@ -15,7 +15,9 @@ from lnlab.runs import Study
 PANELS = {
     "policy_information": "what the policy takes\nfrom observations (nats)",
     "core_rank_effective": "effective rank,\nheads' input",
+    "entropy": "entropy of the\npolicy (nats)",
 }
+ONE_ACTION = 0.01  # nats; a policy below takes one action nearly always
 
 
 def scores(data: Data) -> pd.DataFrame:
@@ -37,19 +39,32 @@ def at_end(study: Study) -> pd.DataFrame:
 
 def figure(every: pd.DataFrame) -> output.FigureOutput:
     """The diagnostics against the learning rate, LayerNorm and no norm."""
-    rows = rate_levels(every, PANELS).drop(columns="best")
+    rows = rate_levels(every, PANELS)
     caption = (
         "At the end of training, against the learning rate: means with 95 % intervals over the seeds that an arm has "
         f"at all its rates, n = {counted(rows.n)}."
     )
-    drawn = draw_rates(rows.assign(best=False), PANELS, stars=False)
+    drawn = draw_rates(rows.assign(best=False), PANELS)  # there is no best rank
     alt = f"From the lowest to the highest rate: {'; '.join(_lines(rows))}."
-    return output.figure("rates-inside", drawn, alt=alt, caption=caption, data=rows)
+    return output.figure("rates-inside", drawn, alt=alt, caption=caption, data=rows.drop(columns="best"))
 
 
 def summary(every: pd.DataFrame) -> output.Text:
-    """From the lowest rate to the highest, what becomes of the policy and of the features: a line each arm."""
-    return output.Text("\n".join(f"- {line}." for line in _lines(rate_levels(every, PANELS))))
+    """From the lowest rate to the highest, what becomes of policy and features: a line each arm, and the collapsed."""
+    lines = [*_lines(rate_levels(every, PANELS)), *_collapsed(every)]
+    return output.Text("\n".join(f"- {line}." for line in lines))
+
+
+def _collapsed(every: pd.DataFrame) -> list[str]:
+    """In how many seeds of which arms the policy ends with a single action."""
+    ended = every[every.outcome == "entropy"].groupby([*figures.ARM, "lr"], sort=False).value
+    counts = ended.agg(lambda values: int((values < ONE_ACTION).sum()))
+    return [
+        f"{tables.arm(algorithm, core, norm)} at {rate_words(lr)}: in {count} of {seeds} seeds the policy ends with a "
+        "single action"
+        for (algorithm, core, norm, lr), count, seeds in zip(counts.index, counts, ended.size(), strict=True)
+        if count
+    ]
 
 
 def _lines(rows: pd.DataFrame) -> list[str]:

@@ -178,15 +178,15 @@ def rate_figure(every: pd.DataFrame) -> output.FigureOutput:
 
 
 @style.styled
-def draw_rates(rows: pd.DataFrame, outcomes: Mapping[str, str], *, stars: bool = True) -> Figure:
-    """A line of panels each outcome, with its label; a panel each agent; `stars` mark the best rates."""
+def draw_rates(rows: pd.DataFrame, outcomes: Mapping[str, str]) -> Figure:
+    """A line of panels each outcome, with its label; a panel each agent; stars mark the best rates."""
     pairs = list(dict.fromkeys(zip(rows.algorithm, rows.core, strict=True)))
     figure, axes = style.axes(len(outcomes), len(pairs), height=1.9, sharex=True, sharey="row")
     for place, (outcome, label) in enumerate(outcomes.items()):
         line = axes[place * len(pairs) : (place + 1) * len(pairs)]
         for panel, (algorithm, core) in zip(line, pairs, strict=True):
             here = rows[(rows.outcome == outcome) & (rows.algorithm == algorithm) & (rows.core == core)]
-            _rate_lines(panel, here, stars)
+            _rate_lines(panel, here)
             if place == 0:
                 panel.set_title(f"{style.ALGORITHM_LABEL[algorithm]},\n{style.CORE_LABEL[core]}")
         line[0].set_ylabel(label, fontsize=9)
@@ -197,12 +197,12 @@ def draw_rates(rows: pd.DataFrame, outcomes: Mapping[str, str], *, stars: bool =
     return figure
 
 
-def _rate_lines(panel: Axes, rows: pd.DataFrame, stars: bool) -> None:
+def _rate_lines(panel: Axes, rows: pd.DataFrame) -> None:
     for norm, mine in rows.groupby("norm", sort=False):
         colour = style.NORM_COLOUR[str(norm)]
         panel.fill_between(mine.lr, mine.low, mine.high, color=colour, alpha=0.25, linewidth=0)
         panel.plot(mine.lr, mine.estimate, "o-", color=colour, markersize=3, label=style.NORM_LABEL[str(norm)])
-        best = mine[mine.best & stars]
+        best = mine[mine.best]
         panel.plot(best.lr, best.estimate, "*", color=colour, markersize=11)
     panel.set_xscale("log")
     panel.set_xticks(sorted(rows.lr.unique()), [rate_words(rate) for rate in sorted(rows.lr.unique())])
