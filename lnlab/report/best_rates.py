@@ -48,7 +48,8 @@ def landing(data: Data, found: pd.DataFrame) -> str:
     return (
         f"All this is at the documents' learning rate of {MAIN}. With each arm at its own best rate of those tried, "
         f"LayerNorm changes the return at the end of training by {changes} (n = {counted(rows.n)}; a seed's rate is "
-        f"chosen on the other seeds; 95 % intervals, not corrected for their number). With one rate for both it ranges from {_by_rate(every)}."
+        "chosen on the other seeds; 95 % intervals, not corrected for their number). With one rate for both it ranges "
+        f"from {_by_rate(every)}."
     )
 
 
