@@ -3,9 +3,10 @@
 The goal is for the same algorithm on both sides, which the tests hold equal (tests/test_td3_agreement.py): critic
 step, delayed actor step and targets with CNNs of their own, features of the critic's own CNN in the actor's loss, no
 clipping; the same CNN (ours with LeakyReLU), heads of 256, batch, images and one update of the actor for two of the
-critics. The wiring of D5's original, also timed, has no target CNNs and so less to do. An update begins with drawing
-its batch. Both take turns in one process: on a GPU where there is one, else one thread of a CPU, timed by what that
-thread computes, so that other work on the machine weighs less.
+critics. The wiring of D5's original, also timed, has no target CNNs and so less to do. With our setting `precision` at
+bfloat16 theirs, which has no such setting, is timed as it is and once more under torch.autocast. An update begins with
+drawing its batch. Both take turns in one process: on a GPU where there is one, else one thread of a CPU, timed by what
+that thread computes, so that other work on the machine weighs less.
 """
 
 import time
@@ -32,8 +33,11 @@ WIRINGS: dict[str, dict[str, Any]] = {
     "original": {"actor_features": "leaky", "target_cnn": False},
 }
 JUDGED = 256  # batch size, the default of Stable-Baselines3 and the original's; the study on a CPU takes 32
-CASES = [("CnnPolicy", "same", 256), ("MultiInputPolicy", "same", 256), ("MultiInputPolicy", "original", 256)]
-CASES += [(policy, wiring, 32) for policy, wiring, _ in CASES]
+CASES = [("CnnPolicy", "same"), ("MultiInputPolicy", "same"), ("MultiInputPolicy", "original")]
+CASES = [(*case, batch, "float32") for batch in (256, 32) for case in CASES] + [
+    (policy, "same", 256, "bfloat16") for policy in POLICIES
+]
+EQUAL = ("same", JUDGED, "float32")  # wiring, batch and precision of the goal
 STORED, EPISODE = 2000, 20  # transitions to draw from; steps of an episode
 GOALS = {"cpu": 2.0, "cuda": 4.0}  # times the updates per second
 GOAL_BYTES = 8000.0
@@ -68,10 +72,11 @@ def experience(space: Dict) -> Iterator[Step]:
         obs = space.sample() if ended else reached
 
 
-def make_learner(space: Dict, wiring: str, device: str) -> TD3:
+def make_learner(space: Dict, wiring: str, device: str, precision: str = "float32") -> TD3:
     """Our learner, with the CNN of theirs but for the slope of its activations below zero."""
     settings: dict[str, Any] = {"norm": "none", "final_activation": "leaky_relu", "actor_clip": 0, "critic_clip": 0}
-    return TD3(TD3Config(seeds=1, **settings, **WIRINGS[wiring]), space, ACTION, device=device)
+    settings |= {"precision": precision} | WIRINGS[wiring]
+    return TD3(TD3Config(seeds=1, **settings), space, ACTION, device=device)
 
 
 def fill_ours(space: Dict, device: str) -> Replay:
@@ -128,10 +133,12 @@ def their_bytes(buffer: Any) -> float:
     return sum(array.nbytes for array in (*arrays, buffer.timeouts)) / STORED
 
 
-def compare(policy: str, wiring: str, batch: int, rounds: int, seconds: float, device: str) -> dict[str, Any]:
+def compare(
+    policy: str, wiring: str, batch: int, precision: str, rounds: int, seconds: float, device: str
+) -> dict[str, Any]:
     """Both in turn, `rounds` times, each first in every other round; ratios within a round."""
     space, rng = POLICIES[policy], np.random.default_rng(0)
-    learner, replay = make_learner(space, wiring, device), fill_ours(space, device)
+    learner, replay = make_learner(space, wiring, device, precision), fill_ours(space, device)
     model = make_model(policy, space, device)
     buffer = fill_theirs(model, space)
 
@@ -142,16 +149,22 @@ def compare(policy: str, wiring: str, batch: int, rounds: int, seconds: float, d
     def theirs() -> None:
         model.train(gradient_steps=1, batch_size=batch)
 
-    speeds: dict[Update, list[float]] = {ours: [], theirs: []}
+    def theirs_coarse() -> None:
+        with torch.autocast(device, torch.bfloat16):
+            theirs()
+
+    speeds: dict[Update, list[float]] = {ours: [], theirs: []} | ({theirs_coarse: []} if precision != "float32" else {})
     for each in speeds:
         per_second(each, 0.2 * seconds, device)  # warm-up
     for index in range(rounds):
-        for each in (ours, theirs) if index % 2 == 0 else (theirs, ours):
+        for each in [*speeds][:: 1 if index % 2 == 0 else -1]:
             speeds[each].append(per_second(each, seconds, device))
-    return {
+    autocast = {"sb3_autocast_updates_per_second": describe(speeds[theirs_coarse])} if theirs_coarse in speeds else {}
+    return autocast | {
         "policy": policy,
         "wiring": wiring,
         "batch": batch,
+        "precision": precision,
         "updates_per_second": describe(speeds[ours]),
         "sb3_updates_per_second": describe(speeds[theirs]),
         "ratio": describe([a / b for a, b in zip(speeds[ours], speeds[theirs], strict=True)]),
@@ -166,7 +179,8 @@ def main(rounds: int = 3, seconds: float = 6.0) -> bool:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     figures = []
-    print(f"\n{'policy':<18}{'wiring':<10}{'batch':>5}{'updates/s':>11}{'SB3':>8}{'ratio':>7}{'bytes':>8}{'SB3':>8}")
+    heads = f"{'updates/s':>11}{'SB3':>8}{'ratio':>7}{'bytes':>8}{'SB3':>8}"
+    print(f"\n{'policy':<18}{'wiring':<10}{'batch':>5}{'precision':>11}{heads}")
     for case in tqdm(CASES, desc="TD3", unit="case", leave=False):
         figures.append(compare(*case, rounds, seconds, device))
         tqdm.write(_row(figures[-1]))
@@ -174,7 +188,7 @@ def main(rounds: int = 3, seconds: float = 6.0) -> bool:
     goal = f"{GOALS[device]:.0f}× the updates of the same algorithm at batch {JUDGED}, {GOAL_BYTES:,.0f} bytes"
     print(f"{device}; medians of {rounds} rounds; goals: {goal}")
     print(save("td3", {"rounds": rounds, "seconds": seconds, "device": device, **goals, "cases": figures}))
-    judged = [each for each in figures if each["wiring"] == "same" and each["batch"] == JUDGED]
+    judged = [each for each in figures if (each["wiring"], each["batch"], each["precision"]) == EQUAL]
     fast = all(each["ratio"]["median"] >= GOALS[device] for each in judged)
     return fast and all(each["bytes_per_transition"] <= GOAL_BYTES for each in figures)
 
@@ -183,4 +197,4 @@ def _row(case: dict[str, Any]) -> str:
     speeds = (case[name]["median"] for name in ("updates_per_second", "sb3_updates_per_second", "ratio"))
     numbers = "{:>11.1f}{:>8.1f}{:>7.2f}".format(*speeds)
     sizes = f"{case['bytes_per_transition']:>8,.0f}{case['sb3_bytes_per_transition']:>8,.0f}"
-    return f"{case['policy']:<18}{case['wiring']:<10}{case['batch']:>5}{numbers}{sizes}"
+    return f"{case['policy']:<18}{case['wiring']:<10}{case['batch']:>5}{case['precision']:>11}{numbers}{sizes}"

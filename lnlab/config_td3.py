@@ -26,6 +26,7 @@ class TD3Config(Settings):
         "batch_size": "b",
         "final_activation": "",
         "final_init": "init-",
+        "precision": "",
         "learning_starts": "start",
         "capacity": "cap",
         "lr": "lr",
@@ -52,6 +53,10 @@ class TD3Config(Settings):
     )
     final_activation: Literal["original", "linear", "leaky_relu"] = Field(
         "original", description="after the CNN's last layer; original: linear without norm, leaky_relu with one"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="of the CNN's products; bfloat16 is coarser, and faster on a GPU or a CPU that computes in it",
     )
     final_init: Literal["default", "small"] = Field(
         "default", description="the actor's last layer: ±1/√fan_in (original), or ±0.003 (Lillicrap et al. 2015)"

@@ -19,9 +19,10 @@ def test_updates_are_timed_in_turn_and_ratios_are_of_one_round(
     results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("stable_baselines3")
-    monkeypatch.setattr(td3, "CASES", [("CnnPolicy", "same", 4), ("MultiInputPolicy", "original", 4)])
+    cases = [("CnnPolicy", "same", 4, "float32"), ("MultiInputPolicy", "original", 4, "bfloat16")]
+    monkeypatch.setattr(td3, "CASES", cases)
     monkeypatch.setattr(td3, "STORED", 40)
-    monkeypatch.setattr(td3, "JUDGED", 4)
+    monkeypatch.setattr(td3, "EQUAL", ("same", 4, "float32"))
     td3.main(rounds=1, seconds=0.05)
     kept = json.loads((results / "td3.json").read_text())
     assert "MultiInputPolicy  original" in capsys.readouterr().out
@@ -29,6 +30,7 @@ def test_updates_are_timed_in_turn_and_ratios_are_of_one_round(
         ours, theirs = case["updates_per_second"]["median"], case["sb3_updates_per_second"]["median"]
         assert case["ratio"]["median"] == pytest.approx(ours / theirs)
         assert case["bytes_per_transition"] < td3.GOAL_BYTES
+    assert ["sb3_autocast_updates_per_second" in case for case in kept["cases"]] == [False, True]
     image, action = 4 * 84 * 84, 2 * 4
     assert kept["cases"][0]["sb3_bytes_per_transition"] == 2 * image + action + 3 * 4  # reward, done, timeout
 

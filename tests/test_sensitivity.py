@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 
 from lnlab.analysis.stats import Interval
-from lnlab.report import advice, best_rates, effects, output, rates_inside, sensitivity, sensitivity_extent
+from lnlab.report import (
+    advice,
+    best_rates,
+    effects,
+    matched_rates,
+    output,
+    rates_inside,
+    sensitivity,
+    sensitivity_extent,
+)
 from lnlab.report.evidence import Data, Missing
 from lnlab.runs import load
 from tests.by_hand import arm, made
@@ -98,9 +107,10 @@ def test_best_rates_are_found_and_each_arm_judged_at_its_own(tmp_path):
     assert (found.best_ln, found.best_none, found.n) == (3e-4, 1e-4, 5)
     assert found.estimate == pytest.approx(20, abs=0.3)  # 75 − 55, where 1e-4 would give 5
     assert found.edge  # 3e-4 is the highest rate tried
-    row = sensitivity.rate_table(every, "return").shown.iloc[0]
-    assert row["each at its best"].startswith(("19.", "20."))
-    assert row["best: LN, none"] == "3e-4, 1e-4 ‡"
+    shown = sensitivity.rate_table(every, "return").shown.set_index("rate")["A3C GRU"]
+    assert list(shown.index) == ["both at 3e-5", "both at 1e-4", "both at 3e-4", sensitivity.OWN, sensitivity.BEST]
+    assert shown[sensitivity.OWN].startswith(("19.", "20."))
+    assert shown[sensitivity.BEST] == "3e-4, 1e-4 ‡"
     assert "(LN 3e-4, none 1e-4), LayerNorm changes the return of A3C GRU by" in sensitivity_extent.in_short(
         every, "", ""
     )
@@ -118,7 +128,9 @@ def test_an_arm_with_one_rate_has_no_choice(tmp_path):
     every = sensitivity.scores(rates(tmp_path), "rates", "lr")
     every = every[(every.norm == "ln") | (every.lr == 1e-4)]
     assert sensitivity.at_best(every).empty
-    assert sensitivity.rate_table(every, "return").shown["best: LN, none"].tolist() == ["n/a"]
+    shown = sensitivity.rate_table(every, "return").shown.set_index("rate")
+    assert shown.loc[sensitivity.BEST].tolist() == ["n/a"]
+    assert sensitivity.OWN not in shown.index
 
 
 def test_rates_are_drawn_with_their_best_marked(tmp_path):
@@ -134,15 +146,29 @@ def test_what_is_left_at_the_best_rates_stands_behind_the_effects(tmp_path):
     assert best_rates.sign(best, "A3C GRU") == 1
     assert best_rates.sign(best, "A3C feedforward") is None
     assert "return +20.0 [" in best_rates.advice(best, "A3C GRU")
-    found = pd.DataFrame([("a3c", "gru", "return", 5.0)], columns=["algorithm", "core", "outcome", "estimate"])
-    said = best_rates.landing(data, found)
-    assert "by 20.0 [" in said
-    assert "for A3C GRU instead of 5.0 (n = 5;" in said
-    low, high = said.split("for both it ranges from ")[1].split(" to ")
-    assert low.startswith("−2.0 [")
-    assert low.endswith("] (at 3e-5)")
-    assert high.startswith("35.0 [")
-    assert high.endswith("] (at 3e-4) for A3C GRU.")
+    names = ["algorithm", "core", "outcome", "estimate", "low", "high"]
+    found = pd.DataFrame([("a3c", "gru", "return", 5.0, 4.0, 6.0)], columns=names)
+    sentence, table = best_rates.landing(data, found).split("\n\n")
+    assert "LayerNorm still gains with A3C GRU (return at the end of training, n = 5;" in sentence
+    cells = [cell.strip() for cell in table.splitlines()[-1].split("|")]
+    assert cells[1:3] == ["A3C GRU", "5.0 [4.0,\xa06.0]"]
+    assert cells[3].startswith("20.0 [")
+    assert cells[4].startswith("−2.0 [")
+    assert cells[4].endswith("] at 3e-5")
+    assert cells[5].startswith("35.0 [")
+    assert cells[5].endswith("] at 3e-4")
+
+
+def test_agents_are_told_apart_by_what_is_left(monkeypatch):
+    rows = [("return", "a3c", "gru", -1.0, -2.0, -0.5, 9), ("return", "a3c", "ff", 1.0, -1.0, 3.0, 9)]
+    rows += [("return", "individual", "ff", -3.0, -4.0, -2.0, 9), ("sampled", "a3c", "gru", 9.0, 8.0, 10.0, 9)]
+    found = pd.DataFrame(rows, columns=["outcome", "algorithm", "core", "estimate", "low", "high", "n"])
+    monkeypatch.setattr(best_rates, "scores", lambda *asked: found)
+    monkeypatch.setattr(best_rates, "at_best", lambda every: every)
+    assert (
+        "LayerNorm makes no clear difference with A3C feedforward and loses with A3C GRU and Individual feedforward ("
+        in best_rates.sentence(Data(None))
+    )
 
 
 @pytest.mark.parametrize(
@@ -167,6 +193,51 @@ def test_a_report_without_other_rates_says_nothing_of_them(tmp_path):
     none = best_rates.table(data)
     assert best_rates.sign(none, "A3C GRU") is None
     assert best_rates.landing(data, none) == ""
+    assert best_rates.sentence(data) == ""
+
+
+# -- how much rate the norm is worth ----------------------------------------------------------------------------------
+
+
+def learns(norms=("ln", "none"), seeds=4):
+    """LayerNorm returns 50 at 1e-4; without it 40, 60 and 80 at 1e-4, 1e-3 and 1e-2: as much half of a ten above."""
+    levels = {"ln": {1e-4: 50.0}, "none": {1e-3: 60.0, 1e-4: 40.0, 1e-2: 80.0, 1e-5: 55.0}}
+    rows = [
+        ("return", "a3c", "gru", norm, seed, level + (seed - 1.5) * (norm == "ln"), lr)
+        for norm in norms
+        for lr, level in levels[norm].items()
+        for seed in range(seeds)
+    ]
+    return pd.DataFrame(rows, columns=["outcome", "algorithm", "core", "norm", "seed", "value", "lr"])
+
+
+def test_the_matched_rate_is_where_the_line_between_two_rates_passes_the_level():
+    row = matched_rates.factors(learns()).iloc[0]
+    assert row.level == pytest.approx(50)
+    assert row.estimate == pytest.approx(10**0.5)  # a rate below the main one does not count
+    assert row.n == 4
+    # By hand: the level's jackknife error is sd / 2 = 0.6455, a return of 20 is a factor of ten, t(3) = 3.182
+    half = 3.182 * np.std([-1.5, -0.5, 0.5, 1.5], ddof=1) / 2 / 20
+    assert np.log10([row.low, row.high]) == pytest.approx([0.5 - half, 0.5 + half], abs=1e-4)
+    assert "and as much without it at 3.2 [" in sensitivity_extent.in_short(learns(), "", "")
+
+
+def test_a_level_that_no_rate_reaches_is_called_so():
+    every = learns()
+    every.loc[every.norm == "ln", "value"] += 40
+    rows = matched_rates.factors(every)
+    assert np.isnan(rows.estimate[0])
+    assert "at none of the higher rates tried (n = 4)" in matched_rates.lines(rows)[0]
+    assert matched_rates.table(every).shown.iloc[0, -1] == "not reached"
+
+
+def test_a_curve_that_begins_above_the_level_is_not_matched():
+    assert np.isnan(matched_rates.crossing([1e-4, 1e-3, 1e-2], [60.0, 40.0, 70.0], 50.0))
+
+
+def test_one_arm_alone_has_nothing_to_match():
+    with pytest.raises(Missing, match="with and without LayerNorm at 1e-4"):
+        matched_rates.factors(learns(("none",)))
 
 
 class Diagnosed:

@@ -8,7 +8,7 @@ import torch
 from gymnasium.spaces import Box, Dict
 
 from lnlab.columns import COLUMNS
-from lnlab.config import parse
+from lnlab.config import ConfigError, parse
 from lnlab.models.cnn import CNN, batch
 from lnlab.trainers import make_trainer
 from lnlab.trainers.off_policy import OffPolicyTrainer, discounted_returns
@@ -71,6 +71,35 @@ def test_only_the_norm_tells_the_arms_apart():
         for name, value in [*one.cnn.named_parameters(), *one.heads.named_parameters()]:
             torch.testing.assert_close(value, theirs[name], rtol=0, atol=0)
     assert not torch.equal(*(next(learner(first_seed=seed).actor.cnn.parameters()) for seed in (0, 1)))
+
+
+@pytest.mark.parametrize("norm", ["none", "ln"])
+def test_coarse_products_give_nearly_the_same_features_and_gradients(norm):
+    """bfloat16 keeps 8 bits; a unit whose sign flips changes the slope that a gradient passes through."""
+    torch.manual_seed(0)
+    fine, coarse = (CNN((4, 84, 84), norm, "leaky_relu", coarse=each) for each in (False, True))
+    coarse.load_state_dict(fine.state_dict())
+    image, towards = torch.rand(8, 4, 84, 84) * 2 - 1, torch.randn(8, 512)
+    found = []
+    for cnn in (fine, coarse):
+        features = cnn(image)
+        gradients = torch.autograd.grad(features, [*cnn.parameters()], towards)
+        assert {each.dtype for each in (features, *gradients, *cnn.stages(image))} == {torch.float32}
+        found.append([features.detach(), *gradients])
+    for place, (one, other) in enumerate(zip(*found, strict=True)):
+        assert 0 < (one - other).norm() < (0.01 if place == 0 else 0.15) * one.norm()
+
+
+def test_precision_reaches_the_networks_of_actor_and_critics():
+    coarse = learner(precision="bfloat16")
+    assert coarse.actor.cnn.coarse
+    assert coarse.critic.cnn.coarse
+    assert not learner().actor.cnn.coarse
+    assert "bfloat16" in coarse.config.run_id
+    coarse.update(transitions(), torch.zeros(4, 2))
+    assert coarse.alive
+    with pytest.raises(ConfigError, match=r"float32.*bfloat16"):
+        config(precision="float16")
 
 
 def test_the_fix_of_the_original_also_added_an_activation():

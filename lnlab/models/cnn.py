@@ -39,10 +39,12 @@ class CNN(nn.Module):
         shape: (C, H, W) of the stacked frames.
         norm: none, ln, ln_output.
         activation: after the last layer, linear or leaky_relu.
+        coarse: products of convolutions and linear layer in bfloat16; parameters, norms and features stay float32.
     """
 
-    def __init__(self, shape: tuple[int, int, int], norm: str, activation: str) -> None:
+    def __init__(self, shape: tuple[int, int, int], norm: str, activation: str, *, coarse: bool = False) -> None:
         super().__init__()
+        self.coarse = coarse
         channels, *side = shape
         self.layers = nn.ModuleDict()
         for index, (width, kernel, stride) in enumerate(CONVOLUTIONS, start=1):
@@ -65,12 +67,14 @@ class CNN(nn.Module):
         return self.stages(image)[-1]
 
     def stages(self, image: Tensor) -> list[Tensor]:
-        """Activations after each convolution, each (B, c, h, w), and the features (B, 512)."""
+        """Activations after each convolution, each (B, c, h, w), and the features (B, 512), float32."""
         found, x = [], image
-        for index in range(1, len(CONVOLUTIONS) + 1):
-            x = leaky_relu(self.layers[f"norm{index}"](self.layers[f"conv{index}"](x)), SLOPE, inplace=True)
-            found.append(x)
-        return [*found, self.last(self.layers["norm4"](self.layers["fc"](x.flatten(1))))]
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.coarse):
+            for index in range(1, len(CONVOLUTIONS) + 1):
+                x = leaky_relu(self.layers[f"norm{index}"](self.layers[f"conv{index}"](x)), SLOPE, inplace=True)
+                found.append(x)
+            features = self.last(self.layers["norm4"](self.layers["fc"](x.flatten(1))))
+        return [each.float() for each in (*found, features)]
 
 
 class VectorOnly(nn.Module):
@@ -111,7 +115,7 @@ def make_cnn(space: spaces.Dict, config: TD3Config) -> nn.Module:
     if "image" not in space.spaces:
         return VectorOnly()
     image: Any = space["image"]
-    return CNN(image.shape, config.norm, config.activation)
+    return CNN(image.shape, config.norm, config.activation, coarse=config.precision == "bfloat16")
 
 
 def make_actor(states: int, actions: int, config: TD3Config) -> nn.Sequential:

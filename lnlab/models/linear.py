@@ -52,6 +52,7 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """(B, I) to (B, O)."""
         plain = x.dim() == 2 and x.dtype == self.weight.dtype == torch.float32 and x.device.type == "cpu"
+        plain = plain and not torch.is_autocast_enabled("cpu")  # which wants another precision
         if self.fast and plain and self.out_features >= LEAST:
             return Product.apply(x, self.weight, self.bias)
         return super().forward(x)

@@ -8,13 +8,14 @@ from typing import Any
 import pandas as pd
 
 from lnlab.config import RunConfig
-from lnlab.report import effects, tables
+from lnlab.report import effects, output, tables
 from lnlab.report.cells import counted
 from lnlab.report.evidence import Data, Missing
 from lnlab.report.sensitivity import at_best, effects_by, rate_words, scores
 
 MAIN = rate_words(RunConfig.model_fields["lr"].default)
 LEFT = {1: "LayerNorm still gains", 0: "LayerNorm makes no clear difference", -1: "LayerNorm loses"}
+VERBS = {1: "still gains with", 0: "makes no clear difference with", -1: "loses with"}
 
 
 def table(data: Data) -> pd.DataFrame:
@@ -34,45 +35,68 @@ def _every(data: Data) -> pd.DataFrame | None:
         return None
 
 
-def landing(data: Data, found: pd.DataFrame) -> str:
-    """What to say after the effects at the main rate, which are `found`; "" for a report without other rates."""
-    every = _every(data)
-    rows = pd.DataFrame() if every is None else _named(at_best(every)).query("outcome == 'return'")
-    if every is None or rows.empty:
-        return ""
-    main = found[found.outcome == "return"]
-    at_main = dict(zip(tables.pairs(main), main.itertuples(), strict=True))
-    changes = ", ".join(
-        f"{tables.words(row)} for {row.pair}{_instead_of(at_main.get(row.pair))}" for row in rows.itertuples()
-    )
+def sentence(data: Data) -> str:
+    """For which agents LayerNorm still raises the return with each arm at its own best rate; "" without other rates."""
+    rows = _returns(_every(data))
+    named: dict[int, list[str]] = {1: [], 0: [], -1: []}
+    for row in rows.itertuples():
+        named[_side(row)].append(row.pair)
+    clauses = [f"{verb} {effects.listed(named[side])}" for side, verb in VERBS.items() if named[side]]
     return (
-        f"All this is at the documents' learning rate of {MAIN}. With each arm at its own best rate of those tried, "
-        f"LayerNorm changes the return at the end of training by {changes} (n = {counted(rows.n)}; a seed's rate is "
-        "chosen on the other seeds; 95 % intervals, not corrected for their number). With one rate for both it ranges "
-        f"from {_by_rate(every)}."
+        f"With each arm at its own best learning rate of those tried, LayerNorm {effects.listed(clauses)} "
+        f"(return at the end of training, n = {counted(rows.n)}; 95 % intervals, not corrected for their number)."
+        if clauses
+        else ""
     )
 
 
-def _by_rate(every: pd.DataFrame) -> str:
-    """Between what and what the effect on the return lies, by the rate that both arms share."""
+def landing(data: Data, found: pd.DataFrame) -> str:
+    """The sentence and a table, to stand after the effects at the main rate, which are `found`; "" as `sentence`."""
+    said, every = sentence(data), _every(data)
+    if every is None or not said:
+        return ""
+    main = found[found.outcome == "return"].assign(pair=lambda rows: tables.pairs(rows)).set_index("pair")
+    shared = _by_rate(every)
+    rows = [
+        {
+            "LayerNorm minus no norm": row.pair,
+            f"both at {MAIN}": tables.words(main.loc[row.pair]) if row.pair in main.index else "n/a",
+            "each at its best": tables.words(row),
+            "one rate for both: least": shared[row.pair][0],
+            "most": shared[row.pair][1],
+        }
+        for row in _returns(every).itertuples()
+    ]
+    return f"{said} A seed's best rate is chosen on the other seeds.\n\n{output.markdown(pd.DataFrame(rows))}"
+
+
+def _returns(every: pd.DataFrame | None) -> pd.DataFrame:
+    """`at_best` of the return at the end of training, with the name of each pair; empty where there is nothing."""
+    return pd.DataFrame(columns=["pair", "n"]) if every is None else _named(at_best(every)).query("outcome == 'return'")
+
+
+def _by_rate(every: pd.DataFrame) -> dict[str, list[str]]:
+    """The least and the largest effect on the return of each pair, by the rate that both arms share."""
     effect = effects_by(every, "lr")
     effect = effect[effect.outcome == "return"].assign(pair=lambda rows: tables.pairs(rows))
-    parts = []
-    for pair, rows in effect.groupby("pair", sort=False):
-        ends = [rows.loc[rows.estimate.idxmin()], rows.loc[rows.estimate.idxmax()]]
-        parts.append(f"{' to '.join(f'{tables.words(end)} (at {rate_words(end.lr)})' for end in ends)} for {pair}")
-    return ", ".join(parts)
-
-
-def _instead_of(row: Any) -> str:
-    return "" if row is None else f" instead of {tables.number(row.estimate, 1)}"
+    return {
+        str(pair): [
+            f"{tables.words(end)} at {rate_words(end.lr)}"
+            for end in (rows.loc[rows.estimate.idxmin()], rows.loc[rows.estimate.idxmax()])
+        ]
+        for pair, rows in effect.groupby("pair")
+    }
 
 
 def sign(best: pd.DataFrame, pair: str) -> int | None:
     """1 if an interval of a return lies above zero and none below, −1 the other way round; else 0; None: no runs."""
     rows = best[best.pair == pair]
-    signs = {int(row.low > 0) - int(row.high < 0) for row in rows.itertuples()}
+    signs = {_side(row) for row in rows.itertuples()}
     return None if rows.empty else sum({1, -1} & signs)
+
+
+def _side(row: Any) -> int:
+    return int(row.low > 0) - int(row.high < 0)
 
 
 def advice(best: pd.DataFrame, pair: str) -> str:

@@ -88,21 +88,21 @@ def _arm_sentence(runs: Driving, arm: str) -> str:
 
 
 def landing(data: Data) -> str:
-    """The finding in two sentences for the landing page; "" where a report lacks the four main arms."""
+    """The finding as a sentence and a table for the landing page; "" where a report lacks the four main arms."""
     try:
         runs = Driving.of(data)
         grown = {arm: interval(feature_growth(runs, arm)) for arm in MAIN}
         fooled = {arm: interval(inflation(runs, arm)) for arm in MAIN}
     except Missing:
         return ""
-    features = ", ".join(f"{factor(grown[arm])} ({ARMS[arm].says})" for arm in MAIN)
-    values = ", ".join(f"{factor(fooled[arm], '')} ({ARMS[arm].says})" for arm in MAIN)
+    rows = [{"arm": ARMS[arm].says, "features": factor(grown[arm]), "Q": f"{factor(fooled[arm], '')}"} for arm in MAIN]
+    heads = {"features": "the actor's features grow", "Q": "Q that the actor maximises / the critics' Q"}
     n = counted(each.n for each in grown.values())
     return (
-        f"- TD3 on camera images: over training the features of the actor's network grow {features}. The Q that the "
-        f"actor maximises, divided by the critics' Q of the same actions, is {values} at the end. *Leaky*: the "
-        "actor's loss reaches the critic through those features, as in the original; *detached*: it does not "
-        f"(n = {n}, 95 % intervals)."
+        "How far the features of the actor's network grow over training, and by how much the Q that the actor "
+        "maximises exceeds the critics' Q of the same actions at the end. *Leaky*: the actor's loss reaches the critic "
+        f"through those features, as in the original; *detached*: it does not (n = {n}, 95 % intervals).\n\n"
+        f"{output.markdown(pd.DataFrame(rows).rename(columns=heads))}"
     )
 
 

@@ -192,12 +192,12 @@ def statement(outcome: Outcome, rows: pd.DataFrame) -> str:
     clauses = []
     for verb, side in (("raises", 1), ("lowers", -1)):
         members = [f"{name} by {amount(row, outcome)}" for name, row in named if sign(row) == side]
-        clauses += [f"{verb} {outcome.what} of {_listed(members)}"] if members else []
+        clauses += [f"{verb} {outcome.what} of {listed(members)}"] if members else []
     unclear = [
         f"{name} ({tables.words(row, outcome.digits)}{_suffix(outcome)})" for name, row in named if sign(row) == 0
     ]
     clauses += (
-        [f"shows no clear effect on {'it' if clauses else outcome.what} for {_listed(unclear)}"] if unclear else []
+        [f"shows no clear effect on {'it' if clauses else outcome.what} for {listed(unclear)}"] if unclear else []
     )
     return f"LayerNorm {'; it '.join(clauses)} (n = {cells.counted(rows.n)})."
 
@@ -219,6 +219,11 @@ def _suffix(outcome: Outcome) -> str:
     return outcome.unit if outcome.relative else ""
 
 
-def _listed(items: Iterable[str]) -> str:
+def listed(items: Iterable[str]) -> str:
+    """Words in a row.
+
+    >>> listed(["A", "B", "C"]), listed(["A"])
+    ('A, B and C', 'A')
+    """
     *first, last = items
     return f"{', '.join(first)} and {last}" if first else last

@@ -14,6 +14,7 @@ from lnlab.columns import COLUMNS
 from lnlab.config import RunConfig
 from lnlab.report import advice, best_rates, d1, d5, driving_advice, effects, ledger, output, pages
 from lnlab.report.evidence import Data
+from lnlab.report.sensitivity import rate_words
 from lnlab.runs import Run, Study
 
 FOLDER = "_generated"
@@ -40,11 +41,17 @@ def write_all(study: Study, book: Path, paged: Sequence[Run]) -> None:
 
 
 def findings(study: Study) -> str:
-    """The findings as a Markdown list; each sentence's verb and numbers follow from the data."""
+    """The findings as Markdown; each sentence's verb and numbers follow from the data."""
     found, data = effects.effects(study), Data(study)
-    rates = best_rates.landing(data, found)
-    parts = [effects.summary(found), f"- {rates}" * bool(rates), d5.landing(data)]
-    return "\n\n".join(part for part in parts if part)
+    rates = {run.config.lr: "" for run in study.runs if isinstance(run.config, RunConfig)}
+    parts = {
+        f"A3C and Individual at a learning rate of {effects.listed(map(rate_words, rates))}": (
+            f"\n\n{effects.summary(found)}"
+        ),
+        "At other learning rates": best_rates.landing(data, found),
+        "TD3 on camera images": d5.landing(data),
+    }
+    return "\n\n".join(f"**{title}.** {text}" for title, text in parts.items() if text)
 
 
 def main_figure(found: pd.DataFrame) -> str:

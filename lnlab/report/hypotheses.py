@@ -98,7 +98,7 @@ def summary(found: Tested) -> output.Text:
 def answer(data: Data, found: Tested) -> output.Text:
     """When LayerNorm helps here, when it does not, and why, in sentences that follow from the intervals."""
     contrasts = effects.effects(data.main)
-    rates = best_rates.landing(data, contrasts)
+    rates = best_rates.sentence(data)
     lines = [f"**When.** {' '.join(effects.statements(contrasts))} {effects.criterion(contrasts)} {rates}".rstrip()]
     for title, word in (("Why", "confirmed"), ("Not so", "refuted"), ("Undecided", "open"), ("Only in part", "mixed")):
         if chosen := [each.says for each in HYPOTHESES if _settled(found[each.name]) == word]:

@@ -23,6 +23,7 @@ from lnlab.study import expand
 
 KEYS = ["outcome", *effects.PAIR]
 RETURNS = {"return": "return, last tenth", "sampled": "test return, sampled"}
+OWN, BEST = "each at its own best", "best: LN, none"  # lines of `rate_table`
 EXTENT = {"seeds", "first_seed", "eval_episodes"}  # in which compared runs may differ
 
 
@@ -233,14 +234,13 @@ def at_best(every: pd.DataFrame) -> pd.DataFrame:
 def rate_table(every: pd.DataFrame, outcome: str) -> output.TableOutput:
     """The effect of LayerNorm on an outcome of RETURNS at every rate, and with each arm at its own best one."""
     fixed, best = (rows[rows.outcome == outcome] for rows in (effects_by(every, "lr"), at_best(every)))
-    columns = {rate: f"at {rate_words(rate)}" for rate in sorted(fixed.lr.unique())} | {np.inf: "each at its best"}
-    rows = pd.concat([fixed, best.assign(lr=np.inf)], ignore_index=True).sort_values("lr", kind="stable")
-    labelled = rows.assign(agent=tables.pairs(rows), rate=rows.lr.map(columns))
-    shown = tables.pivot_words(labelled, ["agent"], "rate").fillna("n/a")
-    order = list(dict.fromkeys(tables.pairs(fixed)))  # not that of the first column, which some agents lack
-    shown = shown.sort_values("agent", key=lambda column: column.map(order.index), ignore_index=True)
+    rows = pd.concat([fixed.sort_values("lr"), best.assign(lr=np.inf)], ignore_index=True)
+    named = rows.assign(agent=tables.pairs(rows), rate=[f"both at {rate_words(rate)}" for rate in rows.lr])
+    named.loc[rows.lr == np.inf, "rate"] = OWN
+    shown = tables.pivot_words(named, ["rate"], "agent").fillna("n/a")
+    shown = shown[["rate", *dict.fromkeys(tables.pairs(fixed))]]
     rates = {agent: _rates(row) for agent, row in zip(tables.pairs(best), best.itertuples(), strict=True)}
-    shown["best: LN, none"] = [rates.get(agent, "n/a") for agent in shown.agent]
+    shown.loc[len(shown)] = [BEST, *(rates.get(agent, "n/a") for agent in shown.columns[1:])]
     caption = (
         f"LayerNorm minus no norm, {RETURNS[outcome]}: paired by seed, 95 % intervals, n = {counted(rows.n)} seeds. "
         "Last, each arm at its own best rate, which is chosen on the other seeds and judged on the seed left out. ‡: a "

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lnlab.analysis.stats import Interval, paired_difference
-from lnlab.report import beside, figures, output, style, tables
+from lnlab.report import beside, figures, matched_rates, output, style, tables
 from lnlab.report.cells import counted, paired
 from lnlab.report.evidence import Array, Data, Missing
 from lnlab.report.sensitivity import effects_by, rate_lines, whole_seeds
@@ -30,10 +30,18 @@ def in_short(rates: Any, rows: Any, workers: Any) -> output.Text:
     """A line each agent and setting, from what `beside.attempt` found of rates, `lengths` and workers."""
     lines = [
         *(rate_lines(rates) if isinstance(rates, pd.DataFrame) else []),
+        *(_matched_lines(rates) if isinstance(rates, pd.DataFrame) else []),
         *(length_lines(rows) if isinstance(rows, pd.DataFrame) else []),
         *(worker_lines(workers) if isinstance(workers, pd.DataFrame) else []),
     ]
     return output.Text("\n".join(f"- {line}" for line in lines) or "This report has no runs with other settings.")
+
+
+def _matched_lines(rates: pd.DataFrame) -> list[str]:
+    try:
+        return matched_rates.lines(matched_rates.factors(rates))
+    except Missing:
+        return []
 
 
 # -- more episodes --------------------------------------------------------------------------------------------------
