@@ -8,9 +8,10 @@ import pytest
 
 from lnlab.analysis.claims import Direction, Number, Sum, number
 from lnlab.analysis.stats import Interval, interval, paired_difference
-from lnlab.report import cells, d2, d2_claims, d2_figures, d4, d4_claims, d4_words, effects, ledger, matrix
-from lnlab.report.evidence import Data
+from lnlab.report import cells, d2, d2_claims, d2_figures, d4, d4_claims, d4_words, d4_workers, effects, ledger, matrix
+from lnlab.report.evidence import Data, Missing
 from lnlab.runs import load
+from tests.by_hand import made
 
 MISSING = {"D2.15", "D4.11", "D4.15"}  # no such arm; profiles that the tiny study lacks
 
@@ -195,6 +196,44 @@ def test_claims_about_other_profiles_are_judged_where_these_are_there(tiny_study
     assert more[0].found.estimate == pytest.approx(0)
     whole, equal, _ = found["D4.15"].evidence
     assert whole.found == equal.found
+
+
+# -- number of workers ------------------------------------------------------------------------------------------------
+def crews(folder):
+    """By hand: A3C returns 60 and 66 with 5 and 3 workers, 10 more with LayerNorm; Individual 50; greedy is twice that."""
+    for workers, seeds, a3c in ((5, range(4), 60.0), (3, range(3), 66.0)):
+        for norm, more in (("none", 0.0), ("ln", 10.0)):
+            for algorithm, level in (("a3c", a3c + more), ("individual", 50.0)):
+                where = folder / ("paper" if workers == 5 else "workers")
+
+                def value(quantity, seed, level=level):
+                    return level * (1 + (quantity == "greedy")) * (1 + seed / 100)
+
+                made(where, seeds, value, algorithm=algorithm, norm=norm, workers=workers)
+    return Data(load(folder / "paper"))
+
+
+def test_the_gap_is_that_of_each_number_of_workers(tmp_path):
+    found = d4_workers.gaps(crews(tmp_path)).set_index(["norm", "mode", "workers"])
+    gaps = {("none", 5): 20, ("none", 3): 32, ("ln", 5): 40, ("ln", 3): 52}  # 100 (60 / 50 − 1) and so on
+    for (norm, workers), percent in gaps.items():
+        for mode in d4.MODES:
+            assert found.estimate[norm, mode, workers] == pytest.approx(percent)
+            assert found.n[norm, mode, workers] == {5: 4, 3: 3}[workers]
+
+
+def test_a_number_of_workers_that_one_algorithm_lacks_is_left_out(tmp_path):
+    data = crews(tmp_path)
+    shutil.rmtree(tmp_path / "workers" / "individual-gru-none-w3")
+    rows = d4_workers.gaps(data)
+    assert set(zip(rows.norm, rows.workers, strict=True)) == {("none", 5), ("ln", 3), ("ln", 5)}
+    shown = d4_workers.table(rows).shown.set_index(["arms", "policies"])
+    assert shown.loc[("RNN, no norm", "greedy"), "3 workers"] == "n/a"
+    assert "n = 3 to 4 seeds" in d4_workers.table(rows).caption
+    assert "greedy, LayerNorm, 3 workers: 52" in d4_workers.figure(rows).alt
+    shutil.rmtree(tmp_path / "workers" / "individual-gru-ln-w3")
+    with pytest.raises(Missing, match="another number of workers"):
+        d4_workers.gaps(data)
 
 
 # -- pages ------------------------------------------------------------------------------------------------------------

@@ -1,14 +1,19 @@
 """What the networks do at other learning rates: does a larger step free the policy, and does it widen the features?
 
-For notebooks/sensitivity.ipynb, from the diagnostics at the end of training of the profile `rates`.
+For notebooks/sensitivity.ipynb and notebooks/mechanism.ipynb, from the diagnostics at the end of training of the
+profile `rates`.
 """
+
+from typing import Any
 
 import pandas as pd
 
-from lnlab.report import figures, output, tables
+from lnlab.analysis.stats import Interval, paired_difference
+from lnlab.report import effects, figures, output, tables
 from lnlab.report.cells import counted
-from lnlab.report.evidence import Data
-from lnlab.report.sensitivity import draw_rates, rate_levels, rate_words
+from lnlab.report.best_rates import MAIN
+from lnlab.report.evidence import Data, Missing
+from lnlab.report.sensitivity import by_rate, draw_rates, rate_levels, rate_words
 from lnlab.report.sensitivity import scores as scores_by
 from lnlab.runs import Study
 
@@ -17,6 +22,7 @@ PANELS = {
     "core_rank_effective": "effective rank,\nheads' input",
     "entropy": "entropy of the\npolicy (nats)",
 }
+WAYS = {"return": "return, last tenth"} | {"policy_information": "nats", "core_rank_effective": "effective rank"}
 ONE_ACTION = 0.01  # nats; a policy below takes one action nearly always
 
 
@@ -83,3 +89,52 @@ def _change(rows: pd.DataFrame, outcome: str, digits: int) -> str:
     mine = rows[rows.outcome == outcome].sort_values("lr")
     first, last = mine.iloc[0], mine.iloc[-1]
     return f"{tables.words(first, digits)} to {tables.words(last, digits)}"
+
+
+# -- two ways to a policy that sees -----------------------------------------------------------------------------------
+
+
+def two_ways(data: Data) -> pd.DataFrame:
+    """What LayerNorm changes at the main rate, and what the next higher rate changes without it, paired by seed.
+
+    Columns algorithm, core, way, outcome (of WAYS), estimate, low, high, n; both against no norm at the main rate.
+
+    Raises:
+        Missing: no agent has runs without norm at a higher rate and with it at the main one.
+    """
+    every = pd.concat([scores_by(data, "rates", "lr"), scores(data)])
+    rows = []
+    for algorithm, core in every[effects.PAIR].drop_duplicates().itertuples(index=False, name=None):
+        for outcome in WAYS:
+            ln, none = (by_rate(every, outcome, algorithm, core, norm) for norm in ("ln", "none"))
+            rows += [(algorithm, core, way, outcome, *found) for way, found in _ways(ln, none).items()]
+    if not rows:
+        raise Missing(f"needs arms with and without LayerNorm at {MAIN}, and without it at a higher rate")
+    return pd.DataFrame(rows, columns=[*effects.PAIR, "way", "outcome", "estimate", "low", "high", "n"])
+
+
+def _ways(ln: pd.DataFrame, none: pd.DataFrame) -> dict[str, Interval]:
+    main, higher = float(MAIN), [rate for rate in none if rate > float(MAIN)]
+    seeds = ln.index.intersection(none.index)
+    if main not in ln or main not in none or not higher or len(seeds) < 2:
+        return {}
+    before = none.loc[seeds, main]
+    after = {f"LayerNorm at {MAIN}": ln.loc[seeds, main], f"no norm at {rate_words(higher[0])}": none[higher[0]][seeds]}
+    return {way: paired_difference(values.to_numpy(), before.to_numpy()) for way, values in after.items()}
+
+
+def ways_table(rows: pd.DataFrame) -> output.TableOutput:
+    """The two ways beside each other."""
+    named = rows.assign(agent=tables.pairs(rows), what=rows.outcome.map(WAYS))
+    digits: dict[Any, int] = {"nats": 2}
+    cells = named.assign(
+        words=[tables.words(row, digits.get(row.what, 1)) for row in named.itertuples()],
+    ).pivot(index=["agent", "way"], columns="what", values="words")
+    order = pd.MultiIndex.from_frame(named[["agent", "way"]].drop_duplicates())
+    shown = cells.reindex(order)[list(WAYS.values())].reset_index().rename_axis(columns=None)
+    caption = (
+        f"Changes against no norm at {MAIN}, at the end of training: return, what the policy takes from its "
+        "observations (nats), effective rank of the heads' input. Paired by seed, 95 % intervals, "
+        f"n = {counted(rows.n)} seeds."
+    )
+    return output.table("two-ways", shown, caption=caption, data=rows)
