@@ -200,7 +200,7 @@ def test_claims_about_other_profiles_are_judged_where_these_are_there(tiny_study
 
 # -- number of workers ------------------------------------------------------------------------------------------------
 def crews(folder):
-    """By hand: A3C returns 60 and 66 with 5 and 3 workers, 10 more with LayerNorm; Individual 50; greedy is twice that."""
+    """A3C returns 60 and 66 with 5 and 3 workers, 10 more with LayerNorm; Individual 50; greedy is twice that."""
     for workers, seeds, a3c in ((5, range(4), 60.0), (3, range(3), 66.0)):
         for norm, more in (("none", 0.0), ("ln", 10.0)):
             for algorithm, level in (("a3c", a3c + more), ("individual", 50.0)):

@@ -285,6 +285,37 @@ def test_the_summary_goes_from_the_lowest_to_the_highest_rate():
     }
 
 
+def two_ways(nats=0.3, rank=6.0):
+    """By hand, against no norm at 1e-4: LayerNorm +0.2 nats and +14 ranks; no norm at 1e-3 `nats` and `rank` − 4."""
+    levels = {("ln", 1e-4): (70, 0.2, 18), ("none", 1e-4): (50, 0, 4), ("none", 1e-3): (80, nats, rank)}
+    levels[("none", 1e-2)] = (0, 0, 0)  # not the next rate
+    rows = [
+        ("a3c", "ff", norm, seed, name, value * (1 + seed / 100), lr)
+        for (norm, lr), values in levels.items()
+        for name, value in zip(rates_inside.WAYS, values, strict=True)
+        for seed in range(-1, 2)
+    ]
+    return pd.DataFrame(rows, columns=["algorithm", "core", "norm", "seed", "outcome", "value", "lr"])
+
+
+def test_a_larger_step_is_set_beside_the_norm(monkeypatch):
+    monkeypatch.setattr(rates_inside, "scores_by", lambda *asked, of=None: two_ways().query("outcome == 'return'"))
+    monkeypatch.setattr(rates_inside, "scores", lambda data: two_ways().query("outcome != 'return'"))
+    rows = rates_inside.two_ways(Data(None)).set_index(["way", "outcome"])
+    assert rows.estimate["LayerNorm at 1e-4"].tolist() == pytest.approx([20, 0.2, 14])
+    assert rows.estimate["no norm at 1e-3"].tolist() == pytest.approx([30, 0.3, 2])
+    shown = rates_inside.ways_table(rows.reset_index()).shown.set_index("way")
+    assert shown.loc["no norm at 1e-3", "nats"].startswith("0.30 [")
+    assert "For A3C feedforward the larger step lets" in rates_inside.ways_said(rows.reset_index())
+
+
+@pytest.mark.parametrize("values", [{"nats": 0.0}, {"rank": 14.0}])
+def test_a_policy_that_sees_no_more_or_with_wide_features_shows_nothing(monkeypatch, values):
+    monkeypatch.setattr(rates_inside, "scores_by", lambda *asked, of=None: two_ways(**values))
+    monkeypatch.setattr(rates_inside, "scores", lambda data: two_ways().head(0))
+    assert rates_inside.ways_said(rates_inside.two_ways(Data(None))) == "For A3C feedforward this is not shown."
+
+
 # -- more episodes ----------------------------------------------------------------------------------------------------
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from lnlab.analysis.stats import Interval, paired_difference
 from lnlab.report import effects, figures, output, tables
-from lnlab.report.cells import counted
 from lnlab.report.best_rates import MAIN
+from lnlab.report.cells import counted
 from lnlab.report.evidence import Data, Missing
 from lnlab.report.sensitivity import by_rate, draw_rates, rate_levels, rate_words
 from lnlab.report.sensitivity import scores as scores_by
@@ -138,3 +138,28 @@ def ways_table(rows: pd.DataFrame) -> output.TableOutput:
         f"n = {counted(rows.n)} seeds."
     )
     return output.table("two-ways", shown, caption=caption, data=rows)
+
+
+def ways_said(rows: pd.DataFrame) -> output.Text:
+    """For whom the larger step lets the policy see more although its features stay narrow, and for whom not."""
+    named = rows.assign(agent=tables.pairs(rows)).groupby("agent", sort=False)
+    sorts: dict[bool, list[str]] = {True: [], False: []}
+    for agent, mine in named:
+        sorts[_sees_though_narrow(mine)].append(str(agent))
+    lines = []
+    if sorts[True]:
+        lines.append(
+            f"For {effects.listed(sorts[True])} the larger step lets the policy take more from its observations (the "
+            "interval lies above zero) with less than half of LayerNorm's gain in rank (the intervals say): narrow "
+            "features alone do not blind it."
+        )
+    if sorts[False]:
+        lines.append(f"For {effects.listed(sorts[False])} this is not shown.")
+    return output.Text(" ".join(lines))
+
+
+def _sees_though_narrow(rows: pd.DataFrame) -> bool:
+    norm, rate = dict.fromkeys(rows.way)
+    found = rows.set_index(["way", "outcome"])
+    sees = found.low[rate, "policy_information"] > 0
+    return bool(sees and found.high[rate, "core_rank_effective"] < found.low[norm, "core_rank_effective"] / 2)
