@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lnlab.analysis.stats import Interval, paired_difference
 from lnlab.report import beside, figures, matched_rates, output, style, tables
+from lnlab.report.best_rates import MAIN
 from lnlab.report.cells import counted, paired
 from lnlab.report.evidence import Array, Data, Missing
 from lnlab.report.sensitivity import effects_by, rate_lines, whole_seeds
@@ -105,7 +106,7 @@ def _sign(found: Any) -> int:
 def length_lines(rows: pd.DataFrame) -> list[str]:
     """How LayerNorm learns, faster or better, in a sentence each agent."""
     return [
-        f"{agent} with LayerNorm learns {word}: its lead is {tables.words(early)} after {early.after} episodes and "
+        f"{agent} with LayerNorm learns {word} at {MAIN}: its lead is {tables.words(early)} after {early.after} episodes and "
         f"{tables.words(late)} after {late.after} (n = {late.n})."
         for agent, (early, late, _), word in _agents(rows)
     ]
