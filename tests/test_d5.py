@@ -15,6 +15,7 @@ from lnlab.report import (
     d5_mechanism,
     d5_readiness,
     d5_training,
+    d5_validation,
     driving_data,
     driving_pieces,
     driving_predictions,
@@ -274,6 +275,13 @@ def test_the_alerts_limits_are_those_of_the_claim():
     assert set(d5_readiness.ALERTS) == set(RULES)
 
 
+def late_saturation(folder):
+    """Mean over seeds of what the records say last."""
+    (run,) = folder.iterdir()
+    rows = pd.read_parquet(run / "records.parquet").dropna(subset="saturation").sort_values("step")
+    return rows.groupby("seed").saturation.last().mean()
+
+
 def test_tests_at_ten_thousand_steps_are_judged_where_there_are_any(data, tmp_path):
     assert "needs the profile 'driving-long'" in judged(data, "D5.15").verdict.reason
     folder = driving_fakes.study(tmp_path / "driving-long", LEAKY, steps=10_000)
@@ -283,7 +291,12 @@ def test_tests_at_ten_thousand_steps_are_judged_where_there_are_any(data, tmp_pa
         rows = pd.read_parquet(run / "checks.parquet")
         early = rows[rows.step == 0].assign(step=5000, **{"return": 1.0})
         pd.concat([rows, early]).to_parquet(run / "checks.parquet")
-    assert judged(Data(load(folder)), "D5.15").verdict.verdict == "replicated"
+    found = judged(Data(load(folder)), "D5.15").verdict
+    assert found.verdict == "replicated"
+    assert found.note.startswith("In 0 of 3 seeds")
+    rows = d5_validation.tests(Data(load(folder)))
+    last = rows[rows.step == 10_000].set_index("what")
+    assert last.estimate["saturated actions, %"] == pytest.approx(100 * late_saturation(folder), abs=1e-3)
     short = driving_fakes.study(tmp_path / "driving", LEAKY)
     assert "driving-long/td3-ln-leaky-b32" in judged(Data(load(short)), "D5.15").verdict.runs
 
