@@ -392,7 +392,9 @@ def test_the_effect_by_workers_and_its_trend(tmp_path):
     assert trend.data.estimate.tolist() == pytest.approx([7, 7], abs=0.3)
     assert trend.shown.workers.tolist() == ["10 against 3", "10 against 3"]
     assert isinstance(sensitivity_extent.worker_figure(every), output.FigureOutput)
-    assert "With 10 workers instead of 3" in sensitivity_extent.in_short("", "", every)
+    said = sensitivity_extent.in_short("", "", every)
+    assert "with 3, 4.9 [" in said
+    assert "with 10 workers; from 3 to 10 the change grows by 7.0 [" in said
     with pytest.raises(Missing, match="two numbers of workers"):
         sensitivity_extent.worker_table(every[every.workers == 5])
 

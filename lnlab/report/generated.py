@@ -12,7 +12,7 @@ import pandas as pd
 from lnlab.analysis.metrics import METRICS
 from lnlab.columns import COLUMNS
 from lnlab.config import RunConfig
-from lnlab.report import advice, best_rates, d1, d5, driving_advice, effects, ledger, output, pages
+from lnlab.report import advice, best_rates, d1, d5, driving_advice, effects, ledger, output, pages, sensitivity_extent
 from lnlab.report.evidence import Data
 from lnlab.report.sensitivity import rate_words
 from lnlab.runs import Run, Study
@@ -49,6 +49,7 @@ def findings(study: Study) -> str:
             f"\n\n{effects.summary(found)}"
         ),
         "At other learning rates": best_rates.landing(data, found),
+        "Longer, and with other workers": sensitivity_extent.landing(data),
         "TD3 on camera images": d5.landing(data),
     }
     return "\n\n".join(f"**{title}.** {text}" for title, text in parts.items() if text)

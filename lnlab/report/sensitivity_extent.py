@@ -8,11 +8,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lnlab.analysis.stats import Interval, paired_difference
-from lnlab.report import beside, figures, matched_rates, output, style, tables
+from lnlab.report import beside, effects, figures, matched_rates, output, style, tables
 from lnlab.report.best_rates import MAIN
 from lnlab.report.cells import counted, paired
 from lnlab.report.evidence import Array, Data, Missing
-from lnlab.report.sensitivity import effects_by, rate_lines, whole_seeds
+from lnlab.report.sensitivity import effects_by, rate_lines, scores, whole_seeds
 
 LONG = "long"
 DOCUMENTS = 2000  # episodes of the documents' runs
@@ -223,11 +223,30 @@ def worker_lines(every: pd.DataFrame) -> list[str]:
     except Missing:
         return []
     found = found[found.outcome == "return"]
+    levels = effects_by(every, "workers").query("outcome == 'return'").set_index(["algorithm", "core"])
     return [
-        f"With {row.most} workers instead of {row.fewest} LayerNorm's effect on the return of {agent} changes by "
-        f"{tables.words(row)} (n = {row.n})."
+        _by_workers(agent, row, levels.loc[[(row.algorithm, row.core)]])
         for agent, row in zip(tables.pairs(found), found.itertuples(), strict=True)
     ]
+
+
+def _by_workers(agent: str, trend: Any, levels: pd.DataFrame) -> str:
+    each = [f"{tables.words(row)} with {row.workers}" for row in levels.itertuples()]
+    return (
+        f"LayerNorm changes the return of {agent} by {effects.listed(each)} workers; from {trend.fewest} to "
+        f"{trend.most} the change grows by {tables.words(trend)} (n = {counted([*levels.n, trend.n])})."
+    )
+
+
+def landing(data: Data) -> str:
+    """The sentences on more episodes and other numbers of workers; "" for a report without such runs."""
+    lengths_found = beside.attempt(lengths, data)
+    workers_found = beside.attempt(scores, data, "workers", "workers")
+    lines = [
+        *(length_lines(lengths_found) if isinstance(lengths_found, pd.DataFrame) else []),
+        *(worker_lines(workers_found) if isinstance(workers_found, pd.DataFrame) else []),
+    ]
+    return " ".join(lines)
 
 
 def worker_table(every: pd.DataFrame) -> output.TableOutput:
