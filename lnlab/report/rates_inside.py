@@ -150,8 +150,8 @@ def ways_said(rows: pd.DataFrame) -> output.Text:
     if sorts[True]:
         lines.append(
             f"For {effects.listed(sorts[True])} the larger step lets the policy take more from its observations (the "
-            "interval lies above zero) with less than half of LayerNorm's gain in rank (the intervals say): narrow "
-            "features alone do not blind it."
+            "interval lies above zero), and widens the features by less than half of what LayerNorm does (upper limit "
+            "against lower): narrow features alone do not blind it."
         )
     if sorts[False]:
         lines.append(f"For {effects.listed(sorts[False])} this is not shown.")
