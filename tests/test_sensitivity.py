@@ -231,8 +231,8 @@ def test_a_level_that_no_rate_reaches_is_called_so():
     assert matched_rates.table(every).shown.iloc[0, -1] == "not reached"
 
 
-def test_a_curve_that_begins_above_the_level_is_not_matched():
-    assert np.isnan(matched_rates.crossing([1e-4, 1e-3, 1e-2], [60.0, 40.0, 70.0], 50.0))
+def test_a_curve_that_begins_above_the_level_is_there_at_its_first_rate():
+    assert matched_rates.crossing([1e-4, 1e-3, 1e-2], [60.0, 40.0, 70.0], 50.0) == pytest.approx(1e-4)
 
 
 def test_one_arm_alone_has_nothing_to_match():

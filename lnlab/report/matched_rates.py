@@ -24,15 +24,15 @@ COLUMNS = [*KEYS, "level", "estimate", "low", "high", "n"]
 def crossing(rates: ArrayLike, curve: ArrayLike, level: float) -> float:
     """The lowest rate at which a curve (n_rates,), straight between rising rates on a log axis, passes `level` upwards.
 
-    NaN if it begins above the level or stays below it.
+    The first rate if it begins there or above it, NaN if it stays below.
 
     >>> round(crossing([1e-4, 1e-3, 1e-2], [0.0, 10.0, 30.0], 20.0), 6)  # half of a factor of ten
     0.003162
     """
     x, y = np.log(np.asarray(rates, float)), np.asarray(curve, float)
     up = np.flatnonzero((y[:-1] < level) & (y[1:] >= level))
-    if not up.size or y[0] >= level:
-        return float("nan")
+    if y[0] >= level or not up.size:
+        return float(np.exp(x[0])) if y[0] >= level else float("nan")
     i = up[0]
     return float(np.exp(x[i] + (level - y[i]) / (y[i + 1] - y[i]) * (x[i + 1] - x[i])))
 
