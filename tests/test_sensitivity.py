@@ -340,7 +340,7 @@ def test_faster_or_better(tmp_path, late_gap, word):
     shown = sensitivity_extent.length_table(sensitivity_extent.lengths(long(tmp_path / "again", late_gap))).shown
     assert shown["LayerNorm learns"].tolist() == [word]
     text = sensitivity_extent.in_short("", sensitivity_extent.lengths(long(tmp_path / "third", late_gap)), "")
-    assert text.startswith(f"- A3C GRU with LayerNorm learns {word} at 1e-4: its lead is")
+    assert text.startswith(f"- A3C GRU with LayerNorm learns {word} at 1e-4: its lead in training return is")
 
 
 @pytest.mark.parametrize(("end", "change", "word"), [((-2, -1), (-3, -2), "worse"), ((-1, 1), (-1, 1), "open")])

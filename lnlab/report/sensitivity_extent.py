@@ -106,8 +106,8 @@ def _sign(found: Any) -> int:
 def length_lines(rows: pd.DataFrame) -> list[str]:
     """How LayerNorm learns, faster or better, in a sentence each agent."""
     return [
-        f"{agent} with LayerNorm learns {word} at {MAIN}: its lead is {tables.words(early)} after {early.after} "
-        f"episodes and {tables.words(late)} after {late.after} (n = {late.n})."
+        f"{agent} with LayerNorm learns {word} at {MAIN}: its lead in training return is {tables.words(early)} "
+        f"after {early.after} episodes and {tables.words(late)} after {late.after} (n = {late.n})."
         for agent, (early, late, _), word in _agents(rows)
     ]
 
