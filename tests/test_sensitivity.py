@@ -309,8 +309,8 @@ def test_a_larger_step_is_set_beside_the_norm(monkeypatch):
     assert "For A3C feedforward the larger step lets" in rates_inside.ways_said(rows.reset_index())
 
 
-@pytest.mark.parametrize("values", [{"nats": 0.0}, {"rank": 14.0}])
-def test_a_policy_that_sees_no_more_or_with_wide_features_shows_nothing(monkeypatch, values):
+@pytest.mark.parametrize("values", [{"nats": 0.0}, {"nats": 0.05}, {"rank": 14.0}])
+def test_a_policy_that_sees_little_more_or_with_wide_features_shows_nothing(monkeypatch, values):
     monkeypatch.setattr(rates_inside, "scores_by", lambda *asked, of=None: two_ways(**values))
     monkeypatch.setattr(rates_inside, "scores", lambda data: two_ways().head(0))
     assert rates_inside.ways_said(rates_inside.two_ways(Data(None))) == "For A3C feedforward this is not shown."

@@ -149,9 +149,9 @@ def ways_said(rows: pd.DataFrame) -> output.Text:
     lines = []
     if sorts[True]:
         lines.append(
-            f"For {effects.listed(sorts[True])} the larger step lets the policy take more from its observations (the "
-            "interval lies above zero), and widens the features by less than half of what LayerNorm does (upper limit "
-            "against lower): narrow features alone do not blind it."
+            f"For {effects.listed(sorts[True])} the larger step lets the policy take more from its observations by over half "
+            "of what LayerNorm does, and widens the features by less than half of what it does (each limit "
+            "against the opposite one): narrow features alone do not blind it."
         )
     if sorts[False]:
         lines.append(f"For {effects.listed(sorts[False])} this is not shown.")
@@ -161,5 +161,5 @@ def ways_said(rows: pd.DataFrame) -> output.Text:
 def _sees_though_narrow(rows: pd.DataFrame) -> bool:
     norm, rate = dict.fromkeys(rows.way)
     found = rows.set_index(["way", "outcome"])
-    sees = found.low[rate, "policy_information"] > 0
+    sees = found.low[rate, "policy_information"] > max(0.0, found.high[norm, "policy_information"] / 2)
     return bool(sees and found.high[rate, "core_rank_effective"] < found.low[norm, "core_rank_effective"] / 2)
