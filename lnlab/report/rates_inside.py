@@ -149,8 +149,8 @@ def ways_said(rows: pd.DataFrame) -> output.Text:
     lines = []
     if sorts[True]:
         lines.append(
-            f"For {effects.listed(sorts[True])} the larger step lets the policy take more from its observations by over half "
-            "of what LayerNorm does, and widens the features by less than half of what it does (each limit "
+            f"For {effects.listed(sorts[True])} the larger step lets the policy take more from its observations by "
+            "over half of what LayerNorm does, and widens the features by less than half of what it does (each limit "
             "against the opposite one): narrow features alone do not blind it."
         )
     if sorts[False]:
