@@ -56,7 +56,7 @@ class TD3Config(Settings):
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="of the CNN's products; bfloat16 is coarser, and faster on a GPU or a CPU that computes in it",
+        description="of the CNN's products; bfloat16 is coarser, and faster where the processor computes in it",
     )
     final_init: Literal["default", "small"] = Field(
         "default", description="the actor's last layer: ±1/√fan_in (original), or ±0.003 (Lillicrap et al. 2015)"
