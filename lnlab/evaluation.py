@@ -92,9 +92,9 @@ def evaluate_policies(
     return pd.concat(tables, ignore_index=True)
 
 
-def policies_in_training(episodes: int, *, workers: int = 5, seed: int = 0) -> pd.DataFrame:
-    """The reference policies under the training rules (one pool shared by the workers): policy, return_mean,
-    return_se, episodes.
+def policies_in_training(episodes: int, *, workers: int = 5, seed: int = 0, cloud: str = "shared") -> pd.DataFrame:
+    """The reference policies under the training rules (one pool shared by the workers, or another `cloud`): policy,
+    return_mean, return_se, episodes.
 
     The standard error is over episodes of the whole group of workers, since workers of one episode compete for one
     pool.
@@ -102,7 +102,7 @@ def policies_in_training(episodes: int, *, workers: int = 5, seed: int = 0) -> p
     velocity = torch.tensor(training_velocities(workers), dtype=torch.float32).repeat(episodes)
     rows = []
     for name, policy in POLICIES.items():
-        env = OffloadingBatch(200, velocity, groups=episodes, cloud="shared")
+        env = OffloadingBatch(200, velocity, groups=episodes, cloud=cloud)
         noise = draw_noise(range(seed, seed + episodes), workers, TEST_EPISODE, 200)
         uniforms = torch.from_numpy(
             np.random.default_rng([seed, Purpose.TEST_ACTION]).random((EPISODE_STEPS, len(velocity)), np.float32)

@@ -38,10 +38,12 @@ def study(folder: Path, fakes: dict[str, Fake], **extent: Any) -> Path:
     return folder
 
 
-def write(folder: Path, arm: str, fake: Fake, *, seeds: int = 3, steps: int = 5000, start: int = 1000) -> None:
-    """One complete run of an arm."""
+def write(
+    folder: Path, arm: str, fake: Fake, *, seeds: int = 3, steps: int = 5000, start: int = 1000, **more: Any
+) -> None:
+    """One complete run of an arm; `more` are further settings."""
     extent = {"seeds": seeds, "steps": steps, "learning_starts": start, "batch_size": 32}
-    config = TD3Config(**ARMS[arm].settings, **extent, profile=folder.name)
+    config = TD3Config(**ARMS[arm].settings, **extent, **more, profile=folder.name)
     run = folder / config.run_id
     run.mkdir(parents=True)
     write_json(run / "config.json", config.model_dump())

@@ -13,6 +13,7 @@ from lnlab.report import (
     d5,
     d5_claims,
     d5_mechanism,
+    d5_precision,
     d5_readiness,
     d5_training,
     d5_validation,
@@ -303,6 +304,32 @@ def test_tests_at_ten_thousand_steps_are_judged_where_there_are_any(data, tmp_pa
 
 def test_seeds_that_differ_much_leave_one_seed_undecided():
     assert driving_pieces.relative_spread(np.array([10.0, 12.0, 14.0])) == pytest.approx(100 * 2 / 12)
+
+
+# -- precision ---------------------------------------------------------------------------------------------------------
+def test_arms_in_bfloat16_are_set_beside_those_in_float32(data, tmp_path):
+    with pytest.raises(Missing, match="needs the profile 'driving-coarse'"):
+        d5_precision.compared(data)
+    driving_fakes.study(tmp_path / "driving", LEAKY)
+    far = {"none-leaky": LEAKY["none-leaky"], "ln-leaky": Fake(exponent=0.5, inflation=20, saturation=0.95)}
+    driving_fakes.study(tmp_path / "driving-coarse", far, precision="bfloat16")
+    rows = d5_precision.compared(Data(load(tmp_path / "driving")))
+    found = rows[rows.precision == "difference"].set_index(["arm", "what"])
+    assert found.estimate["ln-leaky", "growth"] == pytest.approx(0.4 * math.log10(4000))
+    assert found.estimate["ln-leaky", "saturated"] == pytest.approx(-0.05)
+    assert found.outcome.tolist() == ["holds"] * 3 + ["opposes", "holds", "holds"]
+    said = "Of 6 differences between the two precisions 5 stay within their margins, 1 lie beyond them."
+    assert d5_precision.said(rows) == said
+    shown = d5_precision.table(rows).shown
+    assert shown.columns.tolist() == ["what", "arm", "float32", "bfloat16", "difference"]
+    assert shown.difference[1].endswith("] opposes")
+
+
+def test_arms_of_another_length_are_not_set_beside(tmp_path):
+    driving_fakes.study(tmp_path / "driving", LEAKY)
+    driving_fakes.study(tmp_path / "driving-coarse", LEAKY, precision="bfloat16", steps=2000)
+    with pytest.raises(Missing, match="batches of 32, 5000 steps"):
+        d5_precision.compared(Data(load(tmp_path / "driving")))
 
 
 # -- hypotheses --------------------------------------------------------------------------------------------------------

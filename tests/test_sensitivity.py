@@ -16,6 +16,7 @@ from lnlab.report import (
     rates_inside,
     sensitivity,
     sensitivity_extent,
+    workers_why,
 )
 from lnlab.report.evidence import Data, Missing
 from lnlab.runs import load
@@ -397,6 +398,60 @@ def test_the_effect_by_workers_and_its_trend(tmp_path):
     assert "with 10 workers; from 3 to 10 the change grows by 7.0 [" in said
     with pytest.raises(Missing, match="two numbers of workers"):
         sensitivity_extent.worker_table(every[every.workers == 5])
+
+
+def leading(folder, **leads):
+    """A3C GRU: LayerNorm ahead by a number of each setting from 1000 episodes on, by nothing before."""
+    kinds = {
+        "few": ("workers-why", {"workers": 3, "episodes": 5000}),
+        "usual": ("paper", {}),
+        "alone": ("workers-why", {"cloud": "refilled"}),
+    }
+    for norm, (name, lead) in itertools.product(("none", "ln"), leads.items()):
+        profile, settings = kinds[name]
+
+        def curve(seed, episode, norm=norm, lead=lead):
+            return 50 + noise(seed, episode, norm == "ln") + (norm == "ln") * (episode > 1000) * lead
+
+        made(folder / profile, range(5), curve=curve, quantities=QUANTITIES, norm=norm, **settings)
+    return Data(load(folder / "paper"))
+
+
+def test_the_lead_is_taken_after_as_many_updates(tmp_path):
+    found = workers_why.pairs(leading(tmp_path, few=8, usual=16, alone=17))
+    assert {name: pair.updates[-1] for name, pair in found.items()} == {
+        "3 workers": 75_000,
+        "5 workers": 50_000,
+        "5 workers, a cloud each": 50_000,
+    }
+    rows = workers_why.leads(found).set_index(["setting", "updates"]).estimate
+    assert rows["3 workers"].to_dict() == pytest.approx({30_000: 8, 50_000: 8, 75_000: 8}, abs=0.2)
+    assert rows["5 workers"].to_dict() == pytest.approx({30_000: 16, 50_000: 16}, abs=0.2)
+    shown = workers_why.lead_table(found).shown
+    assert shown.columns.tolist() == ["setting", "after 30,000", "after 50,000", "after 75,000"]
+    assert shown["after 75,000"].tolist()[1:] == ["n/a", "n/a"]
+    assert workers_why.predictions(found).shown.outcome.tolist() == ["opposes", "holds"]
+
+
+def test_the_curves_stand_beside_policies_that_learn_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers_why, "EPISODES", 20)
+    found = workers_why.pairs(leading(tmp_path, usual=16, alone=17))
+    shown = workers_why.curves(found)
+    assert shown.alt.startswith("At the end: 5 workers, no norm 50; 5 workers, LayerNorm 66;")
+    assert shown.data.groupby("setting").updates.max().to_dict() == {
+        "5 workers": 50_000,
+        "5 workers, a cloud each": 50_000,
+    }
+    shared, alone = (workers_why._references(found[name]) for name in ("5 workers", "5 workers, a cloud each"))
+    assert alone["uniform policy"] > shared["uniform policy"] + 20  # nobody takes what one would have used
+
+
+def test_without_other_settings_there_is_nothing_to_compare(tmp_path):
+    with pytest.raises(Missing, match="'workers-why' or 'workers'"):
+        workers_why.pairs(leading(tmp_path, usual=16))
+    found = workers_why.pairs(leading(tmp_path / "few", few=8, usual=16))
+    with pytest.raises(Missing, match="50,000 updates"):
+        workers_why.predictions({"5 workers": found["5 workers"]})
 
 
 def test_the_order_of_rows_is_the_books():

@@ -167,9 +167,11 @@ class Driving:
 
 
 # -- arms -----------------------------------------------------------------------------------------------------------
-def arm_of(run: Run) -> str:
-    """Name of the arm that a run is; "" where it is none of D5's."""
-    return _names().get(_kind(run.config), "") if isinstance(run.config, TD3Config) else ""
+def arm_of(run: Run, **but_for: Any) -> str:
+    """Name of the arm that a run is, or would be with other values of the settings `but_for`; "" if none of D5's."""
+    if not isinstance(run.config, TD3Config):
+        return ""
+    return _names().get(_kind(run.config.model_copy(update=but_for)), "")
 
 
 def extent_of(run: Run) -> Extent:
