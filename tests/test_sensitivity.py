@@ -16,6 +16,7 @@ from lnlab.report import (
     rates_inside,
     sensitivity,
     sensitivity_extent,
+    settings_landing,
     workers_why,
 )
 from lnlab.report.evidence import Data, Missing
@@ -452,6 +453,24 @@ def test_without_other_settings_there_is_nothing_to_compare(tmp_path):
     found = workers_why.pairs(leading(tmp_path / "few", few=8, usual=16))
     with pytest.raises(Missing, match="50,000 updates"):
         workers_why.predictions({"5 workers": found["5 workers"]})
+
+
+def test_the_landing_page_has_the_effect_in_every_setting(tmp_path):
+    assert settings_landing.landing(leading(tmp_path / "usual", usual=16)) == ""
+    for norm, workers in itertools.product(("ln", "none"), (3, 10)):
+
+        def value(quantity, seed, norm=norm, workers=workers):
+            return 50 + noise(seed, workers, norm == "ln") + (norm == "ln") * workers
+
+        made(tmp_path / "workers", range(5), value, QUANTITIES, norm=norm, workers=workers)
+    data = leading(tmp_path, usual=0, alone=17)
+    said, table = settings_landing.landing(data).split("\n\n")
+    assert said.startswith("From 3 to 10 workers LayerNorm's effect grows with A3C GRU (by ")
+    heads = [each.strip() for each in table.splitlines()[0].split("|")[1:-1]]
+    assert heads == ["LayerNorm minus no norm", "3 workers", "5 workers", "10 workers", "5 workers, a cloud each"]
+    assert "17.0 [" in table
+    longer = settings_landing.landing(long(tmp_path / "long", 14))
+    assert longer.startswith("Over 4000 episodes instead of 2000, LayerNorm learns better, by more than before with")
 
 
 def test_the_order_of_rows_is_the_books():

@@ -12,7 +12,7 @@ import pandas as pd
 from lnlab.analysis.metrics import METRICS
 from lnlab.columns import COLUMNS
 from lnlab.config import RunConfig
-from lnlab.report import advice, best_rates, d1, d5, driving_advice, effects, ledger, output, pages, sensitivity_extent
+from lnlab.report import advice, best_rates, d1, d5, driving_advice, effects, ledger, output, pages, settings_landing
 from lnlab.report.evidence import Data
 from lnlab.report.sensitivity import rate_words
 from lnlab.runs import Run, Study
@@ -45,14 +45,17 @@ def findings(study: Study) -> str:
     found, data = effects.effects(study), Data(study)
     rates = {run.config.lr: "" for run in study.runs if isinstance(run.config, RunConfig)}
     parts = {
-        f"A3C and Individual at a learning rate of {effects.listed(map(rate_words, rates))}": (
-            f"\n\n{effects.summary(found)}"
-        ),
+        f"A3C and Individual at a learning rate of {effects.listed(map(rate_words, rates))}": effects.summary(found),
         "At other learning rates": best_rates.landing(data, found),
-        "Longer, and with other workers": sensitivity_extent.landing(data),
+        "Longer, and with other workers": settings_landing.landing(data),
         "TD3 on camera images": d5.landing(data),
     }
-    return "\n\n".join(f"**{title}.** {text}" for title, text in parts.items() if text)
+    return "\n\n".join(f"**{title}.**{_after_title(text)}" for title, text in parts.items() if text)
+
+
+def _after_title(text: str) -> str:
+    """A list needs a paragraph of its own, a sentence goes on."""
+    return f"\n\n{text}" if text.startswith("- ") else f" {text}"
 
 
 def main_figure(found: pd.DataFrame) -> str:

@@ -12,7 +12,7 @@ from lnlab.report import beside, effects, figures, matched_rates, output, style,
 from lnlab.report.best_rates import MAIN
 from lnlab.report.cells import counted, paired
 from lnlab.report.evidence import Array, Data, Missing
-from lnlab.report.sensitivity import effects_by, rate_lines, scores, whole_seeds
+from lnlab.report.sensitivity import effects_by, rate_lines, whole_seeds
 
 LONG = "long"
 DOCUMENTS = 2000  # episodes of the documents' runs
@@ -108,11 +108,11 @@ def length_lines(rows: pd.DataFrame) -> list[str]:
     return [
         f"{agent} with LayerNorm learns {word} at {MAIN}: its lead in training return is {tables.words(early)} "
         f"after {early.after} episodes and {tables.words(late)} after {late.after} (n = {late.n})."
-        for agent, (early, late, _), word in _agents(rows)
+        for agent, (early, late, _), word in agents(rows)
     ]
 
 
-def _agents(rows: pd.DataFrame) -> Iterator[tuple[str, list[Any], str]]:
+def agents(rows: pd.DataFrame) -> Iterator[tuple[str, list[Any], str]]:
     """Each agent of `lengths`: its name, its three rows, and how LayerNorm learns."""
     for (algorithm, core), mine in rows.groupby(["algorithm", "core"], sort=False):
         three = list(mine.itertuples())
@@ -125,7 +125,7 @@ def length_table(rows: pd.DataFrame) -> output.TableOutput:
     heads = [f"after {DOCUMENTS}", f"after {end}", "change"]
     shown = [
         {"agent": agent, **dict(zip(heads, map(tables.words, three), strict=True)), "LayerNorm learns": word}
-        for agent, three, word in _agents(rows)
+        for agent, three, word in agents(rows)
     ]
     caption = (
         f"LayerNorm minus no norm on the return of {WINDOW} episodes, in the same runs after {DOCUMENTS} and after "
@@ -236,17 +236,6 @@ def _by_workers(agent: str, trend: Any, levels: pd.DataFrame) -> str:
         f"LayerNorm changes the return of {agent} by {effects.listed(each)} workers; from {trend.fewest} to "
         f"{trend.most} the change grows by {tables.words(trend)} (n = {counted([*levels.n, trend.n])})."
     )
-
-
-def landing(data: Data) -> str:
-    """The sentences on more episodes and other numbers of workers; "" for a report without such runs."""
-    lengths_found = beside.attempt(lengths, data)
-    workers_found = beside.attempt(scores, data, "workers", "workers")
-    lines = [
-        *(length_lines(lengths_found) if isinstance(lengths_found, pd.DataFrame) else []),
-        *(worker_lines(workers_found) if isinstance(workers_found, pd.DataFrame) else []),
-    ]
-    return " ".join(lines)
 
 
 def worker_table(every: pd.DataFrame) -> output.TableOutput:

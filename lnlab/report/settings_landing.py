@@ -1,0 +1,90 @@
+"""LayerNorm's effect over more episodes and with other numbers of workers, in words and a table for the landing page.
+
+From `lnlab.report.sensitivity_extent` and `workers_why`. Descriptions: the intervals are not corrected.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from lnlab.analysis.stats import interval
+from lnlab.report import effects, output, tables
+from lnlab.report.cells import counted
+from lnlab.report.evidence import Data, Missing
+from lnlab.report.sensitivity import effects_by, scores
+from lnlab.report.sensitivity_extent import agents, lengths, trends
+from lnlab.report.workers_why import pairs
+
+WAYS = {1: "grows with {}", 0: "does not clearly change with {}", -1: "shrinks with {}"}
+ALONE = "5 workers, a cloud each"
+COLUMNS = ["pair", "setting", "estimate", "low", "high", "n"]
+
+
+def landing(data: Data) -> str:
+    """What changes, in two sentences, and the effects in a table; "" for a report without such runs."""
+    found = effects_elsewhere(data)
+    if found.empty:
+        return ""
+    cells = found.assign(words=[tables.words(row) for row in found.itertuples()])
+    wide = cells.pivot(index="pair", columns="setting", values="words").fillna("n/a")
+    shown = wide.loc[found.pair.unique(), found.setting.unique()].rename_axis(columns=None).reset_index()
+    said = [sentence for sentence in (_attempt(_workers_said, data), _attempt(_lengths_said, data)) if sentence]
+    note = f"Return at the end of training, n = {counted(found.n)}; 95 % intervals, not corrected for their number."
+    return f"{' '.join([*said, note])}\n\n{output.markdown(shown.rename(columns={'pair': 'LayerNorm minus no norm'}))}"
+
+
+def effects_elsewhere(data: Data) -> pd.DataFrame:
+    """LayerNorm's effect on the return by agent and setting: columns COLUMNS, settings in the order they are shown."""
+    parts = [_attempt(make, data) for make in (_by_workers, _alone, _by_length)]
+    rows = [part for part in parts if isinstance(part, pd.DataFrame)]
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=COLUMNS)
+
+
+def _attempt(make: Callable[[Data], Any], data: Data) -> Any:
+    try:
+        return make(data)
+    except Missing:
+        return None
+
+
+def _by_workers(data: Data) -> pd.DataFrame:
+    rows = effects_by(scores(data, "workers", "workers"), "workers")
+    rows = rows[rows.outcome == "return"]
+    rows = rows.assign(pair=tables.pairs(rows), setting=[f"{workers} workers" for workers in rows.workers])
+    return rows.sort_values("workers", kind="stable")[COLUMNS]
+
+
+def _alone(data: Data) -> pd.DataFrame:
+    """Five workers with a cloud each; with A3C GRU only."""
+    pair = pairs(data).get(ALONE)
+    if pair is None:
+        raise Missing(f"needs the runs of {ALONE}")
+    found = interval(pair.lead(int(pair.updates[-1])))
+    return pd.DataFrame([("A3C GRU", ALONE, *found)], columns=COLUMNS)
+
+
+def _by_length(data: Data) -> pd.DataFrame:
+    rows = lengths(data)
+    last = rows[rows.after == rows.after.max()]
+    named = last.assign(pair=tables.pairs(last), setting=[f"5 workers, {after} episodes" for after in last.after])
+    return named[COLUMNS]
+
+
+def _workers_said(data: Data) -> str:
+    found = trends(scores(data, "workers", "workers")).query("outcome == 'return'")
+    if found[["fewest", "most"]].drop_duplicates().shape[0] != 1:
+        return ""
+    ways: dict[int, list[str]] = defaultdict(list)
+    for agent, row in zip(tables.pairs(found), found.itertuples(), strict=True):
+        ways[int(row.low > 0) - int(row.high < 0)].append(f"{agent} (by {tables.words(row)})")
+    clauses = [clause.format(effects.listed(ways[way])) for way, clause in WAYS.items() if ways[way]]
+    first = found.iloc[0]
+    return f"From {first.fewest} to {first.most} workers LayerNorm's effect {effects.listed(clauses)}."
+
+
+def _lengths_said(data: Data) -> str:
+    rows = lengths(data)
+    clauses = [f"{word} with {agent}" for agent, _, word in agents(rows)]
+    return f"Over {rows.after.max()} episodes instead of 2000, LayerNorm learns {effects.listed(clauses)}."
