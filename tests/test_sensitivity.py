@@ -391,12 +391,13 @@ def test_the_effect_by_workers_and_its_trend(tmp_path):
     effects = found[found.outcome == "return"].set_index("workers").estimate
     assert effects.to_dict() == pytest.approx({3: 3, 5: 5, 10: 10}, abs=0.2)
     trend = sensitivity_extent.worker_table(every)
-    assert trend.data.estimate.tolist() == pytest.approx([7, 7], abs=0.3)
-    assert trend.shown.workers.tolist() == ["10 against 3", "10 against 3"]
+    assert trend.data.estimate.tolist() == pytest.approx([2, 5, 2, 5], abs=0.3)
+    assert trend.shown.workers.tolist() == ["5 against 3", "10 against 5"] * 2
     assert isinstance(sensitivity_extent.worker_figure(every), output.FigureOutput)
     said = sensitivity_extent.in_short("", "", every)
     assert "with 3, 4.9 [" in said
-    assert "with 10 workers; from 3 to 10 the change grows by 7.0 [" in said
+    assert "with 10 workers; this effect changes by 2.0 [" in said
+    assert "] from 3 to 5 and 5.0 [" in said
     with pytest.raises(Missing, match="two numbers of workers"):
         sensitivity_extent.worker_table(every[every.workers == 5])
 
@@ -465,7 +466,8 @@ def test_the_landing_page_has_the_effect_in_every_setting(tmp_path):
         made(tmp_path / "workers", range(5), value, QUANTITIES, norm=norm, workers=workers)
     data = leading(tmp_path, usual=0, alone=17)
     said, table = settings_landing.landing(data).split("\n\n")
-    assert said.startswith("From 3 to 10 workers LayerNorm's effect grows with A3C GRU (by ")
+    start = "With A3C GRU LayerNorm's effect shrinks from 3 to 5 workers and grows from 5 to 10 workers. Return at"
+    assert said.startswith(start)
     heads = [each.strip() for each in table.splitlines()[0].split("|")[1:-1]]
     assert heads == ["LayerNorm minus no norm", "3 workers", "5 workers", "10 workers", "5 workers, a cloud each"]
     assert "17.0 [" in table

@@ -1,5 +1,6 @@
 """Does it depend on the settings? More episodes and other numbers of workers; see `lnlab.report.sensitivity`."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ LONG = "long"
 DOCUMENTS = 2000  # episodes of the documents' runs
 WINDOW = 200  # episodes over which a return is averaged, the last tenth of those
 PANELS = {"return": "return, last tenth", "value-loss": "value loss, %", "sampled": "test return, sampled"}
+EFFECT = ["outcome", "algorithm", "core"]
 TRENDS = ("return", "sampled")  # outcomes in units of reward, whose effects can be subtracted
 READING = {
     (1, -1): "better, by less than before",
@@ -192,28 +194,25 @@ def _of(named: pd.DataFrame, outcome: str) -> Any:
 
 
 def trends(every: pd.DataFrame) -> pd.DataFrame:
-    """The effect of LayerNorm with the most workers minus that with the fewest, paired by seed.
+    """The effect of LayerNorm with each number of workers minus that with the next smaller one, paired by seed.
 
-    Columns outcome, algorithm, core, fewest, most, estimate, low, high, n.
+    Columns outcome, algorithm, core, few, many, estimate, low, high, n. Steps, since the effect need not rise or fall
+    throughout.
 
     Raises:
         Missing: there is one number of workers only.
     """
     rows = []
-    for (outcome, algorithm, core), mine in every.groupby(["outcome", "algorithm", "core"], sort=False):
+    for (outcome, algorithm, core), mine in every[every.outcome.isin(TRENDS)].groupby(EFFECT, sort=False):
         both = mine[mine.groupby("workers").norm.transform("nunique") == 2]
-        numbers = sorted(both.workers.unique())
-        if outcome not in TRENDS or len(numbers) < 2:
-            continue
-        wide = whole_seeds(both, ["workers", "norm"], f"the outcome {outcome!r}")
-        if len(wide) > 1:
-            few, many = (wide[k, "ln"] - wide[k, "none"] for k in (numbers[0], numbers[-1]))
-            found = paired_difference(many.to_numpy(), few.to_numpy())
-            rows.append((outcome, algorithm, core, numbers[0], numbers[-1], *found))
+        for few, many in itertools.pairwise(sorted(both.workers.unique())):
+            wide = whole_seeds(both[both.workers.isin([few, many])], ["workers", "norm"], f"the outcome {outcome!r}")
+            if len(wide) > 1:
+                larger, smaller = ((wide[each, "ln"] - wide[each, "none"]).to_numpy() for each in (many, few))
+                rows.append((outcome, algorithm, core, few, many, *paired_difference(larger, smaller)))
     if not rows:
         raise Missing("needs the arms with and without LayerNorm for two numbers of workers, over two seeds")
-    names = ["outcome", "algorithm", "core", "fewest", "most", "estimate", "low", "high", "n"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(rows, columns=[*EFFECT, "few", "many", "estimate", "low", "high", "n"])
 
 
 def worker_lines(every: pd.DataFrame) -> list[str]:
@@ -222,35 +221,35 @@ def worker_lines(every: pd.DataFrame) -> list[str]:
         found = trends(every)
     except Missing:
         return []
-    found = found[found.outcome == "return"]
     levels = effects_by(every, "workers").query("outcome == 'return'").set_index(["algorithm", "core"])
     return [
-        _by_workers(agent, row, levels.loc[[(row.algorithm, row.core)]])
-        for agent, row in zip(tables.pairs(found), found.itertuples(), strict=True)
+        _by_workers(tables.pairs(steps)[0], steps, levels.loc[[key]])
+        for key, steps in found[found.outcome == "return"].groupby(["algorithm", "core"], sort=False)
     ]
 
 
-def _by_workers(agent: str, trend: Any, levels: pd.DataFrame) -> str:
+def _by_workers(agent: str, steps: pd.DataFrame, levels: pd.DataFrame) -> str:
     each = [f"{tables.words(row)} with {row.workers}" for row in levels.itertuples()]
+    changes = [f"{tables.words(step)} from {step.few} to {step.many}" for step in steps.itertuples()]
     return (
-        f"LayerNorm changes the return of {agent} by {effects.listed(each)} workers; from {trend.fewest} to "
-        f"{trend.most} the change grows by {tables.words(trend)} (n = {counted([*levels.n, trend.n])})."
+        f"LayerNorm changes the return of {agent} by {effects.listed(each)} workers; this effect changes by "
+        f"{effects.listed(changes)} (n = {counted([*steps.n, *levels.n])})."
     )
 
 
 def worker_table(every: pd.DataFrame) -> output.TableOutput:
-    """Whether LayerNorm gains with the number of workers. Raises Missing as `trends` does."""
+    """How LayerNorm's effect changes with the number of workers. Raises Missing as `trends` does."""
     found = trends(every)
     shown = pd.DataFrame(
         {
             "outcome": found.outcome.map(PANELS),
             "agent": tables.pairs(found),
-            "workers": [f"{row.most} against {row.fewest}" for row in found.itertuples()],
+            "workers": [f"{row.many} against {row.few}" for row in found.itertuples()],
             "change of the effect": [tables.words(row) for row in found.itertuples()],
         }
     )
     caption = (
-        "How much more LayerNorm gives with more workers: its effect with the most minus its effect with the fewest, "
-        f"paired over n = {counted(found.n)} seeds, 95 % intervals."
+        "How much more LayerNorm gives with more workers: its effect with one number of workers minus its effect with "
+        f"the next smaller one, paired over n = {counted(found.n)} seeds, 95 % intervals."
     )
     return output.table("worker-trend", shown, caption=caption, data=found)

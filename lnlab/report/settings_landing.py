@@ -3,7 +3,6 @@
 From `lnlab.report.sensitivity_extent` and `workers_why`. Descriptions: the intervals are not corrected.
 """
 
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,7 @@ from lnlab.report.sensitivity import effects_by, scores
 from lnlab.report.sensitivity_extent import agents, lengths, trends
 from lnlab.report.workers_why import pairs
 
-WAYS = {1: "grows with {}", 0: "does not clearly change with {}", -1: "shrinks with {}"}
+WAYS = {1: "grows", 0: "does not clearly change", -1: "shrinks"}
 ALONE = "5 workers, a cloud each"
 COLUMNS = ["pair", "setting", "estimate", "low", "high", "n"]
 
@@ -74,14 +73,14 @@ def _by_length(data: Data) -> pd.DataFrame:
 
 def _workers_said(data: Data) -> str:
     found = trends(scores(data, "workers", "workers")).query("outcome == 'return'")
-    if found[["fewest", "most"]].drop_duplicates().shape[0] != 1:
-        return ""
-    ways: dict[int, list[str]] = defaultdict(list)
-    for agent, row in zip(tables.pairs(found), found.itertuples(), strict=True):
-        ways[int(row.low > 0) - int(row.high < 0)].append(f"{agent} (by {tables.words(row)})")
-    clauses = [clause.format(effects.listed(ways[way])) for way, clause in WAYS.items() if ways[way]]
-    first = found.iloc[0]
-    return f"From {first.fewest} to {first.most} workers LayerNorm's effect {effects.listed(clauses)}."
+    return " ".join(
+        f"With {tables.pairs(steps)[0]} LayerNorm's effect {effects.listed(_step(row) for row in steps.itertuples())}."
+        for _, steps in found.groupby(["algorithm", "core"], sort=False)
+    )
+
+
+def _step(row: Any) -> str:
+    return f"{WAYS[int(row.low > 0) - int(row.high < 0)]} from {row.few} to {row.many} workers"
 
 
 def _lengths_said(data: Data) -> str:
