@@ -396,7 +396,7 @@ def test_the_effect_by_workers_and_its_trend(tmp_path):
     assert isinstance(sensitivity_extent.worker_figure(every), output.FigureOutput)
     said = sensitivity_extent.in_short("", "", every)
     assert "with 3, 4.9 [" in said
-    assert "with 10 workers; this effect changes by 2.0 [" in said
+    assert "with 10 workers; this effect changes by 1.9 [" in said
     assert "] from 3 to 5 and 5.0 [" in said
     with pytest.raises(Missing, match="two numbers of workers"):
         sensitivity_extent.worker_table(every[every.workers == 5])
