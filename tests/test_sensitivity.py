@@ -12,6 +12,7 @@ from lnlab.report import (
     best_rates,
     effects,
     matched_rates,
+    onset,
     output,
     rates_inside,
     sensitivity,
@@ -402,6 +403,9 @@ def test_the_effect_by_workers_and_its_trend(tmp_path):
         sensitivity_extent.worker_table(every[every.workers == 5])
 
 
+STARTS = {"none": (1000, 1000, 1000), "ln": (200, 200, 200)}  # episodes after which a seed passes the level
+
+
 def leading(folder, **leads):
     """A3C GRU: LayerNorm ahead by a number of each setting from 1000 episodes on, by nothing before."""
     kinds = {
@@ -444,8 +448,31 @@ def test_the_curves_stand_beside_policies_that_learn_nothing(tmp_path, monkeypat
         "5 workers": 50_000,
         "5 workers, a cloud each": 50_000,
     }
-    shared, alone = (workers_why._references(found[name]) for name in ("5 workers", "5 workers, a cloud each"))
+    shared, alone = (workers_why.references(found[name]) for name in ("5 workers", "5 workers, a cloud each"))
     assert alone["uniform policy"] > shared["uniform policy"] + 20  # nobody takes what one would have used
+
+
+def test_learning_starts_where_the_level_is_first_passed(tmp_path, monkeypatch):
+    monkeypatch.setattr(onset, "references", lambda pair: {"uniform": 50.0, "best": 90.0})
+    found = workers_why.pairs(leading(tmp_path, usual=16, alone=4))
+    rows = onset.onsets(found).set_index(["setting", "norm"])
+    usual = rows.loc["5 workers"]  # 58 is passed once more than half of the last 200 episodes have the lead
+    assert usual.level.tolist() == pytest.approx([58.0] * 3)
+    assert usual.started.to_dict() == {"none": 0, "ln": 5, "ratio": 0}
+    assert 25 * 1100 <= usual.estimate["ln"] < 25 * 1130
+    shown = onset.table(found).shown.set_index("setting")
+    assert shown.loc["5 workers", "no norm"] == "not within 50"
+    assert shown.loc["5 workers", "no norm / LayerNorm"] == "above 1.8"
+    assert shown.loc["5 workers, a cloud each"].tolist() == ["not within 50", "not within 50", "n/a"]
+
+
+def test_how_much_later_learning_starts_is_a_ratio_of_updates(monkeypatch):
+    monkeypatch.setattr(onset, "references", lambda pair: {"uniform": 0.0, "best": 5.0})
+    ends = np.arange(200, 2001, 200)
+    rising = {norm: np.array([2.0 * (ends > at) for at in times]) for norm, times in STARTS.items()}
+    rows = onset.onsets({"10 workers": workers_why.Pair(10, "shared", 50, ends, rising)}).set_index("norm")
+    assert rows.estimate.to_dict() == pytest.approx({"none": 50 * 1200.0, "ln": 50 * 400.0, "ratio": 3.0})
+    assert onset.table({"a": workers_why.Pair(10, "shared", 50, ends, rising | {"none": 0 * rising["ln"]})}) is not None
 
 
 def test_without_other_settings_there_is_nothing_to_compare(tmp_path):

@@ -156,7 +156,7 @@ def predictions(found: dict[str, Pair]) -> output.TableOutput:
 def curves(found: dict[str, Pair]) -> output.FigureOutput:
     """Return against updates in each setting, beside policies that learn nothing."""
     rows = _bands(found)
-    lines = {name: _references(pair) for name, pair in found.items()}
+    lines = {name: references(pair) for name, pair in found.items()}
     last = rows.groupby(["setting", "norm"], sort=False).tail(1)
     ends = "; ".join(f"{row.setting}, {style.NORM_LABEL[row.norm]} {row.mean:.3g}" for row in last.itertuples())
     caption = (
@@ -177,7 +177,7 @@ def _bands(found: dict[str, Pair]) -> pd.DataFrame:
     return rows[["setting", "norm", "updates", "mean", "low", "high", "n"]]
 
 
-def _references(pair: Pair) -> dict[str, float]:
+def references(pair: Pair) -> dict[str, float]:
     """Return of the uniform policy and of the best rule that learns nothing, under the pair's rules."""
     from lnlab.evaluation import policies_in_training
 
