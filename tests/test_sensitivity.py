@@ -466,6 +466,24 @@ def test_learning_starts_where_the_level_is_first_passed(tmp_path, monkeypatch):
     assert shown.loc["5 workers, a cloud each"].tolist() == ["not within 50", "not within 50", "n/a"]
 
 
+def test_learning_starts_by_rate_on_every_seed(tmp_path, monkeypatch):
+    monkeypatch.setattr(onset, "references", lambda pair: {"uniform": 50.0, "best": 90.0})
+    for norm, (lr, late) in itertools.product(("none", "ln"), {1e-4: 1600, 1e-3: 400}.items()):
+
+        def curve(seed, episode, after=late * (1 if norm == "ln" else 3)):
+            return 50.0 + 20 * (episode > after)
+
+        made(tmp_path / ("paper" if lr == 1e-4 else "rates"), range(3), curve=curve, norm=norm, lr=lr)
+    rows = onset.by_rate(Data(load(tmp_path / "paper")))
+    shown = onset.rate_table(rows).shown.set_index("arm")
+    assert shown.loc["A3C GRU, LayerNorm"].tolist() == ["42.5 [42.5,\xa042.5]", "12.5 [12.5,\xa012.5]"]
+    assert shown.loc["A3C GRU, no norm"].tolist() == ["not within 50", "32.5 [32.5,\xa032.5]"]
+    assert onset.rate_figure(rows).alt.startswith("A3C GRU, LayerNorm at 1e-4: 3 of 3 seeds, median 42,500 updates;")
+    text = onset.landing(Data(load(tmp_path / "paper")))
+    assert "until the return has passed 58, a fifth of the way" in text
+    assert onset.landing(leading(tmp_path / "usual", usual=16)) == ""
+
+
 def test_how_much_later_learning_starts_is_a_ratio_of_updates(monkeypatch):
     monkeypatch.setattr(onset, "references", lambda pair: {"uniform": 0.0, "best": 5.0})
     ends = np.arange(200, 2001, 200)

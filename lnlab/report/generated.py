@@ -12,7 +12,19 @@ import pandas as pd
 from lnlab.analysis.metrics import METRICS
 from lnlab.columns import COLUMNS
 from lnlab.config import RunConfig
-from lnlab.report import advice, best_rates, d1, d5, driving_advice, effects, ledger, output, pages, settings_landing
+from lnlab.report import (
+    advice,
+    best_rates,
+    d1,
+    d5,
+    driving_advice,
+    effects,
+    ledger,
+    onset,
+    output,
+    pages,
+    settings_landing,
+)
 from lnlab.report.evidence import Data
 from lnlab.report.sensitivity import rate_words
 from lnlab.runs import Run, Study
@@ -47,6 +59,7 @@ def findings(study: Study) -> str:
     parts = {
         f"A3C and Individual at a learning rate of {effects.listed(map(rate_words, rates))}": effects.summary(found),
         "At other learning rates": best_rates.landing(data, found),
+        "When learning starts": onset.landing(data),
         "Longer, and with other workers": settings_landing.landing(data),
         "TD3 on camera images": d5.landing(data),
     }

@@ -1,18 +1,23 @@
 """When does learning start? Updates of the shared model until A3C GRU leaves the level of the uniform policy.
 
-For notebooks/sensitivity.ipynb, from the pairs of `lnlab.report.workers_why`. The level to pass lies a fifth of the way
-from the uniform policy to the best simple rule under the same rules, so that numbers of workers can be compared.
+For notebooks/sensitivity.ipynb and the landing page, from the pairs of `lnlab.report.workers_why` and the runs at other
+rates. The level to pass lies a fifth of the way from the uniform policy to the best simple rule under the same rules,
+so that numbers of workers can be compared.
 """
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from lnlab.analysis.stats import interval
-from lnlab.report import output, tables
+from lnlab.config import RunConfig
+from lnlab.report import output, style, tables
 from lnlab.report.cells import counted, paired
-from lnlab.report.evidence import Array
+from lnlab.report.evidence import Array, Data, Missing
+from lnlab.report.sensitivity import rate_words
 from lnlab.report.sensitivity_extent import WINDOW, before
 from lnlab.report.workers_why import Pair, references
 
@@ -87,3 +92,121 @@ def _ratio(row: pd.Series, ln: pd.Series) -> str:
     if np.isfinite(row.estimate):
         return tables.words(row)
     return f"above {tables.number(row['last'] / ln.estimate)}" if ln.started == ln.n and row.started == 0 else "n/a"
+
+
+# -- by learning rate -------------------------------------------------------------------------------------------------
+def by_rate(data: Data) -> pd.DataFrame:
+    """Every seed of A3C in the main runs and those of the profile `rates`: columns core, lr, norm, seed, updates (inf:
+    learning did not start), last (updates made), level.
+
+    Raises:
+        Missing: the profile has no such runs.
+    """
+    level, rows = _level(usual := Pair(5, "shared", 25, np.empty(0), {})), []
+    for source in (data, data.of("rates")):
+        for run in source.main.runs:
+            config = run.config
+            if not (run.complete and isinstance(config, RunConfig) and config.algorithm == "a3c"):
+                continue
+            episodes, returns = source.curve(run.id, "return")
+            pair = usual._replace(episodes=episodes, returns={config.norm: returns})
+            for seed, updates in enumerate(starts(pair, config.norm, level), start=config.first_seed):
+                rows.append((config.core, config.lr, config.norm, seed, updates, int(pair.updates[-1]), level))
+    return pd.DataFrame(rows, columns=["core", "lr", "norm", "seed", "updates", "last", "level"])
+
+
+def rate_table(rows: pd.DataFrame) -> output.TableOutput:
+    """Updates until learning starts by arm and learning rate."""
+    keys = ["core", "norm", "lr"]
+    found = pd.DataFrame(
+        [
+            (
+                *key,
+                int(mine["last"].iloc[0]),
+                int(np.isfinite(mine.updates).sum()),
+                len(mine),
+                *_geometric(mine.updates),
+            )
+            for key, mine in rows.groupby(keys)
+        ],
+        columns=[*keys, "last", "started", "n", "estimate", "low", "high"],
+    )
+    named = found.assign(
+        arm=[tables.arm("a3c", core, norm) for core, norm in zip(found.core, found.norm, strict=True)],
+        words=[_words(row) for _, row in found.iterrows()],
+    )
+    shown = named.pivot(index="arm", columns="lr", values="words").fillna("not run").rename(columns=rate_words)
+    arms = [tables.arm("a3c", core, norm) for core in style.CORE_LABEL for norm in ("ln", "none")]
+    shown = shown.loc[[arm for arm in arms if arm in shown.index]].rename_axis(columns=None).reset_index()
+    caption = (
+        "Thousands of updates of the shared model until learning starts, as in the table by workers, at each learning "
+        f"rate: five workers, n = {counted(found.n)} seeds, 95 % intervals where every seed has started."
+    )
+    return output.table("onset-rates-table", shown, caption=caption, data=found)
+
+
+def landing(data: Data) -> str:
+    """What is meant, and the table by learning rate; "" for a report without runs at other rates."""
+    try:
+        rows = by_rate(data)
+    except Missing:
+        return ""
+    return (
+        "How long A3C stays at the level of chance: thousands of updates of its model "
+        f"until the return has passed {rows.level.iloc[0]:.0f}, a fifth of the way from the uniform policy to "
+        f"the best simple rule (geometric mean, 95 % interval; n = {_counts(rows)} seeds).\n\n"
+        f"{output.markdown(rate_table(rows).shown)}"
+    )
+
+
+def rate_figure(rows: pd.DataFrame) -> output.FigureOutput:
+    """Updates until learning starts against the learning rate, every seed."""
+    alt = "; ".join(
+        f"{tables.arm('a3c', core, norm)} at {rate_words(lr)}: {_summary(mine.updates)}"
+        for (core, norm, lr), mine in rows.groupby(["core", "norm", "lr"])
+    )
+    caption = (
+        "Updates of the shared model until learning starts, by the measure of the table, against the learning rate: "
+        "A3C with five workers, a dot a seed, lines through the medians; on the grey line seeds for which it did not "
+        f"within {rows['last'].max():,} updates. n = {_counts(rows)} seeds. Asked after the runs had been seen."
+    )
+    return output.figure("onset-rates", _draw(rows), alt=alt, caption=caption, data=rows)
+
+
+def _counts(rows: pd.DataFrame) -> str:
+    return counted(rows.groupby(["core", "norm", "lr"]).size())
+
+
+def _summary(updates: pd.Series) -> str:
+    started = updates[np.isfinite(updates)]
+    middle = f", median {started.median():,.0f} updates" if len(started) else ""
+    return f"{len(started)} of {len(updates)} seeds{middle}"
+
+
+@style.styled
+def _draw(rows: pd.DataFrame) -> Figure:
+    cores = [core for core in style.CORE_LABEL if core in set(rows.core)]
+    figure, axes = style.axes(1, len(cores), height=2.6, sharex=True, sharey=True)
+    never = 1.35 * rows["last"].max()
+    for panel, core in zip(axes, cores, strict=True):
+        for place, (norm, mine) in enumerate(rows[rows.core == core].groupby("norm", sort=True)):
+            _seeds(panel, mine.assign(lr=mine.lr * (1.06 if place else 0.94)), str(norm), never)
+        panel.axhline(never, color=style.FAINT, linewidth=6, zorder=0)
+        panel.set_title(f"A3C, {style.CORE_LABEL[core]}")
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        panel.set_xticks(sorted(rows.lr.unique()), [rate_words(rate) for rate in sorted(rows.lr.unique())])
+        panel.minorticks_off()
+        panel.set_xlabel("learning rate")
+    ticks = [10_000, 20_000, 50_000]
+    axes[0].set_yticks([*ticks, never], [*(f"{each:,}" for each in ticks), "not"])
+    axes[0].set_ylabel("updates until learning starts")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+    return figure
+
+
+def _seeds(panel: Axes, mine: pd.DataFrame, norm: str, never: float) -> None:
+    colour, updates = style.NORM_COLOUR[norm], mine.updates.replace(np.inf, never)
+    panel.plot(mine.lr, updates, "o", color=colour, markersize=3, alpha=0.4, linewidth=0)
+    middle = updates.groupby(mine.lr).median()
+    panel.plot(middle.index, middle, "-", color=colour, linewidth=1.6, label=style.NORM_LABEL[norm])
