@@ -181,3 +181,9 @@ def test_output_refuses_names_and_missing_alt_texts(name, alt, wrong):
 
 def test_markdown_escapes_what_would_end_a_cell():
     assert "a\\|b" in output.markdown(pd.DataFrame({"x": ["a|b"]}))
+
+
+def test_numbers_stand_on_the_right_and_names_of_rows_on_the_left():
+    rows = {"setting": ["3 workers", "5 workers"], "late": ["not within 50", "−3.2 [−4, −1]"], "who": ["LN", "3"]}
+    assert output.markdown(pd.DataFrame(rows)).splitlines()[1] == "| :-- | --: | :-- |"
+    assert output.markdown(pd.DataFrame({"step": ["5,000", "1e−4"]})).splitlines()[1] == "| --: |"

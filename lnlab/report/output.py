@@ -18,6 +18,8 @@ from lnlab.report import style
 
 KEY = "lnlab"  # where an output's metadata keeps what it is
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+NUMBER = r"[−+-]?\d|n/a$|$|not |above "  # what a cell of numbers begins with, or says in place of one
+BARE = r"[−+-]?[\d.,]*(e[−-]?\d+)?$"  # a number and nothing else
 Bundle = tuple[dict[str, str], dict[str, Any]]
 
 
@@ -120,7 +122,7 @@ def csv(data: pd.DataFrame) -> str:
 
 
 def markdown(shown: pd.DataFrame) -> str:
-    """A Markdown pipe table; columns of nothing but numbers and gaps are aligned to the right.
+    """A Markdown pipe table; columns of nothing but numbers and gaps are aligned to the right, names of rows never.
 
     >>> print(markdown(pd.DataFrame({"arm": ["LN", "none"], "n": ["30", ""]})))
     | arm | n |
@@ -129,7 +131,9 @@ def markdown(shown: pd.DataFrame) -> str:
     | none |  |
     """
     cells = shown.astype(str)
-    aligned = ["--:" if cells[name].str.match(r"[−+-]?\d|n/a$|$").all() else ":--" for name in cells]
+    patterns = [BARE, *[NUMBER] * (cells.shape[1] - 1)]
+    right = [cells[name].str.match(pattern).all() for name, pattern in zip(cells, patterns, strict=True)]
+    aligned = ["--:" if each else ":--" for each in right]
     rows = [list(map(str, cells.columns)), aligned, *cells.to_numpy().tolist()]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
