@@ -40,7 +40,10 @@ class RunConfig(Settings):
 
     algorithm: Literal["a3c", "individual"] = Field("a3c", description="one model shared by all workers, or one each")
     core: Literal["gru", "ff"] = Field("gru", description="recurrent (GRU) or feedforward network")
-    norm: Literal["none", "ln"] = Field("ln", description="normalisation by name; the variable under study")
+    norm: Literal["none", "ln", "ln_embed", "ln_core"] = Field(
+        "ln",
+        description="normalisation by name, the variable under study; ln_embed, ln_core: at one of its places",
+    )
     seeds: int = Field(5, ge=1, description="independent replications, trained side by side")
     first_seed: int = Field(0, ge=0, description="the seeds are first_seed, first_seed + 1, …")
     episodes: int = Field(500, ge=1, description="episodes per worker, 100 environment steps each")

@@ -100,7 +100,7 @@ def test_a_value_without_a_name_is_refused():
     ("words", "message"),
     [
         (["nrom=ln"], "unknown parameter 'nrom' (did you mean 'norm'?); allowed: algorithm"),
-        (["--norm", "layer"], "norm='layer' is not allowed: input should be 'none' or 'ln'"),
+        (["--norm", "layer"], "norm='layer' is not allowed: input should be 'none', 'ln', 'ln_embed' or 'ln_core'"),
         (["--seeds", "many"], "seeds='many' is not allowed"),
         (["--norm"], "norm='true' is not allowed"),
     ],

@@ -24,7 +24,7 @@ def test_the_id_names_the_arm_and_what_differs_from_the_default(parameters, run_
     ("parameters", "parts"),
     [
         ({"nrom": "ln"}, ["unknown parameter 'nrom'", "did you mean 'norm'?", "algorithm, core, norm"]),
-        ({"norm": "layer"}, ["norm='layer' is not allowed", "'none' or 'ln'"]),
+        ({"norm": "layer"}, ["norm='layer' is not allowed", "'none', 'ln', 'ln_embed' or 'ln_core'"]),
         ({"seeds": 0}, ["seeds=0 is not allowed", "greater than or equal to 1"]),
         ({"rollout": 30}, ["rollout=30 does not divide", "20, 25"]),
         ({"algorithm": "individual", "schedule": "sync"}, ["schedule='sync'", "a3c"]),

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lnlab.models.actor_critic import make_actor_critic, norm_layers, seeded_rows
-from lnlab.models.stacked import NORMS, Layout, make_norm
+from lnlab.models.stacked import NORMED, Layout, make_norm
 
 N, T, H, A, OBS = 3, 6, 16, 3, 48
 
@@ -15,10 +15,9 @@ class TorchNet(nn.Module):
 
     def __init__(self, core: str, norm: str) -> None:
         super().__init__()
-        make = nn.LayerNorm if norm == "ln" else lambda width: nn.Identity()
-        self.embed, self.embed_norm = nn.Linear(OBS, H), make(H)
-        self.core = nn.GRUCell(H, H) if core == "gru" else nn.Linear(H, H)
-        self.core_norm = make(H)
+        self.embed, self.core = nn.Linear(OBS, H), nn.GRUCell(H, H) if core == "gru" else nn.Linear(H, H)
+        self.embed_norm = nn.LayerNorm(H) if norm in ("ln", "ln_embed") else nn.Identity()
+        self.core_norm = nn.LayerNorm(H) if norm in ("ln", "ln_core") else nn.Identity()
         self.heads = nn.Linear(H, A + 1)
 
     def forward(self, obs: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,7 +57,7 @@ def torch_twin(net, views, row: int, core: str, norm: str) -> TorchNet:
 
 
 @pytest.mark.parametrize("core", ["gru", "ff"])
-@pytest.mark.parametrize("norm", ["none", "ln"])
+@pytest.mark.parametrize("norm", NORMED)
 def test_forward_and_backward_agree_with_autograd_through_torch_modules(core: str, norm: str) -> None:
     torch.manual_seed(0)
     net = make_actor_critic(core, norm, hidden=H)
@@ -96,8 +95,8 @@ def test_parameter_counts_are_those_of_the_documents(core: str, norm: str, count
 
 
 def test_initial_weights_do_not_depend_on_the_norm_and_are_orthogonal() -> None:
-    rows = {norm: seeded_rows(_net := make_actor_critic("gru", norm), [[1, 2, 0], [1, 2, 1]]) for norm in NORMS}
-    views = {norm: make_actor_critic("gru", norm).layout.views(rows[norm]) for norm in NORMS}
+    rows = {norm: seeded_rows(_net := make_actor_critic("gru", norm), [[1, 2, 0], [1, 2, 1]]) for norm in NORMED}
+    views = {norm: make_actor_critic("gru", norm).layout.views(rows[norm]) for norm in NORMED}
     for name, view in views["none"].items():
         assert torch.equal(view, views["ln"][name])
     embed, heads = views["none"]["embed.weight"][0], views["none"]["heads.weight"][0]
@@ -111,7 +110,8 @@ def test_initial_weights_do_not_depend_on_the_norm_and_are_orthogonal() -> None:
 
 
 def test_norm_layers_are_read_from_the_live_parameters() -> None:
-    for norm, found in {"none": [], "ln": ["embed.norm", "core.norm"]}.items():
+    both = {"none": [], "ln": ["embed.norm", "core.norm"], "ln_embed": ["embed.norm"], "ln_core": ["core.norm"]}
+    for norm, found in both.items():
         net = make_actor_critic("gru", norm)
         assert norm_layers(net, seeded_rows(net, [[0]])) == found
 
@@ -135,7 +135,7 @@ def test_layout_views_are_windows_on_the_buffer() -> None:
 
 
 def test_a_wrong_name_is_answered_with_the_right_ones() -> None:
-    with pytest.raises(ValueError, match="unknown norm 'lm'; choose one of none, ln"):
-        make_norm("lm", "x", 4)
+    with pytest.raises(ValueError, match="unknown norm 'lm'; choose one of none, ln, ln_embed, ln_core"):
+        make_norm("lm", "embed.norm", 4)
     with pytest.raises(ValueError, match="unknown core 'rnn'; choose one of gru, ff"):
         make_actor_critic("rnn", "ln")

@@ -90,18 +90,23 @@ class LayerNorm:
         )[0]
 
 
-NORMS: dict[str, type[NoNorm] | type[LayerNorm]] = {"none": NoNorm, "ln": LayerNorm}
+NORMED: dict[str, set[str]] = {  # the layers with a LayerNorm, by the name of the norm
+    "none": set(),
+    "ln": {"embed.norm", "core.norm"},
+    "ln_embed": {"embed.norm"},
+    "ln_core": {"core.norm"},
+}
 
 
 def make_norm(norm: str, name: str, width: int) -> NoNorm | LayerNorm:
-    """The variable under study, by name.
+    """The variable under study, by name: a LayerNorm if the norm has one at the layer `name`.
 
     Raises:
-        ValueError: `norm` is not in NORMS.
+        ValueError: `norm` is not in NORMED.
     """
-    if norm not in NORMS:
-        raise ValueError(f"unknown norm {norm!r}; choose one of {', '.join(NORMS)}")
-    return NORMS[norm](name, width)
+    if norm not in NORMED:
+        raise ValueError(f"unknown norm {norm!r}; choose one of {', '.join(NORMED)}")
+    return LayerNorm(name, width) if name in NORMED[norm] else NoNorm(name, width)
 
 
 class GRU:

@@ -18,7 +18,13 @@ P = ParamSpec("P")
 GREY = "#787878"
 FAINT = "#78787840"
 NORM_COLOUR = {"none": "#d9730d", "ln": "#1683c7"}  # apart for every common colour vision, on white and on black
-NORM_LABEL = {"none": "no norm", "ln": "LayerNorm", "ln_output": "LayerNorm on the output"}
+NORM_LABEL = {
+    "none": "no norm",
+    "ln": "LayerNorm",
+    "ln_embed": "LayerNorm after the first layer only",
+    "ln_core": "LayerNorm before the heads only",
+    "ln_output": "LayerNorm on the output",
+}
 ALGORITHM_LABEL = {"a3c": "A3C", "individual": "Individual", "td3": "TD3", "ddpg": "DDPG"}
 FEATURES_LABEL = {"leaky": "leaky", "detached": "detached"}
 CORE_LABEL = {"gru": "GRU", "ff": "feedforward"}

@@ -1,0 +1,135 @@
+"""Which of the two norms does it? A3C with LayerNorm after the first layer only, and before the heads only.
+
+For notebooks/mechanism.ipynb, from the profile `placement` beside the main one. The hypotheses, with their margins,
+were written before its runs.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lnlab.analysis.claims import Direction
+from lnlab.analysis.stats import Interval, interval
+from lnlab.report import hypotheses, output, style, tables
+from lnlab.report.cells import counted
+from lnlab.report.driving_pieces import more
+from lnlab.report.evidence import Array, Data, Missing
+
+PLACEMENT = "placement"
+NORMS = ("none", "ln_embed", "ln_core", "ln")
+MEASURES = {  # heading → where it is, its name, decimals
+    "return, last tenth": ("metric", "return_final", 1),
+    "exploded episodes": ("metric", "explosion_episodes_all", 2),
+    "saturated units": ("diagnostic", "state_saturated", 2),
+    "effective rank": ("diagnostic", "core_rank_effective", 1),
+    "nats": ("diagnostic", "policy_information", 2),
+}
+RETURN, SATURATED = "return, last tenth", "saturated units"
+MARGIN = 5.0  # of return: a third of what both norms bring
+SHARE = 0.1  # of the units
+
+
+def value(data: Data, core: str, norm: str, measure: str) -> Array:
+    """(n_seeds,) a measure of A3C with a network and a norm, from the profile that has the arm.
+
+    Raises:
+        Missing: there is no such run, or it has no such number.
+    """
+    kind, name, _ = MEASURES[measure]
+    source = data if norm in ("none", "ln") else data.of(PLACEMENT)
+    arm = f"a3c-{core}-{norm}"
+    return source.metric(arm, name) if kind == "metric" else source.diagnostic(arm, name)
+
+
+def levels(data: Data) -> pd.DataFrame:
+    """Every arm by the measures: columns core, norm, what, estimate, low, high, n; NaN where an arm lacks one.
+
+    Raises:
+        Missing: there is no arm with one norm.
+    """
+    ran = [run.config for run in data.of(PLACEMENT).main.runs if run.complete]
+    there = [(core, norm) for core in style.CORE_LABEL for norm in NORMS[1:3]]
+    cores = {core for core, norm in there if any((each.core, each.norm) == (core, norm) for each in ran)}
+    rows = [
+        (core, norm, what, *_found(data, core, norm, what))
+        for core in style.CORE_LABEL
+        if core in cores
+        for norm in NORMS
+        for what in MEASURES
+    ]
+    return pd.DataFrame(rows, columns=["core", "norm", "what", "estimate", "low", "high", "n"])
+
+
+def _found(data: Data, core: str, norm: str, what: str) -> Interval:
+    try:
+        return interval(value(data, core, norm, what))
+    except Missing:  # a feedforward network has no state
+        return Interval(np.nan, np.nan, np.nan, 0)
+
+
+def table(rows: pd.DataFrame) -> output.TableOutput:
+    """All arms by the measures."""
+    named = rows.assign(
+        arm=[tables.arm("a3c", core, norm) for core, norm in zip(rows.core, rows.norm, strict=True)],
+        words=[tables.words(row, MEASURES[row.what][2]) for row in rows.itertuples()],
+    )
+    wide = named.pivot(index="arm", columns="what", values="words")
+    shown = wide.loc[named.arm.unique(), list(MEASURES)].rename_axis(columns=None).reset_index()
+    caption = (
+        "A3C at 1e-4 with no norm, one, and both. Return at the end of training; share of episodes with a value loss "
+        "above 100; at the end, share of the GRU's units beyond ±0.99, effective rank of the heads' input, and what "
+        f"the policy takes from its observations. 95 % intervals over n = {counted(rows.n[rows.n > 0])} seeds."
+    )
+    return output.table("placement", shown, caption=caption, data=rows)
+
+
+# -- hypotheses -------------------------------------------------------------------------------------------------------
+ALONE = {"ln_core": "the norm before the heads", "ln_embed": "the norm after the first layer"}
+
+
+def tested(data: Data) -> hypotheses.Tested:
+    """Each hypothesis with its predictions, or why there are none."""
+    found: hypotheses.Tested = {}
+    for core, title in style.CORE_LABEL.items():
+        for norm, words in ALONE.items():
+            says = f"{words[0].upper()}{words[1:]} does it alone, A3C {title}"
+            found[says] = _attempt(_same, data, core, norm, "ln", RETURN, MARGIN)
+    found["The norm after the first layer keeps the GRU's state from saturating, the one before the heads does not"] = (
+        _attempt(_guards, data)
+    )
+    return found
+
+
+def _guards(data: Data) -> list[Direction]:
+    return [
+        *_same(data, "gru", "ln_embed", "ln", SATURATED, SHARE),
+        *_same(data, "gru", "ln_core", "none", SATURATED, SHARE),
+    ]
+
+
+def _same(data: Data, core: str, norm: str, other: str, measure: str, margin: float) -> list[Direction]:
+    change = more(value(data, core, norm, measure), value(data, core, other, measure))
+    what = f"{measure}: {style.NORM_LABEL[norm]} minus {'both' if other == 'ln' else 'none'}"
+    return [Direction(what, change, "within", margin)]
+
+
+def _attempt(make: Any, *arguments: Any) -> list[Direction] | str:
+    try:
+        return list(make(*arguments))
+    except Missing as missing:
+        return str(missing)
+
+
+def predictions(rows: pd.DataFrame, data: Data) -> output.TableOutput:
+    """What is predicted beside what was found, after the `rows` of `levels`. Raises Missing where nothing can be."""
+    outcomes = tested(data)
+    if all(isinstance(each, str) for each in outcomes.values()):
+        raise Missing(f"needs runs of the profile {PLACEMENT!r}")
+    found = hypotheses.table(outcomes)
+    n = counted(found.data.n.dropna().astype(int))
+    caption = (
+        f"Hypotheses written before the runs. Alike means within {MARGIN:g} of return, a third of what both norms "
+        f"bring, or within {SHARE:g} of the units; paired by seed, 95 % intervals, n = {n} seeds."
+    )
+    return output.table("placement-predictions", found.shown, caption=caption, data=found.data)
