@@ -6,9 +6,11 @@ clipping; the same CNN (ours with LeakyReLU), heads of 256, batch, images and on
 critics. The wiring of D5's original, also timed, has no target CNNs and so less to do. With our setting `precision` at
 bfloat16 theirs, which has no such setting, is timed as it is and once more under torch.autocast. An update begins with
 drawing its batch. Both take turns in one process: on a GPU where there is one, else one thread of a CPU, timed by what
-that thread computes, so that other work on the machine weighs less.
+that thread computes, so that other work on the machine weighs less. Where the goal is judged, the products of the CNNs
+alone take turns too: what no way of writing the same algorithm down can leave out.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -18,10 +20,12 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Dict
+from torch import nn
 from tqdm.auto import tqdm
 
 from benchmarks.machine import describe, save
 from lnlab.config_td3 import TD3Config
+from lnlab.models.cnn import CNN
 from lnlab.trainers.replay import Replay
 from lnlab.trainers.td3 import TD3
 
@@ -113,6 +117,30 @@ def fill_theirs(model: Any, space: Dict) -> Any:
     return model.replay_buffer
 
 
+def make_products(batch: int, device: str) -> Update:
+    """The CNNs' layers in an update, without activations, heads and steps of the optimiser.
+
+    Forward for the targets of actor and critics, forth and back for the critics; in every second update also forth and
+    back for the actor, and forward for the critics.
+    """
+    shape = IMAGE.shape
+    layers = CNN((shape[0], shape[1], shape[2]), "none", "linear").layers
+    net = nn.Sequential(*(layers[f"conv{index}"] for index in (1, 2, 3)), nn.Flatten(), layers["fc"]).to(device)
+    image = torch.randn(batch, *shape, device=device).contiguous(memory_format=torch.channels_last)
+    back, turns = torch.randn_like(net(image)), itertools.cycle(((2, 1), (3, 2)))
+
+    def update() -> None:
+        forward, both = next(turns)
+        with torch.no_grad():
+            for _ in range(forward):
+                net(image)
+        for _ in range(both):
+            net.zero_grad()
+            net(image).backward(back)
+
+    return update
+
+
 def per_second(update: Update, seconds: float, device: str) -> float:
     """Updates per second; pairs of updates, since the actor steps in every second."""
     wait, clock = (torch.cuda.synchronize, time.perf_counter) if device == "cuda" else (lambda: None, time.process_time)
@@ -154,23 +182,30 @@ def compare(
             theirs()
 
     speeds: dict[Update, list[float]] = {ours: [], theirs: []} | ({theirs_coarse: []} if precision != "float32" else {})
+    products = make_products(batch, device)
+    speeds |= {products: []} if (wiring, batch, precision) == EQUAL else {}
     for each in speeds:
         per_second(each, 0.2 * seconds, device)  # warm-up
     for index in range(rounds):
         for each in [*speeds][:: 1 if index % 2 == 0 else -1]:
             speeds[each].append(per_second(each, seconds, device))
     autocast = {"sb3_autocast_updates_per_second": describe(speeds[theirs_coarse])} if theirs_coarse in speeds else {}
-    return autocast | {
-        "policy": policy,
-        "wiring": wiring,
-        "batch": batch,
-        "precision": precision,
-        "updates_per_second": describe(speeds[ours]),
-        "sb3_updates_per_second": describe(speeds[theirs]),
-        "ratio": describe([a / b for a, b in zip(speeds[ours], speeds[theirs], strict=True)]),
-        "bytes_per_transition": replay.bytes_per_transition,
-        "sb3_bytes_per_transition": their_bytes(buffer),
-    }
+    alone = {"products_per_second": describe(speeds[products])} if products in speeds else {}
+    return (
+        autocast
+        | alone
+        | {
+            "policy": policy,
+            "wiring": wiring,
+            "batch": batch,
+            "precision": precision,
+            "updates_per_second": describe(speeds[ours]),
+            "sb3_updates_per_second": describe(speeds[theirs]),
+            "ratio": describe([a / b for a, b in zip(speeds[ours], speeds[theirs], strict=True)]),
+            "bytes_per_transition": replay.bytes_per_transition,
+            "sb3_bytes_per_transition": their_bytes(buffer),
+        }
+    )
 
 
 def main(rounds: int = 3, seconds: float = 6.0) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import machine, pendulum, td3
 
@@ -31,8 +32,27 @@ def test_updates_are_timed_in_turn_and_ratios_are_of_one_round(
         assert case["ratio"]["median"] == pytest.approx(ours / theirs)
         assert case["bytes_per_transition"] < td3.GOAL_BYTES
     assert ["sb3_autocast_updates_per_second" in case for case in kept["cases"]] == [False, True]
+    assert ["products_per_second" in case for case in kept["cases"]] == [True, False]
     image, action = 4 * 84 * 84, 2 * 4
     assert kept["cases"][0]["sb3_bytes_per_transition"] == 2 * image + action + 3 * 4  # reward, done, timeout
+
+
+def test_the_products_are_those_of_an_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted: CNNs run forwards and backwards in our learner's update, and in the bare products of two updates."""
+    monkeypatch.setattr(td3, "STORED", 40)
+    learner, replay = (
+        td3.make_learner(td3.POLICIES["CnnPolicy"], "same", "cpu"),
+        td3.fill_ours(td3.POLICIES["CnnPolicy"], "cpu"),
+    )
+    rng, products = np.random.default_rng(0), td3.make_products(4, "cpu")
+    counts = []
+    for update in (lambda: learner.update(replay.sample(4, rng), torch.zeros(4, 2)), products):
+        with torch.profiler.profile() as seen:
+            update()
+            update()
+        calls = {event.key: event.count for event in seen.key_averages()}
+        counts.append([calls[f"aten::{name}"] for name in ("convolution", "convolution_backward")])
+    assert counts[0] == counts[1] == [3 * 8, 3 * 3]
 
 
 @pytest.mark.parametrize("policy", td3.POLICIES)

@@ -51,8 +51,8 @@ def updates() -> output.TableOutput:
     ]
     caption = (
         f"TD3 on {found['device']}: updates in a second of computing of one thread, medians of {found['rounds']} "
-        f"rounds in turn, with the lowest and highest ratio of a round. {_judged()} The original's wiring has no "
-        "target CNNs and so less to do; Stable-Baselines3 runs its own. It has no setting for the precision: its speed "
+        f"rounds in turn, with the lowest and highest ratio of a round. {_judged()}{_bound()} The original's wiring "
+        "has no target CNNs and so less to do; Stable-Baselines3 runs its own. It has no setting for the precision: its speed "
         "and the ratio are those of float32, and in brackets stands what it does under torch.autocast."
     )
     data = pd.json_normalize(found["cases"], sep="_")
@@ -74,6 +74,24 @@ def _judged() -> str:
             ratios.setdefault(case["precision"], []).append(case["ratio"]["median"])
     said = [f"{'reached' if min(each) >= goal else 'not reached'} in {name}" for name, each in ratios.items()]
     return f"The goal, {goal:.0f} times at batch {batch} and equal wiring, is {' and '.join(said)}."
+
+
+def _bound() -> str:
+    """How fast the products of the CNNs are by themselves, in a sentence; "" for figures without them."""
+    found = [case for case in result("td3")["cases"] if "products_per_second" in case]
+    if not found:
+        return ""
+    ratios = [case["products_per_second"]["median"] / case["sb3_updates_per_second"]["median"] for case in found]
+    speeds = [case["products_per_second"]["median"] for case in found]
+    return (
+        f" The layers of the CNNs alone, as often as this algorithm needs them in float32, take as long as "
+        f"{_range(speeds)} updates a second would, {_range(ratios)} times Stable-Baselines3's: the most that is left."
+    )
+
+
+def _range(values: list[float]) -> str:
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def pendulum() -> output.Text:
