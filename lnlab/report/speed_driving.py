@@ -52,8 +52,8 @@ def updates() -> output.TableOutput:
     caption = (
         f"TD3 on {found['device']}: updates in a second of computing of one thread, medians of {found['rounds']} "
         f"rounds in turn, with the lowest and highest ratio of a round. {_judged()}{_bound()} The original's wiring "
-        "has no target CNNs and so less to do; Stable-Baselines3 runs its own. It has no setting for the precision: its speed "
-        "and the ratio are those of float32, and in brackets stands what it does under torch.autocast."
+        "has no target CNNs and so less to do; Stable-Baselines3 runs its own. It has no setting for the precision: "
+        "its speed and the ratio are those of float32, and in brackets stands what it does under torch.autocast."
     )
     data = pd.json_normalize(found["cases"], sep="_")
     return output.table("updates", pd.DataFrame(rows), caption=caption, data=data)
@@ -84,8 +84,8 @@ def _bound() -> str:
     ratios = [case["products_per_second"]["median"] / case["sb3_updates_per_second"]["median"] for case in found]
     speeds = [case["products_per_second"]["median"] for case in found]
     return (
-        f" The layers of the CNNs alone, as often as this algorithm needs them in float32, take as long as "
-        f"{_range(speeds)} updates a second would, {_range(ratios)} times Stable-Baselines3's: the most that is left."
+        f" The layers of the CNNs alone, as often as an update runs them in float32, can be run {_range(speeds)} times a "
+        f"second: {_range(ratios)} times Stable-Baselines3's updates, the most that is left to reach."
     )
 
 
