@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from benchmarks import machine, pendulum, td3
+from lnlab.report import speed_driving
 
 
 @pytest.fixture
@@ -35,6 +36,15 @@ def test_updates_are_timed_in_turn_and_ratios_are_of_one_round(
     assert ["products_per_second" in case for case in kept["cases"]] == [True, False]
     image, action = 4 * 84 * 84, 2 * 4
     assert kept["cases"][0]["sb3_bytes_per_transition"] == 2 * image + action + 3 * 4  # reward, done, timeout
+
+
+def test_the_page_tells_what_the_products_alone_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    speeds = {"updates_per_second": 3.0, "sb3_updates_per_second": 2.0, "products_per_second": 3.5}
+    cases = [{name: {"median": value} for name, value in speeds.items()}, {"precision": "bfloat16"}]
+    monkeypatch.setattr(speed_driving, "result", lambda name: {"cases": cases})
+    assert "can be run 3.50 times a second: 1.75 times Stable-Baselines3's updates" in speed_driving._bound()
+    monkeypatch.setattr(speed_driving, "result", lambda name: {"cases": cases[1:]})
+    assert speed_driving._bound() == ""
 
 
 def test_the_products_are_those_of_an_update(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,8 +84,8 @@ def _bound() -> str:
     ratios = [case["products_per_second"]["median"] / case["sb3_updates_per_second"]["median"] for case in found]
     speeds = [case["products_per_second"]["median"] for case in found]
     return (
-        f" The layers of the CNNs alone, as often as an update runs them in float32, can be run {_range(speeds)} times a "
-        f"second: {_range(ratios)} times Stable-Baselines3's updates, the most that is left to reach."
+        f" The layers of the CNNs alone, as often as an update runs them in float32, can be run {_range(speeds)} times "
+        f"a second: {_range(ratios)} times Stable-Baselines3's updates, the most that is left to reach."
     )
 
 
