@@ -139,18 +139,14 @@ def _settled(directions: object) -> str:
     return "not tested" if isinstance(directions, str) else hypotheses.verdict(directions)  # type: ignore[arg-type]
 
 
-def predictions(data: Data) -> output.TableOutput | output.Text:
+@shown
+def predictions(data: Data) -> output.TableOutput:
     """Every prediction with our number and how it came out."""
-    found = tested(data)
-    if all(isinstance(each, str) for each in found.values()):
-        return output.Text(f"*Not in this report: it {found['the leak']}.*")
-    table = hypotheses.table(found)
-    n = counted(table.data.n.dropna().astype(int))
-    caption = (
+    says = (
         "What each hypothesis predicts, first written before the runs, and what was found: differences of arms are "
-        f"paired by seed, logarithms are to base 10, intervals of 95 % over n = {n} seeds."
+        "paired by seed, logarithms are to base 10, intervals of 95 %"
     )
-    return output.table("hypotheses", table.shown, caption=caption, data=table.data)
+    return hypotheses.table(tested(data), says=says)
 
 
 # -- the four arms -----------------------------------------------------------------------------------------------------

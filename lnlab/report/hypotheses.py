@@ -52,15 +52,24 @@ def tested(data: Data) -> Tested:
     return found
 
 
-def table(found: Tested) -> output.TableOutput:
-    """Every prediction with our number and how it came out."""
+SAYS = (
+    "What each hypothesis predicts and what was found: differences are paired by seed, diagnostics are means over "
+    "training, intervals are of 95 %"
+)
+
+
+def table(found: Tested, name: str = "hypotheses", says: str = SAYS) -> output.TableOutput:
+    """Every prediction with our number and how it came out; `says` is the caption, but for the seeds.
+
+    Raises:
+        Missing: nothing could be tested.
+    """
+    if not any(isinstance(each, list) for each in found.values()):
+        raise Missing(next(iter(found.values()), "needs a hypothesis"))
     data = pd.DataFrame(list(_rows(found)))
     shown = data[["hypothesis", "prediction", "here", "n", "outcome"]].assign(n=data.n.map(_count))
-    caption = (
-        "What each hypothesis predicts and what was found: differences are paired by seed, diagnostics are means over "
-        f"training, intervals are of 95 %; n = {counted(data.n.dropna().astype(int))} seeds."
-    )
-    return output.table("hypotheses", shown, caption=caption, data=data)
+    n = counted(data.n.dropna().astype(int))
+    return output.table(name, shown, caption=f"{says}; n = {n} seeds.", data=data)
 
 
 def _rows(found: Tested) -> Iterator[dict[str, object]]:

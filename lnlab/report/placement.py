@@ -123,13 +123,8 @@ def _attempt(make: Any, *arguments: Any) -> list[Direction] | str:
 
 def predictions(rows: pd.DataFrame, data: Data) -> output.TableOutput:
     """What is predicted beside what was found, after the `rows` of `levels`. Raises Missing where nothing can be."""
-    outcomes = tested(data)
-    if all(isinstance(each, str) for each in outcomes.values()):
-        raise Missing(f"needs runs of the profile {PLACEMENT!r}")
-    found = hypotheses.table(outcomes)
-    n = counted(found.data.n.dropna().astype(int))
-    caption = (
+    says = (
         f"Hypotheses written before the runs. Alike means within {MARGIN:g} of return, a third of what both norms "
-        f"bring, or within {SHARE:g} of the units; paired by seed, 95 % intervals, n = {n} seeds."
+        f"bring, or within {SHARE:g} of the units; paired by seed, 95 % intervals"
     )
-    return output.table("placement-predictions", found.shown, caption=caption, data=found.data)
+    return hypotheses.table(tested(data), "placement-predictions", says)

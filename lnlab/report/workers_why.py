@@ -140,16 +140,11 @@ def _same_lead(name: str, pair: Pair | None, usual: Pair | None) -> list[Directi
 
 def predictions(found: dict[str, Pair]) -> output.TableOutput:
     """What is predicted beside what was found. Raises Missing where nothing can be tested."""
-    outcomes = tested(found)
-    if all(isinstance(each, str) for each in outcomes.values()):
-        raise Missing(f"needs runs of the profile {WHY!r} with {EQUAL:,} updates")
-    table = hypotheses.table(outcomes)
-    n = counted(table.data.n.dropna().astype(int))
-    caption = (
+    says = (
         f"Predictions written before the runs, with their margin of {MARGIN:g}, a third of the lead to be explained: "
-        f"an interval within it holds, one beyond it opposes. Paired by seed, 95 % intervals, n = {n} seeds."
+        "an interval within it holds, one beyond it opposes. Paired by seed, 95 % intervals"
     )
-    return output.table("updates-predictions", table.shown, caption=caption, data=table.data)
+    return hypotheses.table(tested(found), "updates-predictions", says)
 
 
 # -- learning curves --------------------------------------------------------------------------------------------------
