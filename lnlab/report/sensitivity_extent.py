@@ -22,9 +22,9 @@ PANELS = {"return": "return, last tenth", "value-loss": "value loss, %", "sample
 EFFECT = ["outcome", "algorithm", "core"]
 TRENDS = ("return", "sampled")  # outcomes in units of reward, whose effects can be subtracted
 READING = {
-    (1, -1): "better, by less than before",
+    (1, -1): "better (by less than before)",
     (1, 0): "better",
-    (1, 1): "better, by more than before",
+    (1, 1): "better (by more than before)",
     (0, -1): "faster",
 }  # signs of the effect at the end and of its change
 
