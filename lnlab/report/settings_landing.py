@@ -86,4 +86,4 @@ def _step(row: Any) -> str:
 def _lengths_said(data: Data) -> str:
     rows = lengths(data)
     clauses = [f"{word} with {agent}" for agent, _, word in agents(rows)]
-    return f"Over {rows.after.max()} episodes instead of 2000, LayerNorm learns {effects.listed(clauses)}."
+    return f"By training return, over {rows.after.max()} episodes LayerNorm learns {effects.listed(clauses)}."
