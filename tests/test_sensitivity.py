@@ -517,7 +517,7 @@ def test_the_landing_page_has_the_effect_in_every_setting(tmp_path):
     assert heads == ["LayerNorm minus no norm", "3 workers", "5 workers", "10 workers", "5 workers, a cloud each"]
     assert "17.0 [" in table
     longer = settings_landing.landing(long(tmp_path / "long", 14))
-    assert longer.startswith("By training return, over 4000 episodes LayerNorm learns better (by more than before) with")
+    assert longer.startswith("By training return, over 4000 episodes LayerNorm learns better (by more than before) w")
 
 
 def test_the_order_of_rows_is_the_books():
