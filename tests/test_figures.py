@@ -3,12 +3,14 @@
 import hashlib
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from lnlab.analysis.stats import Interval
+from lnlab.config import RunConfig, TD3Config
 from lnlab.report import effects, figures, output, style, tables
 
 
@@ -187,3 +189,8 @@ def test_numbers_stand_on_the_right_and_names_of_rows_on_the_left():
     rows = {"setting": ["3 workers", "5 workers"], "late": ["not within 50", "−3.2 [−4, −1]"], "who": ["LN", "3"]}
     assert output.markdown(pd.DataFrame(rows)).splitlines()[1] == "| :-- | --: | :-- |"
     assert output.markdown(pd.DataFrame({"step": ["5,000", "1e−4"]})).splitlines()[1] == "| --: |"
+
+
+def test_every_norm_has_a_name_and_a_colour():
+    norms = {norm for config in (RunConfig, TD3Config) for norm in get_args(config.model_fields["norm"].annotation)}
+    assert norms == set(style.NORM_LABEL) == set(style.NORM_COLOUR)

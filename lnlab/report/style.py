@@ -17,7 +17,13 @@ P = ParamSpec("P")
 
 GREY = "#787878"
 FAINT = "#78787840"
-NORM_COLOUR = {"none": "#d9730d", "ln": "#1683c7"}  # apart for every common colour vision, on white and on black
+NORM_COLOUR = {  # apart for every common colour vision, on white and on black
+    "none": "#d9730d",
+    "ln": "#1683c7",
+    "ln_embed": "#2e8b57",
+    "ln_core": "#a05ab4",
+    "ln_output": "#a05ab4",
+}
 NORM_LABEL = {
     "none": "no norm",
     "ln": "LayerNorm",
