@@ -78,3 +78,10 @@ def test_arms_that_were_not_run_are_missed(tmp_path):
     assert set(rows.core) == {"gru"}
     outcomes = placement.predictions(rows, half).shown.outcome.tolist()
     assert outcomes == ["holds", "not tested", "not tested", "not tested", "not tested"]
+
+
+def test_runs_of_another_length_are_not_set_beside(data, tmp_path):
+    made(tmp_path / "quick", range(5), quantities=QUANTITIES, episodes=400, norm="ln")
+    quick = Data(load(tmp_path / "quick"))
+    with pytest.raises(Missing, match="with the settings of the main runs"):
+        placement.value(quick, "gru", "ln_core", placement.RETURN)

@@ -484,6 +484,12 @@ def test_learning_starts_by_rate_on_every_seed(tmp_path, monkeypatch):
     assert onset.landing(leading(tmp_path / "usual", usual=16)) == ""
 
 
+def test_main_runs_of_another_length_do_not_join_where_learning_starts(tmp_path):
+    made(tmp_path / "quick", range(3), episodes=400, norm="ln")
+    made(tmp_path / "rates", range(3), norm="ln", lr=1e-3)
+    assert set(onset.by_rate(Data(load(tmp_path / "quick"))).lr) == {1e-3}
+
+
 def test_how_much_later_learning_starts_is_a_ratio_of_updates(monkeypatch):
     monkeypatch.setattr(onset, "references", lambda pair: {"uniform": 0.0, "best": 5.0})
     ends = np.arange(200, 2001, 200)

@@ -17,9 +17,9 @@ from lnlab.config import RunConfig
 from lnlab.report import output, style, tables
 from lnlab.report.cells import counted, paired
 from lnlab.report.evidence import Array, Data, Missing
-from lnlab.report.sensitivity import rate_words
+from lnlab.report.sensitivity import but_for, rate_words
 from lnlab.report.sensitivity_extent import WINDOW, before
-from lnlab.report.workers_why import Pair, references
+from lnlab.report.workers_why import Pair, make_pair, references
 
 WAY = 0.2  # from the uniform policy to the best simple rule
 
@@ -96,22 +96,27 @@ def _ratio(row: pd.Series, ln: pd.Series) -> str:
 
 # -- by learning rate -------------------------------------------------------------------------------------------------
 def by_rate(data: Data) -> pd.DataFrame:
-    """Every seed of A3C in the main runs and those of the profile `rates`: columns core, lr, norm, seed, updates (inf:
-    learning did not start), last (updates made), level.
+    """Every seed of A3C in the runs of the profile `rates` and the main ones that differ from these in the rate alone.
+
+    Columns core, lr, norm, seed, updates (inf: learning did not start), last (updates made), level.
 
     Raises:
         Missing: the profile has no such runs.
     """
-    level, rows = _level(usual := Pair(5, "shared", 25, np.empty(0), {})), []
-    for source in (data, data.of("rates")):
+    others = data.of("rates")
+    known = {but_for(run.config, "lr") for run in others.main.runs if run.complete}
+    rows: list[tuple[Any, ...]] = []
+    for source in (data, others):
         for run in source.main.runs:
             config = run.config
             if not (run.complete and isinstance(config, RunConfig) and config.algorithm == "a3c"):
                 continue
-            episodes, returns = source.curve(run.id, "return")
-            pair = usual._replace(episodes=episodes, returns={config.norm: returns})
-            for seed, updates in enumerate(starts(pair, config.norm, level), start=config.first_seed):
-                rows.append((config.core, config.lr, config.norm, seed, updates, int(pair.updates[-1]), level))
+            if but_for(config, "lr") in known:
+                episodes, returns = source.curve(run.id, "return")
+                pair = make_pair(config, episodes, {config.norm: returns})
+                level, last = _level(pair), int(pair.updates[-1])
+                for seed, updates in enumerate(starts(pair, config.norm, level), start=config.first_seed):
+                    rows.append((config.core, config.lr, config.norm, seed, updates, last, level))
     return pd.DataFrame(rows, columns=["core", "lr", "norm", "seed", "updates", "last", "level"])
 
 

@@ -15,6 +15,7 @@ from lnlab.report import hypotheses, output, style, tables
 from lnlab.report.cells import counted
 from lnlab.report.driving_pieces import more
 from lnlab.report.evidence import Array, Data, Missing
+from lnlab.report.sensitivity import but_for
 
 PLACEMENT = "placement"
 NORMS = ("none", "ln_embed", "ln_core", "ln")
@@ -37,8 +38,10 @@ def value(data: Data, core: str, norm: str, measure: str) -> Array:
         Missing: there is no such run, or it has no such number.
     """
     kind, name, _ = MEASURES[measure]
+    arm, usual = f"a3c-{core}-{norm}", data.run(f"a3c-{core}-ln").config
     source = data if norm in ("none", "ln") else data.of(PLACEMENT)
-    arm = f"a3c-{core}-{norm}"
+    if but_for(source.run(arm).config, "norm") != but_for(usual, "norm"):
+        raise Missing(f"needs {arm} with the settings of the main runs but for the norm")
     return source.metric(arm, name) if kind == "metric" else source.diagnostic(arm, name)
 
 

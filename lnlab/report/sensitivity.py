@@ -56,13 +56,13 @@ def scores(
         Missing: the profile has no complete run.
     """
     others = [run for run in data.of(profile).main.runs if run.complete]
-    known = {_rest(run.config, setting) for run in others}
-    main = [run for run in data.main.runs if run.complete and _rest(run.config, setting) in known]
+    known = {but_for(run.config, setting) for run in others}
+    main = [run for run in data.main.runs if run.complete and but_for(run.config, setting) in known]
     return pd.concat([_scored(runs, setting, of) for runs in (main, others) if runs], ignore_index=True)
 
 
-def _rest(config: Any, setting: str) -> str:
-    """All settings but the one that is varied, as a key."""
+def but_for(config: Any, setting: str) -> str:
+    """All settings but the one that is varied, as a key: runs with the same one can stand beside each other."""
     return str(sorted((name, value) for name, value in config.science.items() if name not in EXTENT | {setting}))
 
 

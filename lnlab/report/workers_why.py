@@ -5,6 +5,7 @@ cloud less. Three workers trained for longer make up the first; five with a clou
 predictions and their margin were written before the runs of the profile `workers-why`.
 """
 
+import functools
 import itertools
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 
 from lnlab.analysis.claims import Direction
 from lnlab.analysis.stats import interval
-from lnlab.config import EPISODE_STEPS
+from lnlab.config import EPISODE_STEPS, RunConfig
 from lnlab.report import beside, figures, hypotheses, output, style, tables
 from lnlab.report.cells import counted, paired
 from lnlab.report.driving_pieces import more
@@ -90,10 +91,14 @@ def _pair(data: Data, setting: Setting) -> Pair | None:
             config = beside.settings(there.run(names["ln"]))
         except Missing:
             continue
-        updates = config.workers * EPISODE_STEPS // config.rollout
-        returns = {norm: curve[1] for norm, curve in curves.items()}
-        return Pair(config.workers, config.cloud, updates, curves["ln"][0], returns)
+        return make_pair(config, curves["ln"][0], {norm: curve[1] for norm, curve in curves.items()})
     return None
+
+
+def make_pair(config: RunConfig, episodes: np.ndarray, returns: dict[str, Array]) -> Pair:
+    """The curves of runs that share the settings `config`, but for the norm."""
+    updates = config.workers * EPISODE_STEPS // config.rollout
+    return Pair(config.workers, config.cloud, updates, episodes, returns)
 
 
 # -- the lead after as many updates -----------------------------------------------------------------------------------
@@ -174,9 +179,14 @@ def _bands(found: dict[str, Pair]) -> pd.DataFrame:
 
 def references(pair: Pair) -> dict[str, float]:
     """Return of the uniform policy and of the best rule that learns nothing, under the pair's rules."""
+    return dict(_references(pair.workers, pair.cloud, EPISODES))
+
+
+@functools.cache
+def _references(workers: int, cloud: str, episodes: int) -> dict[str, float]:
     from lnlab.evaluation import policies_in_training
 
-    returns = policies_in_training(EPISODES, workers=pair.workers, cloud=pair.cloud).set_index("policy").return_mean
+    returns = policies_in_training(episodes, workers=workers, cloud=cloud).set_index("policy").return_mean
     return {"uniform policy": float(returns["uniform"]), "best simple rule": float(returns.max())}
 
 
