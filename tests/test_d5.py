@@ -1,5 +1,6 @@
 """D5 on made runs: exponents, quarters and trends by hand, verdicts that follow, a page that stands without runs."""
 
+import inspect
 import math
 import shutil
 
@@ -379,17 +380,21 @@ def test_the_page_without_runs_says_so(tiny_study):
 
 def test_settings_stand_beside_the_libraries(data):
     shown = d5_readiness.settings_table(data).shown.set_index("setting")
-    sb3 = driving_reference.stable_baselines3().source
+    sb3 = driving_reference.STABLE_BASELINES3.source
     assert shown.loc["first update after, steps", ["D5 printed", "here", sb3]].tolist() == ["1,000", "1,000", "100"]
     assert shown.loc["learning rate", ["D5 printed", "in force", sb3]].tolist() == ["3e−4", "1e−3", "1e−3"]
     assert shown.loc["policy delay", "here"] == "2"  # of TD3, not of DDPG
 
 
-def test_the_installed_library_has_the_defaults_that_were_checked():
-    pytest.importorskip("stable_baselines3")
-    installed = driving_reference.stable_baselines3().settings
-    checked = driving_reference._LATEST_CHECKED.settings
-    assert {name: installed[name] for name in checked} == checked
+def test_the_installed_library_has_the_defaults_that_are_written_down():
+    td3 = pytest.importorskip("stable_baselines3").TD3
+    installed = {name: each.default for name, each in inspect.signature(td3.__init__).parameters.items()}
+    assert (installed["train_freq"], installed["gradient_steps"]) == (1, 1)
+    theirs = {"lr": "learning_rate", "capacity": "buffer_size", "exploration": "action_noise"}
+    theirs |= {"target_noise": "target_policy_noise", "noise_clip": "target_noise_clip"}
+    written = driving_reference.STABLE_BASELINES3.settings
+    own = written.keys() - {"updates", "clip"}  # the two above in words, and what the library does not have
+    assert {name: installed[theirs.get(name, name)] for name in own} == {name: written[name] for name in own}
 
 
 def test_the_originals_runs_are_told_by_the_alerts_that_would_have_fired():

@@ -219,8 +219,8 @@ def critic_loss(data: Data, values: Values) -> Found:
 
 
 def hyper_parameters(data: Data, values: Values) -> Found:
-    """Stable-Baselines3's side is read; the printed rate must give the printed explosion."""
-    theirs = driving_reference.stable_baselines3()
+    """The printed defaults of Stable-Baselines3 beside its own; the printed rate must give the printed explosion."""
+    theirs = driving_reference.STABLE_BASELINES3
     claimed = {name: values[name] for name in ("batch_size", "gamma", "tau", "policy_delay")}
     claimed |= {"learning_starts": values["sb3_learning_starts"], "lr": values["sb3_lr"]}
     sums = [Sum(f"default {name}", theirs.source, theirs.settings[name], each, 0.0) for name, each in claimed.items()]

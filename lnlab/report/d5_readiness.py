@@ -50,7 +50,7 @@ def settings_table(data: Data) -> output.TableOutput:
     """What D5 prints, what was in force, what is run here, and the defaults of the libraries."""
     printed = ledger.documents()["D5"]["claims"]
     values = next(claim["values"] for claim in printed if claim["id"] == "D5.12")
-    libraries = [driving_reference.stable_baselines3(), driving_reference.SPINNING_UP, driving_reference.AUTHORS]
+    libraries = [driving_reference.STABLE_BASELINES3, driving_reference.SPINNING_UP, driving_reference.AUTHORS]
     columns = [Reference("D5 printed", values), _in_force(), *_here(data), *libraries]
     rows = {each.source: [_word(each, name) for name in SETTINGS] for each in columns}
     table = pd.DataFrame({"setting": list(SETTINGS.values())} | rows)
