@@ -56,7 +56,7 @@ def settings_table(data: Data) -> output.TableOutput:
     table = pd.DataFrame({"setting": list(SETTINGS.values())} | rows)
     caption = (
         "Settings of TD3: as D5 prints them, as they were in force by the run's log and code, here, and the defaults "
-        f"of {libraries[0].source} (read from the package where it is installed), Spinning Up and the authors' code."
+        f"of {libraries[0].source}, Spinning Up and the authors' code."
     )
     return output.table("settings", table, caption=caption)
 

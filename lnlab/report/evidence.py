@@ -160,6 +160,13 @@ class Data:
             self._tables[key] = run.table(name)
         return self._tables[key]
 
+    def _of_quantity(self, arm: str, name: str, quantity: str) -> pd.DataFrame:
+        """The rows of one quantity in a table with a row each number, picked once: there are hundreds of thousands."""
+        rows, key = self.table(arm, name), (self.run(arm).dir, f"{name} {quantity}")
+        if key not in self._tables:
+            self._tables[key] = rows[rows.quantity == quantity]
+        return self._tables[key]
+
     def metric(self, arm: str, quantity: str, worker: int = -1, *, empty: float | None = None) -> Array:
         """(n_seeds,) a quantity of `lnlab.analysis.metrics.METRICS`; worker −1 is all workers of a seed together.
 
@@ -169,14 +176,14 @@ class Data:
         Raises:
             Missing: no such number, or one is not defined and `empty` is not given.
         """
-        rows = self.table(arm, "metrics")
-        rows = rows[(rows.quantity == quantity) & (rows.worker == worker)].sort_values("seed")
+        rows = self._of_quantity(arm, "metrics", quantity)
+        rows = rows[rows.worker == worker].sort_values("seed")
         return _defined(rows.value.to_numpy(float), f"{quantity} (worker {worker}) of {arm}", empty)
 
     def worker_metric(self, arm: str, quantity: str) -> Array:
         """(n_seeds, n_workers) the same for each worker."""
-        rows = self.table(arm, "metrics")
-        rows = rows[(rows.quantity == quantity) & (rows.worker >= 0)]
+        rows = self._of_quantity(arm, "metrics", quantity)
+        rows = rows[rows.worker >= 0]
         return _defined(_wide(rows, "worker", "value"), f"{quantity} of the workers of {arm}")
 
     def test(
@@ -205,15 +212,23 @@ class Data:
 
         With `per_worker` (n_seeds, n_velocities · n_learners), the cells of D2 and D4; A3C has one learner.
         """
-        rows = pd.concat([self.table(arm, "evaluation"), self.table(arm, "sweep")])
-        rows = _tested(rows, mode, cloud)
-        rows = rows[rows.capacity == CAPACITY].drop_duplicates(["seed", "worker", "velocity"])  # 25 is tested twice
+        rows = self._velocities(arm, mode, cloud)
         if absent := sorted(set(velocities) - set(rows.velocity)):
             raise Missing(f"needs tests of {arm} at {absent} km/h")
         place = {velocity: i for i, velocity in enumerate(velocities)}
         rows = rows[rows.velocity.isin(place)].assign(scenario=lambda cells: cells.velocity.map(place))
         found = _cells(rows, value, f"velocities of {arm}", per_worker)
         return found.reshape(len(found), -1)
+
+    def _velocities(self, arm: str, mode: str, cloud: str) -> pd.DataFrame:
+        """All tests at local capacity 200, put together once."""
+        tables = [self.table(arm, name) for name in ("evaluation", "sweep")]
+        key = (self.run(arm).dir, f"velocities {mode} {cloud}")
+        if key not in self._tables:
+            rows = _tested(pd.concat(tables), mode, cloud)
+            rows = rows[rows.capacity == CAPACITY]
+            self._tables[key] = rows.drop_duplicates(["seed", "worker", "velocity"])  # 25 is tested twice
+        return self._tables[key]
 
     def diagnostic(self, arm: str, quantity: str, step: int = -1, *, empty: float | None = None) -> Array:
         """(n_seeds,) a quantity of `lnlab.analysis.quantities.QUANTITIES` after `step` episodes; −1 is the last step.
@@ -224,8 +239,8 @@ class Data:
         step = steps[-1] if step == -1 else step
         if step not in steps:
             raise Missing(f"needs diagnostics of {arm} after {step} episodes; there are some after {steps}")
-        rows = self.table(arm, "diagnostics")
-        rows = rows[(rows.quantity == quantity) & (rows.step == step)]
+        rows = self._of_quantity(arm, "diagnostics", quantity)
+        rows = rows[rows.step == step]
         if rows.empty:
             raise Missing(f"needs the diagnostic {quantity} of {arm}, which is not there")
         values = _wide(rows, "worker", "value")
@@ -233,7 +248,7 @@ class Data:
 
     def steps(self, arm: str) -> list[int]:
         """The episodes after which the diagnostics of an arm were taken."""
-        return [int(step) for step in np.unique(self.table(arm, "diagnostics").step)]
+        return sorted(self.table(arm, "diagnostics").step.unique().tolist())
 
     def curve(self, arm: str, quantity: str) -> tuple[NDArray[np.int64], Array]:
         """Ends of the blocks of episodes (n_points,), and the mean over workers in each (n_seeds, n_points)."""
