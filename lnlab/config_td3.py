@@ -35,11 +35,18 @@ class TD3Config(Settings):
         "critics": "q",
         "policy_delay": "delay",
         "target_noise": "noise",
+        "noise_clip": "nclip",
         "actor_clip": "aclip",
         "critic_clip": "cclip",
+        "exploration_start": "explore",
+        "exploration_end": "end",
+        "exploration_decay": "decay",
         "random_actions": "",
         "target_cnn": "targetcnn-",
         "hidden": "h",
+        "eval_every": "test",
+        "early_stopping": "early-",
+        "patience": "patience",
     }
     ROWS: ClassVar[str] = "records"
 
@@ -122,7 +129,10 @@ class TD3Config(Settings):
         """Critic updates of a seed in the whole run: one for each step after the first `learning_starts`."""
         return max(0, self.steps - self.learning_starts)
 
+    def defaults(self) -> dict[str, Any]:
+        """DDPG has its own, which go without saying in its run ids."""
+        return super().defaults() | (DDPG if self.algorithm == "ddpg" else {})
+
     def _suffixes(self) -> list[str]:
-        """DDPG's own settings go without saying."""
-        own = {f"{self.SHORT[name]}{value:g}" for name, value in DDPG.items()} if self.algorithm == "ddpg" else set()
-        return [each.replace("lnlab/", "").replace("/", "_") for each in super()._suffixes() if each not in own]
+        """A tilde, which no environment's id holds, stands for the slash after its namespace: ids name folders."""
+        return [each.replace("/", "~") for each in super()._suffixes()]

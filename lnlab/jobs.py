@@ -81,8 +81,8 @@ class Job:
     @property
     def command(self) -> list[str]:
         """The papermill line of this run: what names the arm, and every setting that is not the default."""
-        named = {*self.config.ARM, "profile"}
-        settings = {k: v for k, v in self.config if k in named or v != type(self.config).model_fields[k].default}
+        named, defaults = {*self.config.ARM, "profile"}, self.config.defaults()
+        settings = {k: v for k, v in self.config if k in named or v != defaults[k]}
         # -r passes text as it stands; -p would read a profile named 2024 as a number
         parameters = [each for k, v in settings.items() for each in ("-r" if isinstance(v, str) else "-p", k, str(v))]
         papermill = [sys.executable, "-m", "papermill", "--no-progress-bar", "-k", "python3"]

@@ -1,6 +1,7 @@
 """What the settings of all algorithms share: names, what counts as science, and errors that name the allowed values."""
 
 import difflib
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -75,16 +76,23 @@ class Settings(BaseModel):
         return self.model_copy(update={"first_seed": seeds[0], "seeds": len(seeds)})
 
     def _suffixes(self) -> list[str]:
-        changed = {k for k, f in type(self).model_fields.items() if getattr(self, k) != f.default}
-        return [f"{short}{_short(getattr(self, k))}" for k, short in self.SHORT.items() if k in changed]
+        defaults = self.defaults()
+        return [
+            f"{short}{_short(getattr(self, k))}" for k, short in self.SHORT.items() if getattr(self, k) != defaults[k]
+        ]
+
+    def defaults(self) -> dict[str, Any]:
+        """What every setting is where only the algorithm is given."""
+        return {name: field.default for name, field in type(self).model_fields.items()}
 
 
 def _short(value: object) -> str:
-    """A number as people write it: 3e-4, 0.05, 2."""
+    """A number as people write it, with all its digits: 3e-4, 0.05, 2. Two numbers never look alike."""
     if not isinstance(value, float):
         return str(value)
-    mantissa, exponent = f"{value:e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}" if 0 < value < 1e-2 else f"{value:g}"
+    if 0 < value < 1e-2:
+        return f"{Decimal(repr(value)).normalize():e}"
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
 
 
 def explain(problem: Any, fields: list[str]) -> str:

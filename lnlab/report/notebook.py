@@ -60,11 +60,12 @@ def _that_apply(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def parameter_table(config: Config) -> output.TableOutput:
     """Every parameter of the run with its default and meaning; those that differ from the default come first."""
+    defaults = config.defaults()
     rows = [
         {
             "parameter": name,
             "value": str(getattr(config, name)),
-            "default": str(field.default),
+            "default": str(defaults[name]),
             "meaning": field.description,
         }
         for name, field in type(config).model_fields.items()

@@ -120,8 +120,8 @@ def command(config: Config) -> str:
 
 def _changed(config: Config) -> dict[str, Any]:
     """Parameters of notebooks/train.ipynb that this run needs: those that the notebook would not choose by itself."""
-    fields = type(config).model_fields
-    given = {name: value for name, value in config if value != fields[name].default}
+    defaults = config.defaults()
+    given = {name: value for name, value in config if value != defaults[name]}
     return given if isinstance(config, RunConfig) else {"algorithm": config.algorithm} | given
 
 
