@@ -10,7 +10,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from lnlab.config_td3 import ALGORITHMS as OFF_POLICY
 from lnlab.config_td3 import TD3Config
-from lnlab.settings import EXECUTION, EXTENT, ConfigError, Settings, explain
+from lnlab.models.norms import ACTOR_CRITIC
+from lnlab.settings import EXECUTION, EXTENT, LONGEST_PROFILE, PROFILE, ConfigError, Settings, explain
 
 __all__ = ["EPISODE_STEPS", "EXECUTION", "EXTENT", "Config", "ConfigError", "RunConfig", "TD3Config", "kind", "parse"]
 
@@ -40,16 +41,16 @@ class RunConfig(Settings):
 
     algorithm: Literal["a3c", "individual"] = Field("a3c", description="one model shared by all workers, or one each")
     core: Literal["gru", "ff"] = Field("gru", description="recurrent (GRU) or feedforward network")
-    norm: Literal["none", "ln", "ln_embed", "ln_core"] = Field(
+    norm: Literal[ACTOR_CRITIC] = Field(  # type: ignore[valid-type]  # a table's names are known when it runs
         "ln",
         description="normalisation by name, the variable under study; ln_embed, ln_core: at one of its places",
     )
-    seeds: int = Field(5, ge=1, description="independent replications, trained side by side")
-    first_seed: int = Field(0, ge=0, description="the seeds are first_seed, first_seed + 1, …")
-    episodes: int = Field(500, ge=1, description="episodes per worker, 100 environment steps each")
-    workers: int = Field(5, ge=1, description="vehicles; each has its own speed")
-    rollout: int = Field(20, ge=1, description="steps between updates (T); must divide 100")
-    hidden: int = Field(128, ge=1, description="width of every hidden layer")
+    seeds: int = Field(5, ge=1, le=10_000, description="independent replications, trained side by side")
+    first_seed: int = Field(0, ge=0, le=10**9, description="the seeds are first_seed, first_seed + 1, …")
+    episodes: int = Field(500, ge=1, le=10**7, description="episodes per worker, 100 environment steps each")
+    workers: int = Field(5, ge=1, le=10_000, description="vehicles; each has its own speed")
+    rollout: int = Field(20, ge=1, le=EPISODE_STEPS, description="steps between updates (T); must divide 100")
+    hidden: int = Field(128, ge=1, le=8192, description="width of every hidden layer")
     lr: float = Field(1e-4, gt=0, description="Adam learning rate")
     gamma: float = Field(0.99, ge=0, le=1, description="discount per step")
     entropy_cost: float = Field(0.05, ge=0, description="weight of the entropy bonus, nats")
@@ -60,10 +61,12 @@ class RunConfig(Settings):
         False, description="A3C: keep the original's bug, adding the previous clipped gradient"
     )
     cloud: Literal["shared", "budget", "refilled"] = Field("shared", description="cloud pool in training")
-    eval_episodes: int = Field(20, ge=0, description="test episodes per scenario; 0 skips the evaluation")
-    profile: str = Field("scratch", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="folder of the run under results/")
+    eval_episodes: int = Field(20, ge=0, le=10_000, description="test episodes per scenario; 0 skips the evaluation")
+    profile: str = Field(
+        "scratch", pattern=PROFILE, max_length=LONGEST_PROFILE, description="folder of the run under results/"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
-    cores: int = Field(0, ge=0, description="processes on a CPU, one thread each; 0 takes all cores")
+    cores: int = Field(0, ge=0, le=1024, description="processes on a CPU, one thread each; 0 takes all cores")
     resume: bool = Field(True, description="continue a stopped run; false starts it again")
 
     @model_validator(mode="after")

@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from lnlab.settings import Settings
+from lnlab.models.norms import CNN
+from lnlab.settings import LONGEST_PROFILE, PROFILE, Settings
 
 ALGORITHMS = ("td3", "ddpg")
 RECORD_STEPS = 100  # environment steps between two rows of the table `records`
@@ -51,7 +52,7 @@ class TD3Config(Settings):
     ROWS: ClassVar[str] = "records"
 
     algorithm: Literal["td3", "ddpg"] = Field("td3", description="twin critics and delayed actor, or DDPG")
-    norm: Literal["none", "ln", "ln_output"] = Field(
+    norm: Literal[CNN] = Field(  # type: ignore[valid-type]  # a table's names are known when it runs
         "ln", description="normalisation in the CNN by name: nowhere, after every layer, after the last only"
     )
     actor_features: Literal["leaky", "detached"] = Field(
@@ -68,18 +69,25 @@ class TD3Config(Settings):
     final_init: Literal["default", "small"] = Field(
         "default", description="the actor's last layer: ±1/√fan_in (original), or ±0.003 (Lillicrap et al. 2015)"
     )
-    env: str = Field("lnlab/Driving-v0", description="Gymnasium id; an image or vector observation, a Box action")
-    seeds: int = Field(5, ge=1, description="independent replications, one process each")
-    first_seed: int = Field(0, ge=0, description="the seeds are first_seed, first_seed + 1, …")
-    steps: int = Field(5000, ge=RECORD_STEPS, multiple_of=RECORD_STEPS, description="environment steps of a seed")
-    learning_starts: int = Field(1000, ge=1, description="steps of random actions before learning")
-    batch_size: int = Field(256, ge=1, description="transitions in an update")
-    capacity: int = Field(97_000, ge=1, description="transitions the replay buffer keeps")
+    env: str = Field(
+        "lnlab/Driving-v0",
+        pattern=r"^[A-Za-z0-9_.:/-]+$",
+        max_length=100,
+        description="Gymnasium id; an image or vector observation, a Box action",
+    )
+    seeds: int = Field(5, ge=1, le=10_000, description="independent replications, one process each")
+    first_seed: int = Field(0, ge=0, le=10**9, description="the seeds are first_seed, first_seed + 1, …")
+    steps: int = Field(
+        5000, ge=RECORD_STEPS, le=10**8, multiple_of=RECORD_STEPS, description="environment steps of a seed"
+    )
+    learning_starts: int = Field(1000, ge=1, le=10**8, description="steps of random actions before learning")
+    batch_size: int = Field(256, ge=1, le=10**6, description="transitions in an update")
+    capacity: int = Field(97_000, ge=1, le=10**8, description="transitions the replay buffer keeps")
     lr: float = Field(1e-3, gt=0, description="Adam learning rate of actor and critics")
     gamma: float = Field(0.99, ge=0, le=1, description="discount per step")
     tau: float = Field(0.005, gt=0, le=1, description="share by which targets move to the online networks")
-    critics: Literal[1, 2] = Field(2, description="Q networks; the target takes the smaller value of two")
-    policy_delay: int = Field(2, ge=1, description="critic updates for each actor update")
+    critics: int = Field(2, ge=1, le=2, description="Q networks; the target takes the smaller value of two")
+    policy_delay: int = Field(2, ge=1, le=10**6, description="critic updates for each actor update")
     target_noise: float = Field(0.2, ge=0, description="standard deviation of the noise on the target action")
     noise_clip: float = Field(0.5, ge=0, description="largest noise on the target action")
     actor_clip: float = Field(1.0, ge=0, description="largest L2 norm of the actor's gradient; 0 is no limit")
@@ -93,15 +101,21 @@ class TD3Config(Settings):
     target_cnn: bool = Field(
         False, description="targets with CNNs of their own; false: the online critic CNN, as the original"
     )
-    hidden: int = Field(256, ge=1, description="width of the two hidden layers of actor and critics")
-    eval_every: int = Field(2500, ge=0, description="steps between greedy tests; 0: only at the validation points")
-    eval_episodes: int = Field(10, ge=0, description="episodes of a greedy test; 0 skips the tests")
+    hidden: int = Field(256, ge=1, le=8192, description="width of the two hidden layers of actor and critics")
+    eval_every: int = Field(
+        2500, ge=0, le=10**8, description="steps between greedy tests; 0: only at the validation points"
+    )
+    eval_episodes: int = Field(10, ge=0, le=10_000, description="episodes of a greedy test; 0 skips the tests")
     early_stopping: bool = Field(False, description="stop when returns no longer rise, as D5 asks")
-    patience: int = Field(100_000, ge=1, description="steps without a gain after which early stopping ends the run")
+    patience: int = Field(
+        100_000, ge=1, le=10**8, description="steps without a gain after which early stopping ends the run"
+    )
     tensorboard: bool = Field(True, description="write event files into the run's folder")
-    profile: str = Field("scratch", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="folder of the run under results/")
+    profile: str = Field(
+        "scratch", pattern=PROFILE, max_length=LONGEST_PROFILE, description="folder of the run under results/"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
-    cores: int = Field(0, ge=0, description="processes on a CPU, one thread each; 0 takes all cores")
+    cores: int = Field(0, ge=0, le=1024, description="processes on a CPU, one thread each; 0 takes all cores")
     resume: bool = Field(True, description="continue a stopped run; false starts it again")
 
     @model_validator(mode="before")

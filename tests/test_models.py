@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from lnlab.models.actor_critic import make_actor_critic, norm_layers, seeded_rows
-from lnlab.models.stacked import NORMED, Layout, make_norm
+from lnlab.models.norms import ACTOR_CRITIC
+from lnlab.models.stacked import Layout, make_norm
 
 N, T, H, A, OBS = 3, 6, 16, 3, 48
 
@@ -57,7 +58,7 @@ def torch_twin(net, views, row: int, core: str, norm: str) -> TorchNet:
 
 
 @pytest.mark.parametrize("core", ["gru", "ff"])
-@pytest.mark.parametrize("norm", NORMED)
+@pytest.mark.parametrize("norm", ACTOR_CRITIC)
 def test_forward_and_backward_agree_with_autograd_through_torch_modules(core: str, norm: str) -> None:
     torch.manual_seed(0)
     net = make_actor_critic(core, norm, hidden=H)
@@ -95,8 +96,8 @@ def test_parameter_counts_are_those_of_the_documents(core: str, norm: str, count
 
 
 def test_initial_weights_do_not_depend_on_the_norm_and_are_orthogonal() -> None:
-    rows = {norm: seeded_rows(_net := make_actor_critic("gru", norm), [[1, 2, 0], [1, 2, 1]]) for norm in NORMED}
-    views = {norm: make_actor_critic("gru", norm).layout.views(rows[norm]) for norm in NORMED}
+    rows = {norm: seeded_rows(_net := make_actor_critic("gru", norm), [[1, 2, 0], [1, 2, 1]]) for norm in ACTOR_CRITIC}
+    views = {norm: make_actor_critic("gru", norm).layout.views(rows[norm]) for norm in ACTOR_CRITIC}
     for name, view in views["none"].items():
         assert torch.equal(view, views["ln"][name])
     embed, heads = views["none"]["embed.weight"][0], views["none"]["heads.weight"][0]

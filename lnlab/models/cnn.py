@@ -16,18 +16,18 @@ from torch.nn.functional import leaky_relu
 from lnlab.config_td3 import TD3Config
 from lnlab.models.image_norm import ImageNorm
 from lnlab.models.linear import Linear
+from lnlab.models.norms import NORMS
 from lnlab.models.pixels import pixels
 
 SLOPE = 0.01  # of LeakyReLU below zero
 FEATURES = 512
 CONVOLUTIONS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # channels, kernel, stride; no padding
-NORMED = {"none": set[str](), "ln": {"conv1", "conv2", "conv3", "fc"}, "ln_output": {"fc"}}  # layers with a LayerNorm
 SMALL_INIT = 3e-3  # bound of the last layer's weights, Lillicrap et al. 2015
 
 
 def make_norm(norm: str, layer: str, shape: Sequence[int]) -> nn.Module:
     """LayerNorm over `shape`, all axes but the batch, if the norm called `norm` has one after `layer`."""
-    if layer not in NORMED[norm]:
+    if layer not in (NORMS[norm].cnn or ()):
         return nn.Identity()
     return ImageNorm(list(shape)) if len(shape) == 3 else nn.LayerNorm(list(shape))
 

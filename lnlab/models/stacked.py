@@ -11,6 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from lnlab.models.norms import ACTOR_CRITIC, NORMS
+
 Views = Mapping[str, Tensor]  # parameter name → (N, *shape), views of one flat buffer
 
 
@@ -90,23 +92,15 @@ class LayerNorm:
         )[0]
 
 
-NORMED: dict[str, set[str]] = {  # the layers with a LayerNorm, by the name of the norm
-    "none": set(),
-    "ln": {"embed.norm", "core.norm"},
-    "ln_embed": {"embed.norm"},
-    "ln_core": {"core.norm"},
-}
-
-
 def make_norm(norm: str, name: str, width: int) -> NoNorm | LayerNorm:
     """The variable under study, by name: a LayerNorm if the norm has one at the layer `name`.
 
     Raises:
-        ValueError: `norm` is not in NORMED.
+        ValueError: this network takes no such norm.
     """
-    if norm not in NORMED:
-        raise ValueError(f"unknown norm {norm!r}; choose one of {', '.join(NORMED)}")
-    return LayerNorm(name, width) if name in NORMED[norm] else NoNorm(name, width)
+    if norm not in ACTOR_CRITIC:
+        raise ValueError(f"unknown norm {norm!r}; choose one of {', '.join(ACTOR_CRITIC)}")
+    return LayerNorm(name, width) if name in (NORMS[norm].actor_critic or ()) else NoNorm(name, width)
 
 
 class GRU:

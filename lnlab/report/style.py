@@ -13,24 +13,14 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lnlab.models.norms import NORMS
+
 P = ParamSpec("P")
 
 GREY = "#787878"
 FAINT = "#78787840"
-NORM_COLOUR = {  # apart for every common colour vision, on white and on black
-    "none": "#d9730d",
-    "ln": "#1683c7",
-    "ln_embed": "#2e8b57",
-    "ln_core": "#a05ab4",
-    "ln_output": "#a05ab4",
-}
-NORM_LABEL = {
-    "none": "no norm",
-    "ln": "LayerNorm",
-    "ln_embed": "LayerNorm after the first layer only",
-    "ln_core": "LayerNorm before the heads only",
-    "ln_output": "LayerNorm on the output",
-}
+NORM_COLOUR = {name: norm.colour for name, norm in NORMS.items()}
+NORM_LABEL = {name: norm.label for name, norm in NORMS.items()}
 ALGORITHM_LABEL = {"a3c": "A3C", "individual": "Individual", "td3": "TD3", "ddpg": "DDPG"}
 FEATURES_LABEL = {"leaky": "leaky", "detached": "detached"}
 CORE_LABEL = {"gru": "GRU", "ff": "feedforward"}
