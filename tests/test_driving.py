@@ -222,12 +222,28 @@ def test_driving_the_wrong_way_is_fined():
         ({"scenario": "town"}, "scenario='town' is not allowed; choose one of fixed, varied"),
         ({"render_mode": "human"}, "render_mode='human' is not allowed; choose one of rgb_array"),
         ({"frame_skip": 0}, "frame_skip=0 is not allowed; it must be above 0"),
+        ({"frame_skip": 1.5}, "frame_skip=1.5 is not allowed"),
+        ({"frame_skip": math.nan}, "frame_skip=nan is not allowed"),
+        ({"max_steps": math.inf}, "max_steps=inf is not allowed"),
+        ({"route_length": math.nan}, "route_length=nan is not allowed"),
         ({"max_steps": -1}, "max_steps=-1 is not allowed"),
     ],
 )
 def test_nonsense_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         DrivingEnv(**settings)
+
+
+@pytest.mark.parametrize("action", [(math.nan, 1.0), (0.0, math.nan), (math.nan, math.nan)])
+def test_an_action_that_is_not_a_number_is_refused_and_leaves_the_car_where_it_is(action):
+    env, other = DrivingEnv(), DrivingEnv()
+    env.reset(seed=0)
+    other.reset(seed=0)
+    with pytest.raises(
+        ValueError, match=r"action \(.*nan.*\) is not allowed; steer and throttle are numbers in \[-1, 1"
+    ):
+        env.step(np.array(action))
+    np.testing.assert_equal(env.step(np.array([9.0, math.inf])), other.step(np.array([1.0, 1.0])))  # cut off
 
 
 def test_a_route_longer_than_the_track_is_refused():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete
 
+from lnlab.config import ConfigError
 from lnlab.envs.images import PAD, ImageView, make_env
 
 
@@ -84,6 +85,28 @@ def test_grey_pictures_are_scaled_only():
     ],
 )
 def test_other_environments_are_refused(observation, action, message, monkeypatch):
+    monkeypatch.setitem(gymnasium.registry, "fake/Fake-v0", None)
     monkeypatch.setattr(gymnasium, "make", lambda name, **options: Fake(observation, action))
-    with pytest.raises(ValueError, match=f"fake/Fake-v0 {message}|{message}"):
+    with pytest.raises(ConfigError, match=f"env='fake/Fake-v0' is not allowed: .*{message}"):
         make_env("fake/Fake-v0")
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        ("NoSuch-v0", "no such environment; the nearest ids: "),
+        ("pendulum-v1", "the nearest ids: Pendulum-v1,"),
+        ("Pendulum-v0", "the nearest ids: .*Pendulum-v1"),  # withdrawn
+        ("Pendulum", "the nearest ids: .*Pendulum-v1"),  # without a version it would be another environment some day
+        ("lnlab/driving-v0", "the nearest ids: lnlab/Driving-v0,"),
+        ("", "the nearest ids: "),
+        ("../x", "the nearest ids: "),
+        ("no_such_module:X-v0", "cannot be made here: No module named 'no_such_module'"),
+        ("CartPole-v1", r"it acts by Discrete\(2\); needed: a Box"),
+    ],
+)
+def test_an_environment_that_is_not_there_is_answered_in_one_line(env, message):
+    with pytest.raises(ConfigError, match=message) as refused:
+        make_env(env)
+    assert str(refused.value).startswith(f"env={env!r} is not allowed: ")
+    assert "\n" not in str(refused.value)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from lnlab.envs.gym_view import OffloadingEnv
 from lnlab.envs.offloading import Noise, OffloadingBatch, channel_probabilities, draw_noise, training_velocities
 from lnlab.envs.rules import CLOUD_UNITS, CLOUDS, DISCARD, LOCAL, OFFLOAD, SLOTS, STEPS
 from lnlab.envs.scalar import Pool, Script, Vehicle
@@ -275,6 +276,20 @@ def test_a_step_never_asks_the_device_for_a_value(cloud):
     observation, reward = batch.step(torch.zeros(10, dtype=torch.int64, device="meta"))
     assert observation.shape == (10, 48)
     assert reward.shape == (10,)
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf, -1.0])
+def test_a_capacity_or_velocity_that_is_no_quantity_is_refused_by_every_implementation(number):
+    for capacity, velocity in ((number, 10.0), (200.0, number)):
+        with pytest.raises(ValueError, match=f"got {capacity:g} units and {velocity:g} km/h"):
+            OffloadingBatch([100.0, capacity], [10.0, velocity], groups=1)
+        with pytest.raises(ValueError, match=f"capacity={capacity} units .* velocity={velocity} km/h"):
+            Vehicle(capacity, velocity, Pool(refill=True))
+        with pytest.raises(ValueError, match=f"capacity={capacity} units .* velocity={velocity} km/h"):
+            OffloadingEnv(capacity, velocity)
+    for given in (number, [200.0, number]):
+        with pytest.raises(ValueError, match=f"capacity={number} is not allowed"):
+            draw_noise([0], 2, 0, given)
 
 
 def test_wrong_settings_are_named_with_the_right_ones():

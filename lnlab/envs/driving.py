@@ -98,7 +98,9 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
     ) -> None:
         _check("scenario", scenario, SCENARIOS)
         _check("render_mode", render_mode, (*RENDER_MODES, None))
-        _check_positive(max_steps=max_steps, frame_skip=frame_skip, route_length=route_length)
+        _check_count(max_steps=max_steps, frame_skip=frame_skip)
+        if not route_length > 0:
+            raise ValueError(f"route_length={route_length!r} is not allowed; it must be above 0")
         self.scenario, self.track_seed, self.route_length = scenario, track_seed, route_length
         self.terminate_off_lane, self.standing_bonus = terminate_off_lane, standing_bonus
         self.max_steps, self.frame_skip, self.render_mode = max_steps, frame_skip, render_mode
@@ -129,10 +131,14 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
 
         Raises:
             RuntimeError: the episode is over, or none has begun.
+            ValueError: the action holds a NaN; the physics would carry it into every later picture.
         """
         if not self._running:
             raise RuntimeError("no episode is running: call reset() before step()")
-        self._drive(float(action[0]), float(action[1]))
+        steer, throttle = float(action[0]), float(action[1])
+        if math.isnan(steer) or math.isnan(throttle):
+            raise ValueError(f"action ({steer}, {throttle}) is not allowed; steer and throttle are numbers in [-1, 1]")
+        self._drive(steer, throttle)
         before, self._motion = self._motion, self._measure(self._motion.at.segment)
         situation = self._situation(before)
         rewards = driving_reward.components(situation, standing_bonus=self.standing_bonus)
@@ -238,7 +244,7 @@ def _check(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
         raise ValueError(f"{name}={value!r} is not allowed; choose one of {', '.join(map(str, allowed))}")
 
 
-def _check_positive(**values: float) -> None:
+def _check_count(**values: int) -> None:
     for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{name}={value!r} is not allowed; it must be above 0")
+        if not (isinstance(value, int | np.integer) and value > 0):
+            raise ValueError(f"{name}={value!r} is not allowed; it must be above 0, without a fraction")

@@ -3,6 +3,7 @@
 Observations become a Dict with "image", the last four grey frames, "vector", or both; actions lie in [-1, 1].
 """
 
+import difflib
 from typing import Any
 
 import gymnasium
@@ -10,6 +11,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict
 
 import lnlab.envs  # noqa: F401  (registers the environments)
+from lnlab.settings import ConfigError
 
 FRAMES, SIDE = 4, 84
 PAD = 128  # grey of the frames before an episode's first: the zero of the original's [-1, 1]
@@ -95,11 +97,22 @@ def make_env(name: str, **options: Any) -> gymnasium.Env[Observation, np.ndarray
         observations {"image": (4, 84, 84) uint8 and/or "vector": (V,) float32}; actions (A,) float32 in [-1, 1].
 
     Raises:
-        ValueError: the observation is neither a picture nor a list of numbers, or the action is not a bounded Box.
-        gymnasium.error.Error: Gymnasium does not know the id.
+        ConfigError: Gymnasium does not know the id or cannot make the environment here, the observation is neither a
+            picture nor a list of numbers, or the action is not a bounded Box.
     """
-    env = _with_named_observation(name, gymnasium.make(name, **options))
-    return _with_unit_action(name, env)
+    return _with_unit_action(name, _with_named_observation(name, _made(name, options)))
+
+
+def _made(name: str, options: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+    if name not in gymnasium.registry and ":" not in name:  # a module before a colon registers its own when imported
+        ids = {each.lower(): each for each in gymnasium.registry}
+        near = [ids[each] for each in difflib.get_close_matches(name.lower(), ids, n=3, cutoff=0)]
+        raise ConfigError(f"env={name!r} is not allowed: no such environment; the nearest ids: {', '.join(near)}")
+    try:
+        return gymnasium.make(name, **options)
+    except (gymnasium.error.Error, ImportError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"env={name!r} is not allowed: it cannot be made here: {reason}") from error
 
 
 def _with_named_observation(name: str, env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
@@ -110,9 +123,9 @@ def _with_named_observation(name: str, env: gymnasium.Env[Any, Any]) -> gymnasiu
         return ImageView(env)
     if isinstance(space, Box) and len(space.shape) == 1:
         return VectorView(env)
-    raise ValueError(
-        f"{name} observes {space}; needed: a Box of pictures (H, W, 3) or (H, W) of uint8, a Box (V,), "
-        f'or a Dict of "image" {(FRAMES, SIDE, SIDE)} uint8 and "vector" (V,) float32'
+    raise ConfigError(
+        f"env={name!r} is not allowed: it observes {space}; needed: a Box of pictures (H, W, 3) or (H, W) of uint8, "
+        f'a Box (V,), or a Dict of "image" {(FRAMES, SIDE, SIDE)} uint8 and "vector" (V,) float32'
     )
 
 
@@ -133,7 +146,7 @@ def _is_named(space: Dict) -> bool:
 def _with_unit_action(name: str, env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
     space = env.action_space
     if not (isinstance(space, Box) and len(space.shape) == 1 and np.isfinite([space.low, space.high]).all()):
-        raise ValueError(f"{name} acts by {space}; needed: a Box (A,) with finite bounds")
+        raise ConfigError(f"env={name!r} is not allowed: it acts by {space}; needed: a Box (A,) with finite bounds")
     if np.array_equal(space.low, -np.ones(space.shape)) and np.array_equal(space.high, np.ones(space.shape)):
         return env
     return gymnasium.wrappers.RescaleAction(env, np.float32(-1.0), np.float32(1.0))

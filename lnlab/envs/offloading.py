@@ -64,12 +64,18 @@ def draw_noise(
     """Random numbers of an episode for E = len(seeds) * workers vehicles, seed by seed; capacity: one or E numbers.
 
     Stateless: the numbers of a seed depend on (seed, workers, episode) alone, never on the other seeds.
+
+    Raises:
+        ValueError: a capacity below 1, infinite or NaN.
     """
     uniform = np.empty((len(seeds), uniform_rows(steps), workers), dtype=np.float32)
     for row, seed in zip(uniform, seeds, strict=True):
         np.random.default_rng([seed, PURPOSE, episode]).random(out=row, dtype=np.float32)
     flat = uniform.swapaxes(0, 1).reshape(uniform_rows(steps), -1)  # (4T+3, E)
     bounds = torch.as_tensor(capacity, device="cpu").numpy()
+    wrong = bounds[~((bounds >= 1) & (bounds < np.inf))]  # NaN too
+    if wrong.size:
+        raise ValueError(f"capacity={wrong[0]} is not allowed; it must be at least 1 unit, and finite")
     return Noise(*(torch.from_numpy(part).to(device) for part in episode_numbers(flat, bounds)))
 
 
@@ -89,7 +95,8 @@ class OffloadingBatch:
         cloud: "shared", "budget" or "refilled", see `lnlab.envs.rules.CLOUDS`.
 
     Raises:
-        ValueError: an unknown cloud, a capacity below 1, a negative velocity, or groups that do not divide E.
+        ValueError: an unknown cloud, a capacity below 1, a negative velocity, one that is infinite or NaN, or groups
+            that do not divide E.
     """
 
     def __init__(
@@ -333,9 +340,11 @@ def _per_vehicle(capacity: Any, velocity: Any, groups: int) -> tuple[Tensor, Ten
             "capacity and velocity are single numbers or one for each of E vehicles, and groups divides E"
         )
     capacities, velocities = (x.expand(size).clone() for x in pair)
-    if capacities.min() < 1 or velocities.min() < 0:
+    wrong = ~((capacities >= 1) & (capacities < torch.inf) & (velocities >= 0) & (velocities < torch.inf))  # NaN too
+    if wrong.any():
+        first = int(wrong.nonzero()[0])
         raise ValueError(
-            f"capacity must be at least 1 unit and velocity at least 0 km/h; "
-            f"got {capacities.min():g} units and {velocities.min():g} km/h"
+            f"capacity must be at least 1 unit and velocity at least 0 km/h, both finite; "
+            f"got {capacities[first]:g} units and {velocities[first]:g} km/h"
         )
     return capacities, velocities

@@ -4,6 +4,7 @@ Lists and floats, no tensor: quick for a single vehicle and easy to read. It tak
 `lnlab.envs.offloading.OffloadingBatch`, and the tests hold the two equal to the last bit.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -69,12 +70,14 @@ class Vehicle:
     until the same action is taken again), `accepted` (of the last action).
 
     Raises:
-        ValueError: a capacity below 1 or a negative velocity.
+        ValueError: a capacity below 1, a negative velocity, or one that is infinite or NaN.
     """
 
     def __init__(self, capacity: float, velocity: float, pool: Pool) -> None:
-        if capacity < 1 or velocity < 0:
-            raise ValueError(f"capacity={capacity} units should be at least 1, velocity={velocity} km/h at least 0")
+        if not (1 <= capacity < math.inf and 0 <= velocity < math.inf):  # a NaN is neither
+            raise ValueError(
+                f"capacity={capacity} units should be at least 1, velocity={velocity} km/h at least 0, both finite"
+            )
         self.capacity, self.pool, self.t = capacity, pool, STEPS
         # The batch compares in float32; its probabilities are these, to the last bit.
         self._to_good, self._to_bad = (float(np.float32(p)) for p in channel_probabilities(float(velocity)))
