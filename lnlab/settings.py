@@ -4,10 +4,14 @@ import difflib
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 EXTENT = {"seeds", "first_seed", "episodes", "steps", "eval_episodes"}  # how much is run, not what
 EXECUTION = {"profile", "device", "cores", "resume", "tensorboard"}  # where and how it is run; changes no result
+PROFILE, LONGEST_PROFILE = r"^[a-z0-9][a-z0-9_-]*$", 64  # names of profiles, which are folders
+LONGEST_ID = 200  # letters; a folder's name may have 255, and more is put around it
+LONGEST_VALUE = 60  # letters of a value that an error shows
 
 
 class ConfigError(ValueError):
@@ -20,7 +24,7 @@ class Settings(BaseModel):
     A trainer yields `reports` reports for a seed, each over `steps_per_report` environment steps.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     ARM: ClassVar[tuple[str, ...]]  # settings that every run id spells out, in this order
     SHORT: ClassVar[dict[str, str]]  # how a setting that differs from its default shows in the run id
@@ -36,6 +40,23 @@ class Settings(BaseModel):
         device: Any
         cores: int
         resume: bool
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_no_booleans(cls, value: Any, info: ValidationInfo) -> Any:
+        """Python takes True for 1, and so would `seeds` and `lr`."""
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation in (int, float):
+            raise ValueError("input should be a number, not true or false")
+        return value
+
+    @model_validator(mode="after")
+    def _id_names_a_folder(self) -> Any:
+        if len(self.run_id) > LONGEST_ID:
+            raise ValueError(
+                f"too many settings differ from the defaults: the run's name {shown(self.run_id)} would have "
+                f"{len(self.run_id)} letters, and a folder's may have {LONGEST_ID}"
+            )
+        return self
 
     @property
     def reports(self) -> int:
@@ -95,14 +116,39 @@ def _short(value: object) -> str:
     return f"{value:g}" if float(f"{value:g}") == value else repr(value)
 
 
+BOUNDS = {"multiple_of": "a multiple of {:,}", "gt": "over {:,}", "ge": "{:,} or more", "le": "at most {:,}"}
+
+
+def shown(value: object) -> str:
+    """A value as an error names it: on one line, and the beginning only of a long one."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+
+
+def limits(field: FieldInfo) -> str:
+    """What a number must keep to, in words; empty where there is nothing to say.
+
+    >>> from pydantic import Field
+    >>> limits(Field(1, ge=1, le=10_000)), limits(Field(1.0, gt=0)), limits(Field(100, ge=100, multiple_of=100))
+    ('1 to 10,000', 'over 0', 'a multiple of 100, 100 or more')
+    """
+    bounds = {name: getattr(each, name) for each in field.metadata for name in BOUNDS if hasattr(each, name)}
+    words = [f"a multiple of {bounds['multiple_of']:,}"] if "multiple_of" in bounds else []
+    if "ge" in bounds and "le" in bounds:
+        words.append(f"{bounds['ge']:,} to {bounds['le']:,}")
+    else:
+        words += [BOUNDS[name].format(bounds[name]) for name in ("gt", "ge", "le") if name in bounds]
+    return ", ".join(words)
+
+
 def explain(problem: Any, fields: list[str]) -> str:
     """One validation problem in a sentence that names the parameter, the value and what is allowed."""
     name = str(problem["loc"][0]) if problem["loc"] else ""
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, fields, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
-        return f"unknown parameter {name!r}{hint}; allowed: {', '.join(fields)}"
+        return f"unknown parameter {shown(name)}{hint}; allowed: {', '.join(fields)}"
     message = problem["msg"].removeprefix("Value error, ")
     if not name:
         return message
-    return f"{name}={problem['input']!r} is not allowed: {message[0].lower()}{message[1:]}"
+    return f"{name}={shown(problem['input'])} is not allowed: {message[0].lower()}{message[1:]}"

@@ -1,8 +1,22 @@
 """Settings of a run: readable ids, and errors that name the value and what is allowed."""
 
+import json
+import math
+from typing import get_args
+
 import pytest
 
-from lnlab.config import EPISODE_STEPS, EXECUTION, ConfigError, RunConfig, parse
+from lnlab.config import EPISODE_STEPS, EXECUTION, ConfigError, RunConfig, TD3Config, parse
+from lnlab.paths import PUBLISHED
+
+NORMS = get_args(RunConfig.model_fields["norm"].annotation)
+CLASSES = {"a3c": RunConfig, "td3": TD3Config}
+NUMBERS = [
+    (algorithm, name)
+    for algorithm, cls in CLASSES.items()
+    for name, field in cls.model_fields.items()
+    if field.annotation in (int, float)
+]
 
 
 @pytest.mark.parametrize(
@@ -24,7 +38,7 @@ def test_the_id_names_the_arm_and_what_differs_from_the_default(parameters, run_
     ("parameters", "parts"),
     [
         ({"nrom": "ln"}, ["unknown parameter 'nrom'", "did you mean 'norm'?", "algorithm, core, norm"]),
-        ({"norm": "layer"}, ["norm='layer' is not allowed", "'none', 'ln', 'ln_embed' or 'ln_core'"]),
+        ({"norm": "layer"}, ["norm='layer' is not allowed", *(repr(norm) for norm in NORMS)]),
         ({"seeds": 0}, ["seeds=0 is not allowed", "greater than or equal to 1"]),
         ({"rollout": 30}, ["rollout=30 does not divide", "20, 25"]),
         ({"algorithm": "individual", "schedule": "sync"}, ["schedule='sync'", "a3c"]),
@@ -41,6 +55,57 @@ def test_errors_name_the_value_and_what_is_allowed(parameters, parts):
 def test_text_from_the_command_line_becomes_numbers():
     config = parse({"seeds": "3", "lr": "1e-3", "gradient_carry": "true"})
     assert (config.seeds, config.lr, config.gradient_carry) == (3, 1e-3, True)
+    assert parse({"algorithm": "td3", "critics": "1", "target_cnn": "true"}).critics == 1
+
+
+@pytest.mark.parametrize(("algorithm", "name"), NUMBERS)
+def test_what_no_number_can_be_is_refused_in_one_short_line(algorithm, name):
+    for value in (True, False, math.inf, -math.inf, math.nan, "inf", "nan", 10**400, "9" * 5000, -1, None, "", [1]):
+        with pytest.raises(ConfigError, match=f"^{name}=.* is not allowed: ") as error:
+            parse({"algorithm": algorithm, name: value})
+        assert len(str(error.value)) < 200
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "name"), [(a, n) for a, n in NUMBERS if CLASSES[a].model_fields[n].annotation is int]
+)
+def test_every_size_has_a_largest_value(algorithm, name):
+    (largest,) = [each.le for each in CLASSES[algorithm].model_fields[name].metadata if hasattr(each, "le")]
+    with pytest.raises(ConfigError, match=f"{name}=.* less than or equal to {largest}"):
+        parse({"algorithm": algorithm, name: largest + 100})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"profile": "a" * 300},
+        {"algorithm": "td3", "env": "E" * 300},
+        {"algorithm": "td3", "env": "../../etc\n"},
+        {"profile": "a\n"},
+        {"a" * 300: 1},
+        {"norm": "layer " * 300},
+    ],
+)
+def test_what_cannot_name_a_folder_is_refused_in_one_short_line(settings):
+    with pytest.raises(ConfigError) as error:
+        parse(settings)
+    assert len(str(error.value)) < 800
+    assert "\n" not in str(error.value)
+
+
+def test_the_id_of_a_run_fits_into_a_folders_name():
+    odd = dict.fromkeys(("lr", "gamma", "tau", "target_noise", "noise_clip", "actor_clip"), 0.12345678901234568)
+    odd |= dict.fromkeys(("critic_clip", "exploration_start", "exploration_end"), 0.12345678901234568)
+    with pytest.raises(ConfigError, match="too many settings differ from the defaults: the run's name 'td3-"):
+        parse({"algorithm": "td3", "env": "E" * 90} | odd)
+
+
+def test_the_settings_of_every_published_run_are_allowed():
+    published = sorted(PUBLISHED.glob("*/*/config.json"))
+    assert published
+    for path in published:
+        assert parse(json.loads(path.read_text())).run_id == path.parent.name
 
 
 def test_every_setting_but_where_and_how_is_science():

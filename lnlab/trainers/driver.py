@@ -22,8 +22,9 @@ import torch
 from tqdm.auto import tqdm
 
 from lnlab.analysis.diagnostics import checkpoints, diagnose
-from lnlab.config import Config, RunConfig
+from lnlab.config import Config, ConfigError, RunConfig
 from lnlab.evaluation import SCENARIOS, SWEEP, evaluate
+from lnlab.memory import refuse_too_large
 from lnlab.provenance import usable_cores
 from lnlab.runs import BLOCK, Run, Shard
 from lnlab.trainers.a3c import ActorCriticTrainer, Report
@@ -48,12 +49,14 @@ def run(config: Config, *, progress: bool = True, on_report: Listener | None = N
         on_report: called with each report and its seeds under "seed"; blocks of seeds advance at their own pace.
 
     Raises:
-        ConfigError: the directory holds a run with other settings.
+        ConfigError: the directory holds a run with other settings, there is no such device, or too little memory.
         KeyboardInterrupt: stopped from outside; calling again goes on from the checkpoints.
     """
     device = resolve_device(config.device)
     cores = 1 if device == "cuda" else min(config.cores or usable_cores(), config.seeds)
-    directory = Run.open(config, block=_block(config, device, cores))
+    block = _block(config, device, cores)
+    refuse_too_large(config, cores, block, device)
+    directory = Run.open(config, block=block)
     if directory.complete:
         return directory
     try:
@@ -80,10 +83,10 @@ def resolve_device(device: str) -> str:
     """`auto` is the GPU where there is one.
 
     Raises:
-        ValueError: cuda is asked for and there is none.
+        ConfigError: cuda is asked for and there is none.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device='cuda' asked, but torch finds no GPU here; choose cpu or auto")
+        raise ConfigError("device='cuda' asked, but torch finds no GPU here; choose cpu or auto")
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
