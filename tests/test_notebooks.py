@@ -5,7 +5,6 @@ import pytest
 from papermill import inspect_notebook
 
 from lnlab.config import ConfigError, RunConfig, TD3Config
-from lnlab.config_td3 import DDPG
 from lnlab.paths import NOTEBOOKS
 from lnlab.report import notebook
 
@@ -36,11 +35,7 @@ def test_template_begins_with_its_heading_and_has_help_for_each_parameter(path):
 
 
 ALL = {**TD3Config.model_fields, **RunConfig.model_fields}
-OPEN = {*DDPG} | {  # the algorithm decides, unless it is given
-    name
-    for name in RunConfig.model_fields.keys() & TD3Config.model_fields.keys() - {"algorithm"}
-    if RunConfig.model_fields[name].default != TD3Config.model_fields[name].default
-}
+OPEN = notebook.OPEN  # the algorithm decides, unless it is given
 
 
 def test_parameters_cell_has_every_setting_with_its_default():
@@ -81,6 +76,22 @@ def test_the_algorithm_brings_its_own_defaults(monkeypatch):
     assert settings_of(algorithm="ddpg", lr=1e-4, hidden=64) == TD3Config(algorithm="ddpg", lr=1e-4, hidden=64)
     assert settings_of(algorithm="ddpg", critics=2).critics == 2
     assert settings_of(lr=1e-3).lr == 1e-3
+
+
+@pytest.mark.parametrize("name", sorted(set(ALL) - OPEN))
+def test_none_is_refused_where_the_parameters_cell_does_not_offer_it(name):
+    own = "a3c" if name in RunConfig.model_fields else "td3"
+    with pytest.raises(ConfigError, match=rf"{name}=None is not allowed: "):
+        settings_of(**{"algorithm": own, name: None})
+    with pytest.raises(ConfigError, match=rf"{name}=None is not allowed: |unknown parameter '{name}'"):
+        settings_of(**{name: None})
+
+
+@pytest.mark.parametrize("name", sorted(OPEN))
+def test_none_leaves_a_setting_to_the_algorithm_where_the_parameters_cell_offers_it(name, monkeypatch):
+    monkeypatch.delenv("LNLAB_SMALL")
+    for algorithm in ("a3c", "td3", "ddpg"):
+        assert settings_of(**{"algorithm": algorithm, name: None}) == settings_of(algorithm=algorithm)
 
 
 @pytest.mark.parametrize("given", [{"algorithm": "td3", "core": "ff"}, {"algorithm": "a3c", "batch_size": 32}])

@@ -61,6 +61,14 @@ def test_a_mistyped_name_fails_and_names_the_allowed_ones(tmp_path):
     assert "allowed: algorithm, core, norm, seeds" in done.stderr
 
 
+@pytest.mark.parametrize("words", ["-p norm None", "-y 'norm: null'"])
+def test_none_for_the_norm_fails_and_names_the_allowed_ones(tmp_path, words):
+    done = papermill(f"papermill notebooks/train.ipynb {tmp_path / 'out.ipynb'} -p profile never {words}")
+    assert done.returncode == 1
+    assert "ConfigError: norm=None is not allowed: input should be 'none', 'ln'" in done.stderr
+    assert not (RESULTS / "never").exists()
+
+
 def test_the_line_of_td3_trains_on_images_and_shows_what_it_did(tmp_path):
     done = papermill(TD3.replace("results/", f"{tmp_path}/"), "-p", "profile", "images")
     assert done.returncode == 0, done.stderr

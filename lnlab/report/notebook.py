@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lnlab.config import Config, ConfigError, RunConfig, TD3Config, kind, parse
+from lnlab.config_td3 import DDPG
 from lnlab.report import figures, notebook_td3, output, style, tables
 from lnlab.runs import Report, Run
 
@@ -16,20 +17,24 @@ from lnlab.runs import Report, Run
 SMALL = {"seeds": 2, "episodes": 4, "eval_episodes": 1, "cores": 1}
 SMALL_TD3 = {"seeds": 2, "steps": 200, "learning_starts": 100, "batch_size": 4, "eval_episodes": 1, "cores": 1}
 FIELDS = {**TD3Config.model_fields, **RunConfig.model_fields}  # every setting of any algorithm
+OPEN = {*DDPG} | {  # settings that the algorithm decides where they are None: their defaults differ
+    name
+    for name in RunConfig.model_fields.keys() & TD3Config.model_fields.keys() - {"algorithm"}
+    if RunConfig.model_fields[name].default != TD3Config.model_fields[name].default
+}
 
 
 def given(before: set[str], after: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters a notebook was given: all settings by name, and every other name that appeared since `before`.
 
     Papermill defines parameters as plain globals, mistyped ones too; a later re-run of the cells finds the settings
-    again.
+    again. Names that begin with an underscore are those of IPython and editors, but for that of a setting.
 
-    >>> given({"In", "norm"}, {"In": [], "norm": "ln", "nrom": "ln", "_i1": ""})
-    {'norm': 'ln', 'nrom': 'ln'}
+    >>> given({"In", "norm"}, {"In": [], "norm": "ln", "nrom": "ln", "_core": "ff", "_i1": ""})
+    {'norm': 'ln', 'nrom': 'ln', '_core': 'ff'}
     """
-    return {
-        name: value for name, value in after.items() if name in FIELDS or not (name in before or name.startswith("_"))
-    }
+    hidden = {name for name in after if name.startswith("_") and name.strip("_") not in FIELDS}
+    return {name: value for name, value in after.items() if name in FIELDS or name not in before | hidden}
 
 
 def settings(before: set[str], after: Mapping[str, Any]) -> Config:
@@ -46,15 +51,17 @@ def settings(before: set[str], after: Mapping[str, Any]) -> Config:
 
 
 def _that_apply(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what was left to the algorithm (None), and without untouched settings of the other algorithms.
+    """Without what was left to the algorithm, and without untouched settings of the other algorithms.
 
-    One that was changed stays, so that it is refused: it would have no effect.
+    One that was changed stays, so that it is refused: it would have no effect. So does None where the parameters cell
+    does not offer it: `-p norm None` must not become the default, which is the treatment.
     """
     own = kind(parameters["algorithm"]).model_fields
     return {
         name: value
         for name, value in parameters.items()
-        if value is not None and (name in own or name not in FIELDS or value != FIELDS[name].default)
+        if (value is not None or name not in OPEN)
+        and (name in own or name not in FIELDS or value != FIELDS[name].default)
     }
 
 
