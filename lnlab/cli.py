@@ -6,8 +6,8 @@ What a command needs is imported when it runs, so that `lnlab --help` answers at
 import argparse
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from lnlab import __version__
 
@@ -27,22 +27,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     free = words[1:] if words[:1] in (["train"], ["bench"]) else []  # argparse would not know their options
     options = _parser().parse_args(words[: len(words) - len(free)])
+    command = COMMANDS[options.command]
     try:
-        return COMMANDS[options.command].run(options, free)
+        _find(command.needs)
+        return command.run(options, free)
     except KeyboardInterrupt as stop:
         print(str(stop) or "stopped", file=sys.stderr)
         return INTERRUPTED
-    except (FileNotFoundError, RuntimeError, ValueError) as error:
+    except (MemoryError, OSError, RuntimeError, ValueError) as error:
         from lnlab.config import ConfigError
 
-        print(f"lnlab {options.command}: {error}", file=sys.stderr)
-        return USAGE if isinstance(error, ConfigError) else ERROR
+        wrong = isinstance(error, ConfigError)
+        said = " ".join(str(error).split()) if wrong else str(error)  # what was given may hold line breaks
+        print(f"lnlab {options.command}: {said or type(error).__name__}", file=sys.stderr)
+        return USAGE if wrong else ERROR
+
+
+def _find(needs: Sequence[str]) -> None:
+    """Stop before any work where a command's files are missing: an installed package has none of them."""
+    from lnlab.paths import ROOT
+
+    if missing := [name for name in needs if not (ROOT / name).exists()]:
+        from lnlab.config import ConfigError
+
+        raise ConfigError(
+            f"works in a clone of the repository only, and {ROOT} has no {missing[0]}; "
+            "an installed package can do: lnlab train, lnlab runs"
+        )
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong words are answered in one line, not with the usage as well."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:
     about = "Controlled experiments on layer normalisation in reinforcement-learning agents."
     style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("lnlab", description=about, epilog=FIRST_STEPS, formatter_class=style)
+    parser = _Parser("lnlab", description=about, epilog=FIRST_STEPS, formatter_class=style)
     parser.add_argument("--version", action="version", version=f"lnlab {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
@@ -63,10 +87,9 @@ def _profile_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, got {number}")
-    return number
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
+        raise argparse.ArgumentTypeError(f"must be a number, 1 or more; got {text!r}")
+    return int(text)
 
 
 def _study_arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,25 +135,39 @@ def settings(words: Sequence[str]) -> dict[str, str]:
     """Settings from `name=value`, `--name value`, `--name=value`; a lone `--name` stands for true.
 
     Raises:
-        ConfigError: a word is none of these.
+        ConfigError: a word is none of these, a name is given twice, or one that is no switch stands alone.
 
     >>> settings(["norm=none", "--lr", "1e-3", "--gradient-carry"])
     {'norm': 'none', 'lr': '1e-3', 'gradient_carry': 'true'}
     """
+    from lnlab.config import ConfigError
+
     found: dict[str, str] = {}
-    waiting = ""  # name of an option whose value may follow
+    waiting: set[str] = set()  # the name whose value may follow
     for word in words:
         name, equals, value = word.removeprefix("--").partition("=")
         name = name.replace("-", "_")
         if waiting and not word.startswith("--") and not equals:
-            found[waiting], waiting = word, ""
-        elif equals or word.startswith("--"):
-            found[name], waiting = value if equals else "true", "" if equals else name
-        else:
-            from lnlab.config import ConfigError
-
+            found[waiting.pop()] = word
+        elif not equals and not word.startswith("--"):
             raise ConfigError(f"cannot read {word!r}; write NAME=VALUE or --NAME VALUE, such as norm=ln")
+        elif name in found:
+            raise ConfigError(f"{name} is given twice: {found[name]!r} and {value if equals else word!r}")
+        else:
+            _refuse_lone(waiting)
+            found[name], waiting = value if equals else "true", set() if equals else {name}
+    _refuse_lone(waiting)
     return found
+
+
+def _refuse_lone(names: Collection[str]) -> None:
+    """`--norm` without a value would pass for the norm 'true'; a switch such as `--gradient-carry` may stand alone."""
+    from lnlab.config import ConfigError, RunConfig, TD3Config
+
+    fields = TD3Config.model_fields | RunConfig.model_fields
+    for name in names:
+        if name in fields and fields[name].annotation is not bool:
+            raise ConfigError(f"--{name} has no value; write --{name} {fields[name].default}")
 
 
 def _train_help() -> str:
@@ -145,15 +182,15 @@ def _train_help() -> str:
 
 
 def _settings(cls: Any) -> list[str]:
-    fields = cls.model_fields.items()
-    return [
-        f"  {f'{name}={field.default}':28}{_allowed(field.annotation)}{field.description}" for name, field in fields
-    ]
+    return [f"  {f'{name}={field.default}':28}{_meaning(field)}" for name, field in cls.model_fields.items()]
 
 
-def _allowed(annotation: object) -> str:
-    values = getattr(annotation, "__args__", ())
-    return f"{', '.join(map(str, values))}: " if values else ""
+def _meaning(field: Any) -> str:
+    from lnlab.settings import limits
+
+    values = ", ".join(map(str, getattr(field.annotation, "__args__", ())))
+    bounds = limits(field)
+    return f"{values}{': ' if values else ''}{field.description}{f' ({bounds})' if bounds else ''}"
 
 
 def _publish_arguments(parser: argparse.ArgumentParser) -> None:
@@ -214,11 +251,8 @@ def _report(options: argparse.Namespace, _: list[str]) -> int:
 
 
 def _bench(_: argparse.Namespace, words: list[str]) -> int:
-    """The benchmarks are part of the repository, not of the package."""
     from lnlab.paths import ROOT
 
-    if not (ROOT / "benchmarks" / "__main__.py").exists():
-        raise FileNotFoundError(f"{ROOT} has no benchmarks; run this in a clone of the repository")
     return subprocess.run([sys.executable, "-m", "benchmarks", *words], cwd=ROOT).returncode
 
 
@@ -227,6 +261,7 @@ class Command(NamedTuple):
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, list[str]], int]
     examples: tuple[str, ...]
+    needs: tuple[str, ...] = ()  # files and folders of the repository
 
 
 COMMANDS: dict[str, Command] = {
@@ -235,6 +270,7 @@ COMMANDS: dict[str, Command] = {
         _study_arguments,
         _study,
         ("lnlab study quick", "lnlab study paper --only 'a3c-*' --jobs 4", "lnlab study paper --list"),
+        ("study.toml", "notebooks"),
     ),
     "train": Command(
         "train one run over all its seeds, into results/scratch",
@@ -258,17 +294,20 @@ COMMANDS: dict[str, Command] = {
         _profile_argument,
         _report,
         ("lnlab report quick",),
+        ("book", "notebooks"),
     ),
     "publish": Command(
         "for maintainers: put a profile's tables and pages into book/",
         _publish_arguments,
         _publish,
         ("lnlab publish paper", "lnlab publish paper --data-only"),
+        ("book", "notebooks"),
     ),
     "bench": Command(
         "time training against a plain implementation and other peers; options are those of the benchmarks",
         _no_arguments,
         _bench,
         ("lnlab bench", "lnlab bench --help"),
+        ("benchmarks",),
     ),
 }

@@ -116,7 +116,14 @@ def _short(value: object) -> str:
     return f"{value:g}" if float(f"{value:g}") == value else repr(value)
 
 
-BOUNDS = {"multiple_of": "a multiple of {:,}", "gt": "over {:,}", "ge": "{:,} or more", "le": "at most {:,}"}
+LIMITS = {  # of a field, by their names in pydantic
+    "multiple_of": "a multiple of {:,}",
+    "gt": "over {:,}",
+    "ge": "{:,} or more",
+    "le": "at most {:,}",
+    "pattern": "as {}",
+    "max_length": "at most {} letters",
+}
 
 
 def shown(value: object) -> str:
@@ -126,18 +133,17 @@ def shown(value: object) -> str:
 
 
 def limits(field: FieldInfo) -> str:
-    """What a number must keep to, in words; empty where there is nothing to say.
+    """What a value must keep to, in words; empty where there is nothing to say.
 
     >>> from pydantic import Field
-    >>> limits(Field(1, ge=1, le=10_000)), limits(Field(1.0, gt=0)), limits(Field(100, ge=100, multiple_of=100))
-    ('1 to 10,000', 'over 0', 'a multiple of 100, 100 or more')
+    >>> limits(Field(1, ge=1, le=10_000)), limits(Field(1.0, gt=0)), limits(Field(100, multiple_of=100, ge=100))
+    ('1 to 10,000', 'over 0', '100 or more, a multiple of 100')
     """
-    bounds = {name: getattr(each, name) for each in field.metadata for name in BOUNDS if hasattr(each, name)}
-    words = [f"a multiple of {bounds['multiple_of']:,}"] if "multiple_of" in bounds else []
+    bounds = {name: getattr(each, name) for each in field.metadata for name in LIMITS if hasattr(each, name)}
+    words = []
     if "ge" in bounds and "le" in bounds:
-        words.append(f"{bounds['ge']:,} to {bounds['le']:,}")
-    else:
-        words += [BOUNDS[name].format(bounds[name]) for name in ("gt", "ge", "le") if name in bounds]
+        words.append(f"{bounds.pop('ge'):,} to {bounds.pop('le'):,}")
+    words += [LIMITS[name].format(bound) for name, bound in bounds.items() if bound is not None]
     return ", ".join(words)
 
 
