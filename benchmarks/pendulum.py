@@ -17,6 +17,7 @@ from lnlab.trainers.off_policy import OffPolicyTrainer
 SEEDS, STEPS, GOAL = 5, 15_000, -200.0
 SETTINGS: dict[str, Any] = {  # exploration and gradients without limit as in Fujimoto et al. 2018
     "env": "Pendulum-v1",
+    "norm": "none",  # there is no CNN to hold one
     "actor_clip": 0.0,
     "critic_clip": 0.0,
     "exploration_start": 0.1,

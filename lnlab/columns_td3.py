@@ -40,20 +40,8 @@ def _gradients(who: str) -> dict[str, Column]:
     return found | {f"{who}_clip_scale": Column("", "factor by which clipping shrank it, 1 is not at all")}
 
 
-RECORDS = (
-    SEED
-    | {
-        "step": Column("steps", "environment steps so far; the row's updates are those of this step"),
-        "updates": Column("", "critic updates so far"),
-        "alive": Column("bool", "false once a gradient was no longer finite; the learner is frozen from then on"),
-        "exploration_noise": Column("", "standard deviation of the noise on the action"),
-        "phase": Column("", "who chose the actions of the 100 steps: random, policy, or both (mixed)"),
-        "reward": Column(RETURN, "mean reward of the 100 steps"),
-    }
-    | {name: Column(RETURN, f"of it, weighted: {meaning}") for name, meaning in _COMPONENTS.items()}
-    | {"speed": Column("m/s", "mean speed of the 100 steps")}
-    | _CONTROLS
-    | {
+UPDATE = (  # measured at an update; NaN where there was none in the 100 steps
+    {
         "critic_loss": Column("reward²", "mean squared TD error, summed over the critics"),
         "critic_feature_norm": Column("", f"critic CNN, replay batch: {FEATURES}"),
         "q1_mean": Column(RETURN, "first critic on the replay batch, mean"),
@@ -75,6 +63,23 @@ RECORDS = (
         "critic_q": Column(RETURN, "Q1 of the same actions on the critic CNN's features, mean"),
     }
     | _gradients("actor")
+)
+RECORDS = (
+    SEED
+    | {
+        "step": Column(
+            "steps", "environment steps so far; the critics' numbers are of this step, the actor's of its last update"
+        ),
+        "updates": Column("", "critic updates so far"),
+        "alive": Column("bool", "false once a gradient was no longer finite; the learner is frozen from then on"),
+        "exploration_noise": Column("", "standard deviation of the noise on the action"),
+        "phase": Column("", "who chose the actions of the 100 steps: random, policy, or both (mixed)"),
+        "reward": Column(RETURN, "mean reward of the 100 steps"),
+    }
+    | {name: Column(RETURN, f"of it, weighted: {meaning}") for name, meaning in _COMPONENTS.items()}
+    | {"speed": Column("m/s", "mean speed of the 100 steps")}
+    | _CONTROLS
+    | UPDATE
     | _layers("actor")
     | {"actor_feature_norm_probe": Column("", f"actor CNN, fixed probe: {FEATURES}")}
     | _layers("critic")

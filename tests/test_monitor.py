@@ -17,6 +17,7 @@ from lnlab.trainers.monitor import (
 BEFORE = {"actor_feature_norm_probe": 16.0, "critic_feature_norm_probe": 15.0}
 HEALTHY = {
     "step": 1100,
+    "alive": True,
     "td_error_1": 5.0,
     "td_error_2": 6.0,
     "q1_mean": 80.0,
@@ -50,6 +51,7 @@ def test_a_healthy_row_fires_nothing() -> None:
         ({"actor_feature_norm_probe": 161.0}, "feature_growth"),
         ({"critic_feature_norm_probe": 151.0}, "feature_growth"),
         ({"actor_grad_norm": 1001.0}, "actor_gradient"),
+        ({"alive": False}, "diverged"),
     ],
 )
 def test_each_rule_fires_just_past_its_limit_and_alone(change: dict[str, float], rule: str) -> None:
@@ -58,6 +60,7 @@ def test_each_rule_fires_just_past_its_limit_and_alone(change: dict[str, float],
 
 def test_every_rule_was_seen_to_fire_and_tells_why() -> None:
     fired = {"step": 100} | dict.fromkeys(HEALTHY, 1e9) | {"critic_q": 0.0, "q1_std": 1.0, "actor_mlp_grad_norm": 0.0}
+    fired["alive"] = False
     assert {*alerts(fired, BEFORE), *alerts({"return": -501.0})} == set(RULES)
     assert all(rule.reason and rule.columns for rule in RULES.values())
     assert [name for name, rule in RULES.items() if rule.published] == ["td_error", "q_value", "return"]
@@ -131,6 +134,18 @@ def test_early_stopping_waits_for_a_gain() -> None:
     assert stops_at(EarlyStopping(1000, 10.0), silent + short) == 2000
     enough = [(1000, 0.0), (1999, 1000.0), (2998, 0.0), (2999, 0.0)]  # by 10
     assert stops_at(EarlyStopping(1000, 10.0), silent + enough) == 2999
+
+
+@pytest.mark.parametrize("lost", [np.nan, np.inf, -np.inf])
+def test_early_stopping_looks_past_an_episode_without_a_return(lost: float) -> None:
+    rising = [(10 * n, float(n)) for n in range(1, 400)]
+    assert stops_at(EarlyStopping(1000, 10.0), rising) is None
+    assert stops_at(EarlyStopping(1000, 10.0), [*rising[:150], (1505, lost), *rising[150:]]) is None
+    flat = [(step, 0.0) for step, _ in rising]
+    at = stops_at(EarlyStopping(1000, 10.0), flat)
+    assert at == 2000
+    assert stops_at(EarlyStopping(1000, 10.0), [*flat[:150], (1505, lost), *flat[150:]]) == at
+    assert stops_at(EarlyStopping(1000, 10.0), [(step, lost) for step, _ in rising]) == 1000  # no return, no gain
 
 
 def test_early_stopping_goes_on_where_it_was() -> None:

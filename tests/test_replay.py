@@ -204,6 +204,51 @@ def test_an_episode_longer_than_the_ring_counts_from_what_is_left() -> None:
     assert episode.reward.tolist() == [step.reward for step in filled.steps[-len(episode.reward) :]]
 
 
+@pytest.mark.parametrize(("space", "least"), [(BOTH, 5), (Dict(image=IMAGE), 5), (Dict(vector=VECTORS), 2)])
+def test_the_smallest_ring_holds_the_newest_transition_after_every_step(space: Dict, least: int) -> None:
+    replay, rng, steps = Replay(least, space, ACTION), np.random.default_rng(0), 0
+    for length in (1, 2, 7, 1, 3):
+        obs = space.sample()
+        replay.start(obs)
+        for t in range(length):
+            reached, steps = space.sample(), steps + 1
+            replay.add(np.zeros(2), steps, False, reached, ended=t == length - 1)
+            batch = replay.sample(40, rng)
+            newest = batch.reward == steps
+            assert newest.any()
+            if batch.vector is not None:
+                np.testing.assert_array_equal(batch.vector[newest][0], obs["vector"])
+                np.testing.assert_array_equal(batch.next_vector[newest][0], reached["vector"])
+            obs = reached
+
+
+@pytest.mark.parametrize("space", [BOTH, Dict(vector=VECTORS)])
+def test_nothing_that_was_never_written_is_saved(space: Dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fresh memory holds anything; here a NaN, or all bits set, so that it shows."""
+    empty = torch.empty
+    monkeypatch.setattr(
+        torch,
+        "empty",
+        lambda *a, dtype=None, **k: empty(*a, dtype=dtype, **k).fill_(255 if dtype == torch.uint8 else torch.nan),
+    )
+    states = []
+    for _ in range(2):
+        replay, rng = Replay(30, space, ACTION), np.random.default_rng(0)
+        space.seed(0)
+        for length in (1, 4, 2):  # the last slot of each episode has an observation and no action
+            replay.start(space.sample())
+            for t in range(length):
+                replay.add(rng.uniform(-1, 1, 2), 1.0, False, space.sample(), ended=t == length - 1)
+        states.append(replay.state_dict())
+    data = states[0]["data"]
+    assert all(each.isfinite().all() for each in data.values())
+    assert not data["action"][[1, 6, 9]].any()
+    assert not data["reward"][[1, 6, 9]].any()
+    assert not data["terminated"].any()
+    for name, each in data.items():
+        assert torch.equal(each, states[1]["data"][name]), name
+
+
 def test_wrong_calls_are_answered() -> None:
     replay = Replay(10, BOTH, ACTION)
     obs = BOTH.sample()
@@ -224,7 +269,10 @@ def test_wrong_calls_are_answered() -> None:
     [
         (Dict(camera=IMAGE), 10, r"image, vector or both; got \['camera'\]"),
         (Dict(image=Box(0, 1, (4, 3, 3), np.float32)), 10, r"uint8 frames; got \(4, 3, 3\) float32"),
-        (BOTH, 4, "capacity must be over 4"),
+        (BOTH, 4, "capacity=4 is not allowed: a transition takes 5 slots here"),
+        (Dict(vector=VECTORS), 1, "capacity=1 is not allowed: a transition takes 2 slots here"),
+        (Dict(vector=VECTORS), 0, "capacity=0 is not allowed"),
+        (Dict(vector=VECTORS), -3, "capacity=-3 is not allowed"),
     ],
 )
 def test_wrong_spaces_are_answered(space: Dict, capacity: int, message: str) -> None:

@@ -8,6 +8,7 @@ import torch
 from gymnasium.spaces import Box, Dict
 
 from lnlab.columns import COLUMNS
+from lnlab.columns_td3 import UPDATE
 from lnlab.config import ConfigError, parse
 from lnlab.models.cnn import CNN, batch
 from lnlab.trainers import make_trainer
@@ -18,6 +19,7 @@ from lnlab.trainers.td3 import TD3, Seen, soft_update
 IMAGES = Dict(image=Box(0, 255, (4, 84, 84), np.uint8), vector=Box(-np.inf, np.inf, (53,), np.float32))
 NUMBERS = Dict(vector=Box(-np.inf, np.inf, (3,), np.float32))
 TWO = Box(-1, 1, (2,), np.float32)
+PENDULUM = {"env": "Pendulum-v1", "norm": "none"}
 
 
 def config(**settings):
@@ -27,7 +29,8 @@ def config(**settings):
 
 
 def learner(spaces: Dict = IMAGES, **settings) -> TD3:
-    return TD3(config(**settings), spaces, TWO)
+    vectors_only = {} if "image" in spaces.spaces else {"norm": "none"}
+    return TD3(config(**vectors_only | settings), spaces, TWO)
 
 
 def transitions(count: int = 4, spaces: Dict = IMAGES) -> Transitions:
@@ -223,6 +226,38 @@ def test_targets_of_an_environment_without_images_have_no_cnn_to_move():
     assert td3.alive
 
 
+@pytest.mark.parametrize(("who", "update"), [("critic", 1), ("actor", 2)])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_learner_says_what_was_not_finite_first(who, update, value):
+    td3 = learner(NUMBERS)
+    td3.update(transitions(4, NUMBERS), torch.zeros(4, 2))
+    td3.check_parameters()
+    assert (td3.alive, td3.diverged) == (True, None)
+    getattr(td3, who).parameters[0].data[0, 0] = value
+    td3.check_parameters()
+    assert (td3.alive, td3.diverged) == (False, {"update": 1, "what": f"{who} parameter"})
+    for reward, what in ((value, "critic loss"), (1e30, "critic loss")):  # 1e30² is past float32
+        td3 = learner(NUMBERS)
+        td3.update(transitions(4, NUMBERS)._replace(reward=torch.full((4,), reward)), torch.zeros(4, 2))
+        assert td3.diverged == {"update": 1, "what": what}
+    td3 = learner(NUMBERS, policy_delay=update)
+    getattr(td3, who).parameters[0].register_hook(lambda gradient: gradient * value)
+    for _ in range(3):
+        td3.update(transitions(4, NUMBERS), torch.zeros(4, 2))
+    assert td3.diverged == {"update": update, "what": f"{who} gradient"}
+    again = learner(NUMBERS, policy_delay=update)
+    again.load_state_dict(td3.state_dict())
+    assert (again.alive, again.diverged) == (False, td3.diverged)
+
+
+def test_a_learner_without_a_number_to_say_acts_by_zero():
+    td3 = learner(NUMBERS)
+    td3.actor.heads[-1].bias.data[0] = math.nan
+    action = td3.act({"vector": np.ones(3, np.float32)})
+    assert action[0] == 0
+    assert action[1] != 0
+
+
 def test_a_learner_whose_gradient_is_not_finite_is_frozen_and_says_so():
     td3 = learner(NUMBERS)
     bad = transitions(4, NUMBERS)._replace(reward=torch.full((4,), math.nan))
@@ -238,7 +273,7 @@ def test_a_learner_whose_gradient_is_not_finite_is_frozen_and_says_so():
 
 
 def test_exploration_decays_as_in_the_originals_event_file():
-    trainer = OffPolicyTrainer(config(env="Pendulum-v1", learning_starts=1000))
+    trainer = OffPolicyTrainer(config(**PENDULUM, learning_starts=1000))
     assert [round(trainer._noise(step), 4) for step in (1000, 3900)] == [0.3, 0.1969]
 
 
@@ -255,12 +290,104 @@ def test_reports_fill_the_data_dictionary_and_phases_follow_the_steps():
     reports = list(trainer)
     assert [r["phase"].item() for r in reports] == ["random", "mixed", "policy"]
     assert [r["updates"].item() for r in reports] == [0, 50, 150]
-    assert set(reports[-1]) - {"record"} | {"seed"} == set(COLUMNS["records"])
+    for report in reports:
+        assert set(report) - {"record"} | {"seed"} == set(COLUMNS["records"])
+    assert all(math.isnan(reports[0][name].item()) for name in UPDATE)
+    assert not any(math.isnan(reports[-1][name].item()) for name in UPDATE)
     assert math.isfinite(reports[0]["actor_feature_norm_probe"].item())
     for name in ("returns", "drives"):
         assert set(trainer.tables[name][0]) == set(COLUMNS[name])
     lengths = [row["length"] for row in trainer.tables["returns"]]
     assert np.cumsum(lengths).tolist() == [row["step"] for row in trainer.tables["returns"]]
+
+
+def noted(trainer) -> list[dict[str, float]]:
+    """Every update's numbers, as the trainer goes on."""
+    log, update = [], trainer.learner.update
+
+    def spy(transitions, noise, seen=None):
+        own: Seen = {}
+        update(transitions, noise, own)
+        log.append(own)
+        if seen is not None:
+            seen |= own
+
+    trainer.learner.update = spy
+    return log
+
+
+@pytest.mark.parametrize(
+    ("starts", "delay", "windows"),  # of the four, those in which the actor was updated
+    [(100, 2, 3), (101, 2, 3), (101, 3, 3), (50, 1, 4), (187, 7, 3), (199, 2, 2), (10, 150, 2), (300, 200, 0)],
+)
+def test_a_record_holds_the_newest_update_of_critics_and_actor(starts, delay, windows):
+    trainer = make_trainer(config(**PENDULUM, steps=400, learning_starts=starts, policy_delay=delay, hidden=8))
+    log, columns, acted = noted(trainer), set(UPDATE) - {"critic_feature_norm", "actor_feature_norm"}, 0
+    for report in trainer:
+        updates, shown = log[-100:], {name: report[name].item() for name in columns}
+        newest = updates[-1] if updates and trainer.steps > starts else {}
+        actor = next((each for each in reversed(updates) if "actor_q" in each), {}) if newest else {}
+        expected = {name: actor.get(name, math.nan) for name in columns if name in ACTORS}
+        expected |= {name: newest.get(name, math.nan) for name in columns if name not in ACTORS}
+        np.testing.assert_equal(shown, expected)
+        acted += not math.isnan(shown["actor_q"])
+    assert acted == windows
+
+
+ACTORS = {"actor_loss", "actor_q", "actor_feature_norm", "pretanh", "saturation", "critic_q"}
+ACTORS |= {f"actor_{part}" for part in ("grad_norm", "cnn_grad_norm", "mlp_grad_norm", "clip_scale")}
+
+
+def reported_by_the_last_update(trainer) -> list[dict[str, object]]:
+    """Records as the published runs have them: the numbers of the hundredth update alone."""
+    rows = []
+    while trainer.steps < trainer.config.steps:
+        seen: Seen = {}
+        for left in reversed(range(100)):
+            trainer._step(seen if left == 0 else None)
+        row = {"step": trainer.steps, "updates": trainer.learner.updates, "alive": trainer.learner.alive}
+        row["exploration_noise"] = trainer._noise(trainer.steps)
+        rows.append(row | trainer._window.means() | seen | trainer.probe.measure(trainer.learner))
+    return rows
+
+
+@pytest.mark.parametrize(
+    "settings", [{"batch_size": 2, "steps": 100, "learning_starts": 50}, PENDULUM, PENDULUM | {"algorithm": "ddpg"}]
+)
+def test_records_of_published_settings_stay_as_they_were_to_the_bit(settings):
+    settings = config(**{"steps": 400, "learning_starts": 100} | settings)
+    before, now = reported_by_the_last_update(make_trainer(settings)), list(make_trainer(settings))
+    for row, report in zip(before, now, strict=True):
+        shown = {name: value.item() for name, value in report.items() if name != "record"}
+        np.testing.assert_equal(shown, {name: row.get(name, math.nan) for name in shown})
+        assert set(row) <= set(shown)
+
+
+def test_records_are_those_of_the_code_that_made_the_published_runs():
+    """Reckoned with that code, on another machine maybe: the arithmetic's last bits may differ."""
+    settings = {"steps": 400, "learning_starts": 200, "batch_size": 8, "hidden": 8}
+    reports = make_trainer(config(**PENDULUM, **settings))
+    found = [{name: value.item() for name, value in report.items() if name != "record"} for report in reports]
+    assert [row["reward"] for row in found] == pytest.approx([-7.79744, -8.40399, -4.39635, -7.67457], rel=1e-3)
+    for name, values in {
+        "critic_loss": [110.50339, 80.94052],
+        "actor_q": [-0.42230, -1.32820],
+        "actor_grad_norm": [0.0350525, 0.105365],
+        "actor_mlp_weight_std": [0.243837, 0.249921],
+    }.items():
+        assert [row[name] for row in found[2:]] == pytest.approx(values, rel=1e-3), name
+
+
+def test_the_step_at_which_learning_starts_is_the_policys_as_in_the_original():
+    """Up to it all is random: of ten steps before the first update nine are."""
+    trainer = make_trainer(config(**PENDULUM, learning_starts=10))
+    phases = [trainer._action(at)[1] for at in range(1, 13)]
+    assert phases == ["random"] * 9 + ["policy"] * 3
+    for _ in range(10):
+        trainer._step(None)
+    assert trainer.learner.updates == 0
+    trainer._step(None)
+    assert trainer.learner.updates == 1
 
 
 def test_q_bias_is_q_minus_the_discounted_return(monkeypatch):
@@ -281,9 +408,9 @@ def test_q_bias_is_q_minus_the_discounted_return(monkeypatch):
     assert all(math.isnan(row["q_bias"]) for row in trainer.tables["returns"] if row["step"] < 100)
 
 
-@pytest.mark.parametrize("env", ["lnlab/Driving-v0", "Pendulum-v1"])
+@pytest.mark.parametrize("env", [{"env": "lnlab/Driving-v0"}, PENDULUM])
 def test_a_resumed_trainer_goes_on_to_the_bit(env, tmp_path):
-    settings = config(env=env, steps=400)
+    settings = config(**env, steps=400)
     straight = make_trainer(settings)
     reports = list(straight)
     stopped = make_trainer(settings)
@@ -318,7 +445,7 @@ def test_greedy_tests_are_the_same_for_every_seed():
 
 
 def test_early_stopping_ends_the_run_before_its_steps():
-    settings = config(env="Pendulum-v1", steps=100_000, learning_starts=99_000, early_stopping=True, patience=200)
+    settings = config(**PENDULUM, steps=100_000, learning_starts=99_000, early_stopping=True, patience=200)
     trainer = make_trainer(settings)
     steps = sum(1 for _ in trainer) * 100
     assert 200 * 100 < steps < 30_000  # a hundred episodes of 200 steps, then no gain

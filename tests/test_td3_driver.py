@@ -12,7 +12,8 @@ from lnlab.trainers import driver, off_policy_driver
 from lnlab.trainers.off_policy_driver import train_seed
 
 TABLES = ("records", "returns", "checks")
-SMALL = {"algorithm": "td3", "env": "Pendulum-v1", "steps": 400, "learning_starts": 100, "batch_size": 4, "hidden": 8}
+PENDULUM = {"env": "Pendulum-v1", "norm": "none"}
+SMALL = {"algorithm": "td3", **PENDULUM, "steps": 400, "learning_starts": 100, "batch_size": 4, "hidden": 8}
 SMALL |= {"eval_episodes": 1, "eval_every": 200, "profile": "test", "device": "cpu", "cores": 1}
 
 

@@ -8,6 +8,7 @@ activations are those of the acting pass (same weights, same states): the differ
 compute forward. Checked against plain autograd through torch.nn modules.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -173,13 +174,19 @@ def make_actor_critic(core: str, norm: str, *, inputs: int = 48, hidden: int = 1
 
 
 def norm_layers(net: ActorCritic, parameters: Tensor) -> list[str]:
-    """Names of the norm layers found in live `parameters` (N, size): those whose gain is really there, not those of
-    the settings."""
+    """Places with a norm of any kind: what the factory made there, its parameters found in live `parameters` (N, size).
+
+    Read from the network, not from the settings.
+    """
     views = net.layout.views(parameters)
-    found = [part for part in (net.embed_norm, net.core_norm) if not isinstance(part, NoNorm)]
-    return [
-        part.gain.removesuffix(".gain") for part in found if part.gain in views and bool((views[part.gain] != 0).any())
-    ]
+    parts = {"embed.norm": net.embed_norm, "core.norm": net.core_norm}
+    return [place for place, part in parts.items() if not isinstance(part, NoNorm) and _lives(part.shapes, views)]
+
+
+def _lives(shapes: Mapping[str, tuple[int, ...]], views: Views) -> bool:
+    """Whether parameters of these names are there and not all zero; a norm without any needs none."""
+    own = [views[name] for name in shapes if name in views]
+    return len(own) == len(shapes) and (not own or any(bool((view != 0).any()) for view in own))
 
 
 def _orthogonal(outputs: int, inputs: int, generator: torch.Generator) -> Tensor:

@@ -18,10 +18,12 @@ from lnlab.models.image_norm import ImageNorm
 from lnlab.models.linear import Linear
 from lnlab.models.norms import NORMS
 from lnlab.models.pixels import pixels
+from lnlab.settings import ConfigError
 
 SLOPE = 0.01  # of LeakyReLU below zero
 FEATURES = 512
 CONVOLUTIONS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # channels, kernel, stride; no padding
+PLACES = {"conv1": "norm1", "conv2": "norm2", "conv3": "norm3", "fc": "norm4"}  # where the norm of a layer stands
 SMALL_INIT = 3e-3  # bound of the last layer's weights, Lillicrap et al. 2015
 
 
@@ -62,6 +64,16 @@ class CNN(nn.Module):
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
+    @property
+    def norm_layers(self) -> list[str]:
+        """Places with a norm of any kind: what the factory made there, or a layer that keeps its weight in parts."""
+        return [place for layer, place in PLACES.items() if self._normed(layer, place)]
+
+    def _normed(self, layer: str, place: str) -> bool:
+        """Weight norm is no module of its own: it takes the weight of its layer apart."""
+        whole = "weight" in dict(self.layers[layer].named_parameters(recurse=False))
+        return not (whole and isinstance(self.layers[place], nn.Identity))
+
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, H, W) float in [−1, 1] to (B, 512)."""
         return self.stages(image)[-1]
@@ -78,7 +90,9 @@ class CNN(nn.Module):
 
 
 class VectorOnly(nn.Module):
-    """Stands in for the CNN where observations hold no image: no features."""
+    """Stands in for the CNN where observations hold no image: no features, and no place for a norm."""
+
+    norm_layers: tuple[str, ...] = ()
 
     def forward(self, image: None) -> None:
         return None
@@ -111,8 +125,17 @@ def state_size(space: spaces.Dict) -> int:
 
 
 def make_cnn(space: spaces.Dict, config: TD3Config) -> nn.Module:
-    """The trunk of actor or critics for observations of `space`."""
+    """The trunk of actor or critics for observations of `space`.
+
+    Raises:
+        ConfigError: a norm is asked for and there is no CNN to hold it.
+    """
     if "image" not in space.spaces:
+        if config.norm != "none":
+            raise ConfigError(
+                f"norm={config.norm!r} is not allowed with env={config.env!r}: a norm stands in the CNN, and without "
+                "images there is none, so that nothing would tell this arm from norm='none'; choose norm=none"
+            )
         return VectorOnly()
     image: Any = space["image"]
     return CNN(image.shape, config.norm, config.activation, coarse=config.precision == "bfloat16")

@@ -28,6 +28,8 @@ from lnlab.memory import refuse_too_large
 from lnlab.provenance import usable_cores
 from lnlab.runs import BLOCK, Run, Shard
 from lnlab.trainers.a3c import ActorCriticTrainer, Report
+from lnlab.trainers.admission import refuse_impossible, require_norm
+from lnlab.trainers.divergence import first_divergences
 
 CHECKPOINT_SECONDS = 15.0
 Listener = Callable[[Report], None]
@@ -49,9 +51,12 @@ def run(config: Config, *, progress: bool = True, on_report: Listener | None = N
         on_report: called with each report and its seeds under "seed"; blocks of seeds advance at their own pace.
 
     Raises:
-        ConfigError: the directory holds a run with other settings, there is no such device, or too little memory.
+        ConfigError: the directory holds a run with other settings, the environment cannot carry this one, there is no
+            such device, or too little memory.
+        RuntimeError: the live networks lack the norm of the run's name.
         KeyboardInterrupt: stopped from outside; calling again goes on from the checkpoints.
     """
+    refuse_impossible(config)
     device = resolve_device(config.device)
     cores = 1 if device == "cuda" else min(config.cores or usable_cores(), config.seeds)
     block = _block(config, device, cores)
@@ -62,6 +67,8 @@ def run(config: Config, *, progress: bool = True, on_report: Listener | None = N
     try:
         with _bar(directory, progress) as bar:
             _train_all(directory, device, cores, _listener(directory, bar, on_report))
+        for shard in directory.shards:  # some may come from an earlier session
+            require_norm(config, shard.manifest["facts"].get("norm_layers", []))
         directory.finish()
     except KeyboardInterrupt:
         directory.release()
@@ -101,12 +108,16 @@ def train_shard(config: Config, shard: Shard, device: str, report: Listener, sto
     trainer = ActorCriticTrainer(config, device)
     if (state := shard.load()) is not None:
         trainer.load_state_dict(state)
+    require_norm(config, trainer.norm_layers)
     shard.record(device=device, norm_layers=trainer.norm_layers, parameter_count=trainer.parameter_count)
+    diverged = [*shard.manifest["facts"].get("diverged", [])]
     marks, saved = set(checkpoints(config.episodes)), time.monotonic()
     if trainer.episode == 0:
         _diagnose(trainer, shard)
     for episode in trainer:
         shard.append(episode)
+        diverged += first_divergences(trainer, episode, diverged)
+        shard.record(diverged=diverged)
         report(episode | {"seed": np.array(shard.seeds)})
         if trainer.episode in marks:
             _diagnose(trainer, shard)
@@ -116,6 +127,7 @@ def train_shard(config: Config, shard: Shard, device: str, report: Listener, sto
             saved = time.monotonic()
         if halt:
             return False
+    require_norm(config, trainer.norm_layers)
     for name, groups in {"evaluation": SCENARIOS, "sweep": SWEEP}.items():
         if config.eval_episodes and shard.table(name) is None:
             shard.write_table(name, evaluate(config, trainer.parameters.detach(), groups=groups))

@@ -109,6 +109,12 @@ RULES = {
         1000.0,
         "the actor's gradient before clipping a thousand times the limit of 1; after clipping nothing can be seen",
     ),
+    "diverged": Rule(
+        ("alive",),
+        lambda row, before: 1.0 - row["alive"],
+        0.0,
+        "a loss, a gradient or a parameter was infinite or no number: the learner is frozen from then on",
+    ),
 }
 
 
@@ -200,12 +206,15 @@ class EarlyStopping:
         self.stopped = False  # once True, it stays so
 
     def add(self, step: int, episode_return: float) -> None:
-        """Take in an episode that ended at `step`, and set `stopped` if the run should end there."""
+        """Take in an episode that ended at `step`, and set `stopped` if the run should end there.
+
+        A return that is not finite counts as an episode without a return: the mean is over the others.
+        """
         self._recent.append(episode_return)
         if len(self._recent) < WINDOW:
             return
-        mean = float(np.mean(self._recent))
-        if mean >= self._best + self.min_gain:
+        finite = [each for each in self._recent if np.isfinite(each)]  # one NaN would hide a hundred episodes' gains
+        if finite and (mean := float(np.mean(finite))) >= self._best + self.min_gain:
             self._best, self._best_step = mean, step
         self.stopped = self.stopped or step - self._best_step >= self.patience_steps
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lnlab.columns_td3 import UPDATE
 from lnlab.config_td3 import RECORD_STEPS, TD3Config
 from lnlab.envs.images import make_env
 from lnlab.trainers.monitor import EarlyStopping, validation_points
@@ -60,14 +61,18 @@ class OffPolicyTrainer:
 
     @property
     def norm_layers(self) -> list[str]:
-        """Norm layers found in the live parameters, such as actor.norm1."""
-        sides = {"actor": self.learner.actor.cnn, "critic": self.learner.critic.cnn}
-        return [
-            f"{who}.{name.split('.')[-1]}"
-            for who, cnn in sides.items()
-            for name, module in cnn.named_modules()
-            if isinstance(module, torch.nn.LayerNorm)
-        ]
+        """Norm layers found in the live networks, of whatever kind, such as actor.norm1."""
+        cnns: dict[str, Any] = {"actor": self.learner.actor.cnn, "critic": self.learner.critic.cnn}
+        return [f"{who}.{place}" for who, cnn in cnns.items() for place in cnn.norm_layers]
+
+    @property
+    def diverged(self) -> list[dict[str, Any]]:
+        """Where the learner was no longer finite, as `lnlab.trainers.divergence` has it; empty as long as it is."""
+        if (found := self.learner.diverged) is None:
+            return []
+        step = self.config.learning_starts + found["update"]
+        episode = sum(row["step"] < step for row in self.tables["returns"])
+        return [{"seed": self.seed, "worker": -1, "episode": episode, "step": step, "what": found["what"]}]
 
     @property
     def parameter_count(self) -> int:
@@ -81,15 +86,21 @@ class OffPolicyTrainer:
             yield self._report()
 
     def _report(self) -> Report:
-        """Train for a hundred steps; the numbers of the last update, and means over the steps."""
-        seen: Seen = {}
+        """Train for a hundred steps; the numbers of the last update of critics and actor, and means over the steps."""
+        seen: Seen = dict.fromkeys(UPDATE, math.nan)
+        actor_left = self._left_after_actor_update(self.steps + RECORD_STEPS)
         for left in reversed(range(RECORD_STEPS)):
-            self._step(seen if left == 0 else None)
+            self._step(seen if left in (0, actor_left) else None)
+        self.learner.check_parameters()
         if self.steps == self.config.steps or self.stopped_early:
             self._look("after")
         row = {"step": self.steps, "updates": self.learner.updates, "exploration_noise": self._noise(self.steps)}
         row |= {"alive": self.learner.alive} | self._window.means() | seen | self.probe.measure(self.learner)
         return {"record": self.episode} | {name: np.array([[value]]) for name, value in row.items()}
+
+    def _left_after_actor_update(self, end: int) -> int:
+        """Steps up to `end` that follow the newest update of the actor: those of the critics alone."""
+        return max(0, end - self.config.learning_starts) % self.config.policy_delay
 
     def _step(self, seen: Seen | None) -> None:
         """One step of the environment, and one update once learning has started."""

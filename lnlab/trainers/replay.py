@@ -50,8 +50,8 @@ class Replay:
         device: where the arrays lie and the batches appear. Memory is taken as the ring fills.
 
     Raises:
-        ValueError: the observation has neither part, an image that is not a stack of uint8 frames, or more frames in
-            its stack than the ring can hold.
+        ValueError: the observation has neither part, an image that is not a stack of uint8 frames, or the ring cannot
+            hold a transition (`least_capacity`).
     """
 
     def __init__(
@@ -60,13 +60,15 @@ class Replay:
         image, vector = _parts(observation_space)
         self.capacity, self.device = capacity, torch.device(device)
         self.frames = 0 if image is None else image[0]
-        if capacity <= self.frames:
-            raise ValueError(f"capacity must be over {self.frames}, the frames of a stack; got {capacity}")
+        if not capacity >= least_capacity(observation_space):
+            raise ValueError(
+                f"capacity={capacity} is not allowed: a transition takes {least_capacity(observation_space)} slots here"
+            )
         self._data = {
-            "action": self._empty(action_space.shape, torch.float32),
-            "reward": self._empty((), torch.float32),
-            "terminated": self._empty((), torch.bool),
-        }
+            "action": torch.zeros((capacity, *action_space.shape), device=self.device),
+            "reward": torch.zeros(capacity, device=self.device),
+            "terminated": torch.zeros(capacity, dtype=torch.bool, device=self.device),
+        }  # zeros: nothing follows the last observation of an episode, yet its slot is saved with the others
         if image is not None:
             self._data["frame"] = self._empty(image[1:], torch.uint8, extra=1)
             self._data["frame"][capacity] = PAD  # the slot past the ring stands for every frame before an episode
@@ -216,6 +218,16 @@ class Replay:
         frame = self._data["frame"]
         flat = frame.index_select(0, torch.from_numpy(places.ravel()).to(self.device))
         return flat.view(len(slots), self.frames + 1, *frame.shape[1:])
+
+
+def least_capacity(space: Dict) -> int:
+    """Slots that one transition takes: those of all frames that it shows, and never less than two observations.
+
+    >>> least_capacity(Dict(vector=Box(-1, 1, (3,), np.float32)))
+    2
+    """
+    image, _ = _parts(space)
+    return 2 if image is None else image[0] + 1
 
 
 def _parts(space: Dict) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:

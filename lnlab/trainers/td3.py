@@ -68,6 +68,7 @@ class TD3:
 
     def __init__(self, config: TD3Config, observations: spaces.Dict, actions: spaces.Box, device: str = "cpu") -> None:
         self.config, self.device, self.updates, self.alive = config, torch.device(device), 0, True
+        self.diverged: dict[str, Any] | None = None  # at which update, and what was not finite first
         size, count = state_size(observations), actions.shape[0]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(np.random.default_rng([config.first_seed, Purpose.INIT]).integers(2**62)))
@@ -93,9 +94,9 @@ class TD3:
 
     @torch.no_grad()
     def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
-        """Greedy action (A,) in [−1, 1] for one observation."""
+        """Greedy action (A,) in [−1, 1] for one observation; where a diverged learner has no number, 0."""
         one = batch(_one(obs.get("image")), _one(obs.get("vector")), self.device)
-        return torch.tanh(self._pretanh(one)[0]).cpu().numpy()[0]
+        return torch.tanh(self._pretanh(one)[0]).nan_to_num_(nan=0.0).cpu().numpy()[0]
 
     @torch.no_grad()
     def q1(self, transitions: Transitions) -> np.ndarray:
@@ -106,7 +107,8 @@ class TD3:
     def update(self, transitions: Transitions, noise: Tensor, seen: Seen | None = None) -> None:
         """One critic step, and each `policy_delay` of them an actor step and a step of the targets.
 
-        A learner whose gradient is no longer finite stays as it is from then on (`alive` is False).
+        A learner whose gradient is no longer finite stays as it is from then on: `alive` is False, and `diverged` says
+        since when.
 
         Args:
             transitions: a batch from the replay buffer.
@@ -118,7 +120,7 @@ class TD3:
             return
         obs = batch(transitions.image, transitions.vector, self.device)
         self._improve_critics(obs, transitions, self._target(transitions, noise.to(self.device)), seen)
-        if self.updates % self.config.policy_delay == 0:
+        if self.alive and self.updates % self.config.policy_delay == 0:
             self._improve_actor(obs, seen)
             for online, target in self._pairs:
                 soft_update(target, online, self.config.tau)
@@ -145,7 +147,8 @@ class TD3:
         if seen is not None:
             seen |= {"critic_loss": loss.item(), "critic_feature_norm": feature_norm(features)}
             seen |= _values_seen(values, target)
-        self.alive &= self.critic.descend(loss, "critic", seen)
+        if not self.critic.descend(loss, "critic", seen):
+            self._freeze("critic gradient" if loss.isfinite() else "critic loss")
 
     def _improve_actor(self, obs: Batch, seen: Seen | None) -> None:
         """−mean Q1. With leaky features the actor's CNN can raise Q1 itself: the critic takes its features as state."""
@@ -159,7 +162,18 @@ class TD3:
             seen["saturation"] = (action.abs() > SATURATED).float().mean().item()
             with torch.no_grad():
                 seen["critic_q"] = self._q(self._critic_features(obs), obs, action, first=True)[0].mean().item()
-        self.alive &= self.actor.descend(-value.mean(), "actor", seen)
+        loss = -value.mean()
+        if not self.actor.descend(loss, "actor", seen):
+            self._freeze("actor gradient" if loss.isfinite() else "actor loss")
+
+    def check_parameters(self) -> None:
+        """Freeze a learner with a parameter that is not finite, as a step can leave one though its gradient was."""
+        for who, side in (("critic", self.critic), ("actor", self.actor)):
+            if self.alive and not all(bool(each.isfinite().all()) for each in side.parameters):
+                self._freeze(f"{who} parameter")
+
+    def _freeze(self, what: str) -> None:
+        self.alive, self.diverged = False, {"update": self.updates, "what": what}
 
     @torch.no_grad()
     def _critic_features(self, obs: Batch) -> Tensor | None:
@@ -181,14 +195,14 @@ class TD3:
         """Everything but the settings; a plain dict."""
         targets = [target.state_dict() for _, target in self._pairs]
         sides = {"actor": self.actor.state_dict(), "critic": self.critic.state_dict()}
-        return sides | {"targets": targets, "updates": self.updates, "alive": self.alive}
+        return sides | {"targets": targets, "updates": self.updates, "alive": self.alive, "diverged": self.diverged}
 
     def load_state_dict(self, kept: dict[str, Any]) -> None:
         self.actor.load_state_dict(kept["actor"])
         self.critic.load_state_dict(kept["critic"])
         for (_, target), values in zip(self._pairs, kept["targets"], strict=True):
             target.load_state_dict(values)
-        self.updates, self.alive = kept["updates"], kept["alive"]
+        self.updates, self.alive, self.diverged = kept["updates"], kept["alive"], kept.get("diverged")
 
 
 @torch.no_grad()

@@ -1,0 +1,68 @@
+"""Whether a run is what its name says: asked before its folder is made, when its networks live, and at its end."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lnlab.config import Config, ConfigError, RunConfig
+from lnlab.models.norms import NORMS
+
+OF_THE_CNN = ("final_activation", "precision", "actor_features", "target_cnn")  # besides the norm; nothing without one
+
+
+def refuse_impossible(config: Config) -> None:
+    """Stop before anything is made for a run that its environment cannot carry.
+
+    Raises:
+        ConfigError: TD3 or DDPG with an environment that is not there, that they cannot act in, or in which the norm,
+            another setting of the CNN or the capacity of the replay buffer has no meaning.
+    """
+    if isinstance(config, RunConfig):
+        return
+    from lnlab.envs.images import make_env
+    from lnlab.models.cnn import make_cnn
+    from lnlab.trainers.replay import least_capacity
+
+    env = make_env(config.env)
+    space: Any = env.observation_space
+    env.close()
+    if "image" not in space.spaces:
+        make_cnn(space, config)
+        for name in OF_THE_CNN:
+            value, usual = getattr(config, name), config.defaults()[name]
+            if value != usual:
+                raise ConfigError(
+                    f"{name}={value!r} is not allowed with env={config.env!r}: it is a setting of the CNN, and without "
+                    f"images there is none; leave it at {usual!r}"
+                )
+    if config.capacity < (least := least_capacity(space)):
+        raise ConfigError(
+            f"capacity={config.capacity} is not allowed: a transition of {config.env} takes {least} slots"
+        )
+
+
+def require_norm(config: Config, found: Sequence[str]) -> None:
+    """Stop a run whose networks lack the norm of its name, or hold one that its name does not say.
+
+    Args:
+        found: the norm layers of the live networks, `norm_layers` of the trainer.
+
+    Raises:
+        RuntimeError: they are not those that `config.norm` stands for.
+    """
+    if sorted(found) != sorted(promised := _promised(config)) or bool(found) == (config.norm == "none"):
+        raise RuntimeError(
+            f"norm={config.norm!r} stands for {_words(promised)}, but the live networks hold {_words(found)}: "
+            "such a run would pass for another arm"
+        )
+
+
+def _promised(config: Config) -> list[str]:
+    if isinstance(config, RunConfig):
+        return [*(NORMS[config.norm].actor_critic or ())]
+    from lnlab.models.cnn import PLACES
+
+    return [f"{who}.{PLACES[layer]}" for who in ("actor", "critic") for layer in NORMS[config.norm].cnn or ()]
+
+
+def _words(layers: Sequence[str]) -> str:
+    return f"the norm layers {', '.join(sorted(layers))}" if layers else "no norm layer"
