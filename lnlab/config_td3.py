@@ -81,7 +81,7 @@ class TD3Config(Settings):
         5000, ge=RECORD_STEPS, le=10**8, multiple_of=RECORD_STEPS, description="environment steps of a seed"
     )
     learning_starts: int = Field(
-        1000, ge=1, le=10**8, description="steps before the first update; all but the last have random actions, as in the original"
+        1000, ge=1, le=10**8, description="steps before the first update; all but the last are random (original)"
     )
     batch_size: int = Field(256, ge=1, le=10**6, description="transitions in an update")
     capacity: int = Field(97_000, ge=1, le=10**8, description="transitions the replay buffer keeps")
