@@ -86,7 +86,11 @@ def contrasts() -> Iterator[Row]:
     runs = Driving.of(data)
     for name, measure in {"growth": feature_growth, "inflation": inflation}.items():
         for number, arm in enumerate(MAIN, 1):
-            yield {"id": f"td3/{name}/{number}"} | _interval(interval(measure(runs, arm))) | {"what": arm}
+            row = {"id": f"td3/{name}/{number}", "what": arm}
+            try:
+                yield row | _interval(interval(measure(runs, arm)))
+            except ValueError as reason:  # it is what it is by construction, which is no finding
+                yield row | {"reason": str(reason)}
 
 
 PARTS: dict[str, Callable[[], Iterator[Row]]] = {
@@ -238,8 +242,10 @@ def labels(markdown: str) -> set[str]:
 def csv_differences(name: str, before: str, after: str) -> list[str]:
     """What changed in a CSV file, a line each cell."""
     old, new = (list(csv.reader(io.StringIO(each))) for each in (before, after))
-    if old[0] != new[0] or len(old) != len(new):
-        return [f"{name}: {len(old) - 1} rows of {old[0]} → {len(new) - 1} rows of {new[0]}"]
+    if old[0] != new[0]:
+        return [f"{name}: columns {', '.join(old[0])} → {', '.join(new[0])}"]
+    if len(old) != len(new):
+        return [f"{name}: {len(old) - 1} rows → {len(new) - 1} rows"]
     cells = [
         (row, column, *pair)
         for row, lines in enumerate(zip(old, new, strict=True))
