@@ -1,0 +1,161 @@
+"""The claims files of book/claims: their shape, read and checked before anything is computed.
+
+d1.yml to d5.yml hold a document each: title, sections, and its claims by id, a claim in one place: our words, the
+printed values, where they come from, and the rows of evidence. hypotheses.yml holds what we expected ourselves, by set
+and name, with the rows that each predicts. What is not as it should be is refused with file and line.
+"""
+
+import difflib
+import functools
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+
+from lnlab.claims.evidence import AnyRow, Change, Compared, Estimated, Minus, Value
+from lnlab.config import ConfigError
+from lnlab.paths import BOOK
+
+FOLDER = BOOK / "claims"
+HYPOTHESES = "hypotheses"
+Kind = Literal["measured", "comparison", "arithmetic", "interpretation", "recommendation", "setup"]
+
+
+class Claim(BaseModel):
+    """What a document says, and the evidence on it.
+
+    kind: measured (a number read off an experiment), comparison (a direction or ratio between arms), arithmetic
+    (follows from other numbers of the document), interpretation (an explanation), recommendation (advice), setup (a
+    fact about the configuration).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Kind
+    section: str
+    says: str  # in our words
+    origin: str = ""  # where the public repository that the documents come from explains a number
+    note: str = ""  # to the reader; a {} stands for the number of each row of `aside`
+    aside: list[Value | Change | Minus] = []
+    needs: dict[str, int | float | str] = {}  # settings without which no run can speak on the claim
+    untestable: str = ""  # why there is no evidence
+    evidence: list[AnyRow] = []
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Claim":
+        if bool(self.evidence) == bool(self.untestable):
+            raise ValueError("give evidence, or untestable: why there is none")
+        if self.note.count("{}") != len(self.aside):
+            raise ValueError(f"the note has {self.note.count('{}')} places {{}} for {len(self.aside)} rows of aside")
+        _refuse_unfit(self.evidence)
+        return self
+
+
+class Document(BaseModel):
+    """A source document."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    sections: list[str]
+    claims: dict[str, Claim]
+
+
+class Hypothesis(BaseModel):
+    """A sentence of ours, and what it predicts that the data can oppose."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    says: str
+    predictions: list[AnyRow]
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Hypothesis":
+        _refuse_unfit(self.predictions)
+        return self
+
+
+def _refuse_unfit(rows: list[Any]) -> None:
+    """Every row must say what would be evidence: a side, or a printed number and of how many runs."""
+    for place, row in enumerate(rows, 1):
+        runs = getattr(row, "runs", None) if isinstance(row, Compared) else None
+        if isinstance(row, Estimated) and (row.side is None) == (runs is None):
+            raise ValueError(f"row {place} needs a side, for a direction, or runs, for a number, and not both")
+        if runs is not None and row.printed is None:
+            raise ValueError(f"row {place} needs the printed number that is of {runs} runs")
+
+
+@functools.cache
+def documents() -> dict[str, Document]:
+    """The documents by name, D1 first."""
+    return {path.stem.upper(): read(path, Document) for path in sorted(FOLDER.glob("d*.yml"))}
+
+
+@functools.cache
+def hypotheses() -> dict[str, dict[str, Hypothesis]]:
+    """Our own hypotheses by set and name."""
+    return read(FOLDER / f"{HYPOTHESES}.yml", dict[str, dict[str, Hypothesis]])
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As of any loader."""
+        keys = [key.value for key, _ in node.value]
+        for number, (key, _) in enumerate(node.value):
+            if key.value in keys[:number]:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read(path: Path, shape: Any) -> Any:
+    """A file in the given shape.
+
+    Raises:
+        ConfigError: it is no YAML, or has another shape; the message names file and line.
+    """
+    text = path.read_text(encoding="utf-8")
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        return TypeAdapter(shape).validate_python(loader.construct_document(node))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{path}, line {line}: {error.problem}") from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        line, where = _found(node, problem["loc"])
+        raise ConfigError(f"{path}, line {line}: {where}{_explain(problem, shape)}") from None
+
+
+def _found(node: Any, steps: tuple[int | str, ...]) -> tuple[int, str]:
+    """Line of the deepest thing in the file that an error's place leads to, and the way there in words."""
+    line, words = node.start_mark.line + 1, []
+    for step in steps:
+        if isinstance(node, yaml.MappingNode):
+            here = next(((key, value) for key, value in node.value if key.value == str(step)), None)
+            if here is None or (isinstance(here[1], yaml.ScalarNode) and step != steps[-1]):
+                continue  # the tag of a kind of row, or a key that is missing
+            line, node = here[0].start_mark.line + 1, here[1]
+            words.append(str(step))
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line + 1
+            words.append(f"row {step + 1}")
+    return line, f"{', '.join(words)}: " if words else ""
+
+
+def _explain(problem: Any, shape: Any) -> str:
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] != "extra_forbidden":
+        return message
+    from lnlab.claims.evidence import KINDS
+
+    tag = next((step for step in reversed(problem["loc"]) if step in KINDS), None)
+    names = list((KINDS[tag] if tag else Claim).model_fields)
+    near = difflib.get_close_matches(str(problem["loc"][-1]), names, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"unknown key {problem['loc'][-1]!r}{hint}; allowed: {', '.join(names)}"

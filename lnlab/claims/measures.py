@@ -1,0 +1,445 @@
+"""What is measured of an arm, by name: `measure(data, "test.sampled", "a3c-gru-ln")` gives a value each seed.
+
+A3C and Individual learners:
+
+value_loss_mean, …         a metric of `lnlab.analysis.metrics`; `value_loss_sd@w0` is that of worker 0
+test.greedy, test.sampled  return in the 18 scenarios; `test.greedy.extra` in one group of them
+sweep.greedy, …            return over all velocities of D2 and D4
+constant.greedy, …         share of learners that take one action more than 99 times in 100
+inside.state_saturated     a diagnostic of `lnlab.analysis.quantities` at the end of training; `before.…` at its start
+through.value_explained    the same, mean over time through training; `through_500.` and `after_500.` in the first 500
+                           episodes, in which A3C without norm explodes and recovers, and after them
+
+TD3 and DDPG, from a column of the table `records`:
+
+last.actor_feature_norm_probe   at the last record; also `largest.`, `smallest.`, and `growth.`, last over first
+end.saturation             mean of the last quarter of the logged updates; `mean.` and `sd.` of all, `rise.` end over
+                           first, `exponent.` of growth, `late_exponent.` in the second half
+trend.q1_mean              at the 29 updates that D5 summarises, last eight over first seven; `ends.` five over five,
+                           `fifth.` fifth over first, `relative_sd.` SD over mean
+clipped.actor_cnn          gradient norm after clipping, there; `clipped_sd.` its SD
+policy.return              mean over the episodes that the policy drives, `random.return` over those of chance
+check.5000                 return of the greedy test at a step
+
+`100*name` is a hundredfold, `log10.name` a logarithm, `gap.name` how many percent A3C (the arm) earns over Individual
+learners of the same core and norm; `cells.sd` and its like pool cells as D2 and D4 do. The others are in `NAMED`.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from lnlab.analysis.intervals import Statistic
+from lnlab.analysis.metrics import EXPLOSION, METRICS
+from lnlab.analysis.quantities import QUANTITIES
+from lnlab.claims import pooled
+from lnlab.claims.studies import Array, Data, Missing, defined
+from lnlab.columns import COLUMNS
+from lnlab.config import EPISODE_STEPS
+from lnlab.trainers.monitor import RULES, first_fired
+
+Values = Callable[[Data, str], Array]  # of an arm: (n_seeds, ...)
+Family = Callable[[Data, str, str], Array]  # of an arm, by what stands behind the dot of the name
+Summary = Callable[[Array], Array]  # (n_seeds, n_logs) to (n_seeds,)
+ACTIONS = ("local", "offload", "discard")
+COLLAPSED = 0.99  # share of one action from which a policy counts as constant
+WINDOW = 200  # episodes over which a return is averaged, the last tenth of the documents' 2000
+LOGGED, FIRST, LAST = 29, 7, 8  # updates that D5 summarises; those at both ends that its trend compares
+END = 0.25  # share of the logged updates that counts as the end of a run
+
+
+class Measure(NamedTuple):
+    """The scores of an arm, and the statistic over seeds that the name means."""
+
+    values: Values
+    statistic: Statistic = np.mean
+    printed: Values | None = None  # of pooled measures: the scores of a cell as its document tested it
+
+
+def measure(data: Data, name: str, arm: str) -> Array:
+    """(n_seeds,) by name; of pooled measures (n_seeds, k), what their statistic wants.
+
+    Raises:
+        ValueError: no measure has this name.
+        Missing: the run or the number is not there.
+    """
+    return named(name).values(data, arm)
+
+
+@functools.cache
+def named(name: str) -> Measure:
+    """A measure by its name.
+
+    Raises:
+        ValueError: there is none; the message lists what there is.
+    """
+    head, _, tail = name.partition(".")
+    quantity, _, worker = name.partition("@w")
+    if name.startswith("100*"):
+        return _of(name.removeprefix("100*"), lambda values: 100 * values)
+    if head == "log10":
+        return _of(tail, np.log10)
+    if head == "gap":
+        return Measure(pooled.both(named(tail).values), pooled.gap)
+    if name == "cells.gap":
+        return Measure(pooled.both(_mean_cell(pooled.common)), pooled.gap, pooled.both(_mean_cell(pooled.as_printed)))
+    if head == "cells" and tail in pooled.STATISTICS:
+        return Measure(pooled.common, pooled.STATISTICS[tail], pooled.as_printed)
+    if name in NAMED:
+        return Measure(NAMED[name])
+    if quantity in METRICS and (worker.isdigit() or not worker):
+        return Measure(lambda data, arm: data.metric(arm, quantity, int(worker or -1)))
+    if head in FAMILIES and FAMILIES[head][1](tail):
+        return Measure(lambda data, arm: FAMILIES[head][0](data, arm, tail))
+    every = [*METRICS, *NAMED, *(f"{family}.…" for family in FAMILIES), "cells.…", "gap.…", "log10.…", "100*…"]
+    raise ValueError(f"unknown measure {name!r}; choose one of {', '.join(every)}")
+
+
+def _mean_cell(cells: Values) -> Values:
+    return lambda data, arm: cells(data, arm)[:, 0]
+
+
+def _of(name: str, function: Summary) -> Measure:
+    inner = named(name)
+    return inner._replace(values=lambda data, arm: function(inner.values(data, arm)))
+
+
+# -- A3C and Individual learners ------------------------------------------------------------------------------------
+def _test(data: Data, arm: str, rest: str) -> Array:
+    mode, _, group = rest.partition(".")
+    return data.test(arm, (group,) if group else (), mode)
+
+
+def _test_by_group(data: Data, arm: str) -> Array:
+    """D1's overall return: the mean of the three groups' means, not of the 18 scenarios."""
+    return np.asarray(np.mean([data.test(arm, (group,)) for group in ("seen", "intra", "extra")], axis=0))
+
+
+def _sweep(data: Data, arm: str, mode: str) -> Array:
+    return np.asarray(data.sweep(arm, pooled.EVERY, mode).mean(axis=(1, 2)))
+
+
+def constant(data: Data, arm: str, mode: str) -> Array:
+    """(n_seeds, n_learners) 1 where one action makes up more than 99 % of a policy's actions, else 0."""
+    shares = [data.sweep(arm, pooled.EVERY, mode, value=f"share_{action}").mean(axis=1) for action in ACTIONS]
+    return (np.max(shares, axis=0) > COLLAPSED).astype(float)
+
+
+def _worst_velocity(data: Data, arm: str, mode: str) -> Array:
+    """Lowest velocity of a learner, mean over a seed's learners: the same number of cells for every arm."""
+    return np.asarray(data.sweep(arm, pooled.EVERY, mode).min(axis=1).mean(axis=1))
+
+
+def _through(
+    data: Data, arm: str, quantity: str, *, start: int = 0, end: int | None = None, empty: float | None = None
+) -> Array:
+    """Mean over time of a diagnostic from one measurement to another; `empty` stands for what is not defined."""
+    measured = data.steps(arm)
+    last = measured[-1] if end is None else end
+    if lacking := {start, last} - set(measured):
+        raise Missing(f"needs diagnostics of {arm} after {min(lacking)} episodes; there are some after {measured}")
+    steps = [step for step in measured if start <= step <= last]
+    return over_time(steps, np.stack([data.diagnostic(arm, quantity, step, empty=empty) for step in steps]))
+
+
+def over_time(episodes: Sequence[int], values: Array) -> Array:
+    """(n_seeds,) mean over time of values (n_moments, n_seeds), taken as straight lines from moment to moment.
+
+    Moments of measurement lie ever further apart, so that their plain mean is one of the beginning.
+
+    >>> over_time([0, 10, 100], np.array([[4.0], [4.0], [0.0]])).tolist()  # (40 + 180) / 100; the plain mean is 2.7
+    [2.2]
+    """
+    if len(values) == 1:
+        return values[0]
+    return np.asarray(np.trapezoid(values, episodes, axis=0) / (episodes[-1] - episodes[0]))
+
+
+def _own_velocity(data: Data, arm: str, mode: str) -> Array:
+    """Return of each Individual learner at the velocity it trained at, minus that at the others'.
+
+    The Seen scenarios are the velocities of the workers, in their order.
+    """
+    cells = data.scenarios(arm, ("seen",), mode)  # (n_seeds, velocity, learner)
+    own = np.trace(cells, axis1=1, axis2=2)
+    workers = cells.shape[1]
+    return np.asarray(own / workers - (cells.sum(axis=(1, 2)) - own) / (workers * (workers - 1)))
+
+
+def extra_minus_seen(data: Data, arm: str) -> Array:
+    """(n_seeds, n_learners), greedy."""
+    seen, extra = (data.scenarios(arm, (group,)).mean(axis=1) for group in ("seen", "extra"))
+    return np.asarray(extra - seen)
+
+
+def _over_scenarios(data: Data, arm: str) -> Array:
+    """Sample SD over the scenarios of all learners, 18 (A3C) or 90 (Individual)."""
+    scores = data.scenarios(arm)
+    return np.asarray(scores.reshape(len(scores), -1).std(axis=1, ddof=1))
+
+
+def _row_above(data: Data, arm: str, threshold: str) -> Array:
+    """First row above a return; D3's program gives the number of rows where there is none."""
+    config = data.run(arm).config
+    return data.metric(arm, f"row_above_{threshold}", empty=float(config.episodes * config.workers))
+
+
+def _episodes_to_70(data: Data, arm: str) -> Array:
+    """First episode with the mean of the last 100 above 70; a run without one counts as its length."""
+    length = float(data.run(arm).config.episodes)
+    return np.minimum(data.metric(arm, "episode_above_70", empty=length), length)
+
+
+def _part_of_training(start: float, end: float, data: Data, arm: str) -> Array:
+    """Mean return over a part of training, given as shares of its length."""
+    episodes, values = data.curve(arm, "return")
+    share = episodes / episodes[-1]
+    return np.asarray(values[:, (share > start) & (share <= end)].mean(axis=1))
+
+
+def _return_after(data: Data, arm: str, updates: str) -> Array:
+    """Return of the last 200 episodes up to so many updates of a model."""
+    config = data.run(arm).config
+    ends, values = data.curve(arm, "return")
+    last = int(updates) // (_workers_a_model(config) * EPISODE_STEPS // config.rollout)
+    inside = (ends > last - WINDOW) & (ends <= last)
+    if ends[-1] < last or not inside.any():
+        raise Missing(f"needs {arm} trained for {int(updates):,} updates; it ends after {ends[-1]} of {last} episodes")
+    return np.asarray(values[:, inside].mean(axis=1))
+
+
+def _updates_to_recovery(data: Data, arm: str) -> Array:
+    """Episodes that a model learned from to the end of the last block of them with a value loss above 100."""
+    episodes, losses = data.curve(arm, "value_loss")
+    above = ~(losses <= EXPLOSION)  # NaN is above
+    if above[:, -1].any() or not above.any(axis=1).all():
+        raise Missing(f"needs every seed of {arm} to explode and to recover before the end of training")
+    last = episodes[above.shape[1] - 1 - above[:, ::-1].argmax(axis=1)].astype(float)
+    return np.asarray(_workers_a_model(data.run(arm).config) * last)
+
+
+def _workers_a_model(config: object) -> int:
+    return config.workers // config.learners_per_seed  # type: ignore[attr-defined]
+
+
+def _worst_block(data: Data, arm: str) -> Array:
+    return np.asarray(data.curve(arm, "value_loss")[1].max(axis=1))
+
+
+def _last_blocks(data: Data, arm: str) -> Array:
+    """Value loss of the last tenth of the blocks of episodes."""
+    losses = data.curve(arm, "value_loss")[1]
+    return np.asarray(losses[:, -max(1, losses.shape[1] // 10) :].mean(axis=1))
+
+
+# -- TD3 and DDPG ---------------------------------------------------------------------------------------------------
+def records(data: Data, arm: str, column: str) -> tuple[Array, Array]:
+    """Critic updates (n_records,) and a column (n_seeds, n_records) of the records, from the first one that has it.
+
+    Raises:
+        Missing: it was not recorded, or is not finite for every seed.
+    """
+    rows = data.table(arm, "records")
+    if column not in rows or rows[column].isna().all():
+        raise Missing(f"needs {column} of {arm}, which was not recorded")
+    wide = rows.pivot(index="seed", columns="step", values=column).sort_index(axis=1)
+    wide = wide.loc[:, wide.notna().any()]
+    updates = rows.groupby("step").updates.max().fillna(0).loc[wide.columns]
+    return updates.to_numpy(float), defined(wide.to_numpy(float), f"{column} of {arm}")
+
+
+def logged(data: Data, arm: str, column: str) -> tuple[Array, Array]:
+    """The same at the updates that were logged, all after learning began."""
+    updates, values = records(data, arm, column)
+    if not (updates > 0).any():
+        raise Missing(f"needs {column} of {arm} after an update; the run ended before learning")
+    return updates[updates > 0], values[:, updates > 0]
+
+
+def window(data: Data, arm: str, column: str) -> Array:
+    """(n_seeds, n_logs) at the updates that D5 summarises, at least its first seven and last eight."""
+    values = logged(data, arm, column)[1][:, :LOGGED]
+    if values.shape[1] < FIRST + LAST:
+        raise Missing(f"needs {FIRST + LAST} logged updates of {arm}; there are {values.shape[1]}")
+    return values
+
+
+def after_clipping(data: Data, arm: str, name: str) -> Array:
+    """(n_seeds, n_logs) gradient norm of `actor_cnn`, `critic_cnn`, `critic`, … after clipping, in the same window."""
+    return window(data, arm, f"{name}_grad_norm") * window(data, arm, f"{name.partition('_')[0]}_clip_scale")
+
+
+def end(values: Array) -> Array:
+    """(n_seeds,) mean over the last quarter of the logged updates (n_seeds, n_logs), at least one."""
+    return np.asarray(values[:, -max(1, round(END * values.shape[1])) :].mean(axis=1))
+
+
+def _over(last: int, first: int, values: Array) -> Array:
+    """Mean of the last over mean of the first; of what is above zero throughout."""
+    if not (values > 0).all():
+        raise Missing("needs a number above zero throughout training, to say how many times it grew")
+    return np.asarray(values[:, -last:].mean(axis=1) / values[:, :first].mean(axis=1))
+
+
+OF_RECORDS: dict[str, Summary] = {
+    "last": lambda values: values[:, -1],
+    "largest": lambda values: values.max(axis=1),
+    "smallest": lambda values: values.min(axis=1),
+    "growth": lambda values: values[:, -1] / values[:, 0],
+}
+OF_LOGGED: dict[str, Summary] = {
+    "end": end,
+    "mean": lambda values: values.mean(axis=1),
+    "sd": lambda values: values.std(axis=1),
+    "rise": lambda values: end(values) / values[:, 0],
+}
+OF_WINDOW: dict[str, Summary] = {
+    "relative_sd": lambda values: values.std(axis=1) / values.mean(axis=1),
+    "trend": partial(_over, LAST, FIRST),
+    "ends": partial(_over, 5, 5),
+    "fifth": lambda values: values[:, 4] / values[:, 0],
+}
+OF_CLIPPED: dict[str, Summary] = {
+    "clipped": lambda values: values.mean(axis=1),
+    "clipped_sd": lambda values: values.std(axis=1),
+}
+
+
+def _exponent(data: Data, arm: str, column: str, start: float = 0.0) -> Array:
+    """Growth exponent: least-squares slope of log10 |value| on log10 updates, from a share of the last update on."""
+    updates, values = logged(data, arm, column)
+    chosen = updates > start * updates[-1]
+    updates, values = updates[chosen], np.abs(values[:, chosen])
+    if len(updates) < 2 or not (values > 0).all():
+        raise Missing("needs a growth exponent: two logged updates or more, none of them with a value of zero")
+    x = np.log10(updates) - np.log10(updates).mean()
+    return np.asarray(np.log10(values) @ x / (x @ x))
+
+
+def _inflation(data: Data, arm: str) -> Array:
+    """|the Q that the actor maximises| over |Q of the same actions on the critic's features|, at the end."""
+    actor, critic = (np.abs(logged(data, arm, f"{who}_q")[1]) for who in ("actor", "critic"))
+    return end(actor) / end(critic)
+
+
+def _own_layers(data: Data, arm: str) -> Array:
+    """Share of the actor's gradient in its own layers, at the end."""
+    own, whole = (logged(data, arm, f"actor_{part}grad_norm")[1] for part in ("mlp_", ""))
+    return end(own / whole)
+
+
+def _twins_apart(data: Data, arm: str) -> Array:
+    """|Q1 − Q2| over the SD of Q in a batch, at the end."""
+    first, second, spread = (end(logged(data, arm, name)[1]) for name in ("q1_mean", "q2_mean", "q1_std"))
+    return np.asarray(np.abs(first - second) / spread)
+
+
+def _episodes(phase: str) -> Family:
+    """Mean over the training episodes of a phase; `sd` is the SD (ddof 0) of their returns, `rate` return per step."""
+
+    def values(data: Data, arm: str, column: str) -> Array:
+        if column == "rate":
+            return np.asarray(values(data, arm, "return") / values(data, arm, "length"))
+        rows = data.table(arm, "returns")
+        seeds = rows[rows.phase == phase].groupby("seed")
+        found = seeds["return"].std(ddof=0) if column == "sd" else seeds[column].mean()
+        by_seed = found.reindex(sorted(rows.seed.unique())).to_numpy(float)
+        return defined(by_seed, f"episodes of phase {phase!r} of {arm}")
+
+    return values
+
+
+def quarters(data: Data, arm: str) -> tuple[Array, Array]:
+    """Mean and SD (ddof 0) of the returns in D5's four slices of the training episodes: two (n_seeds, 4).
+
+    A slice is [int(n k / 4) : int(n (k + 1) / 4)].
+    """
+    rows = data.table(arm, "returns").sort_values(["seed", "episode"])
+    seeds = [each.to_numpy(float) for _, each in rows.groupby("seed")["return"]]
+    if min(map(len, seeds)) < 4:
+        raise Missing("needs four training episodes of every seed; there are fewer")
+    parts = [np.split(each, [len(each) * k // 4 for k in (1, 2, 3)]) for each in seeds]
+    means, sds = (np.array([[getattr(part, name)() for part in seed] for seed in parts]) for name in ("mean", "std"))
+    return defined(means, f"returns of {arm}"), sds
+
+
+def _fall(data: Data, arm: str) -> Array:
+    return _over(1, 1, quarters(data, arm)[0])
+
+
+def _alerted(data: Data, arm: str) -> Array:
+    """1 where an alert that D5 asks for fires at any time, else 0."""
+    fired = first_fired(data.table(arm, "records"), data.table(arm, "returns"))
+    published = fired[fired.rule.map(lambda name: RULES[name].published)]
+    return np.asarray(published.step.notna().groupby(published.seed).any().sort_index(), dtype=float)
+
+
+def _check(data: Data, arm: str, step: str) -> Array:
+    rows = data.table(arm, "checks")
+    rows = rows[rows.step == int(step)]
+    if rows.empty:
+        raise Missing(f"needs a greedy test of {arm} at step {int(step):,}")
+    return np.asarray(rows.groupby("seed")["return"].mean().sort_index(), dtype=float)
+
+
+def _summarised(read: Callable[[Data, str, str], Array], summary: Summary) -> Family:
+    return lambda data, arm, column: np.asarray(summary(read(data, arm, column)))
+
+
+# -- names ----------------------------------------------------------------------------------------------------------
+_MODE = {"greedy", "sampled"}.__contains__
+_TEST = {f"{mode}{group}" for mode in ("greedy", "sampled") for group in ("", ".seen", ".intra", ".extra")}.__contains__
+_INSIDE, _COLUMN = QUANTITIES.__contains__, COLUMNS["records"].__contains__
+_EPISODES = {*COLUMNS["returns"], "sd", "rate"}.__contains__
+_GRADIENT = {"actor", "actor_cnn", "actor_mlp", "critic", "critic_cnn", "critic_mlp"}.__contains__
+
+FAMILIES: dict[str, tuple[Family, Callable[[str], bool]]] = {  # beginning of a name: values, what may follow its dot
+    "test": (_test, _TEST),
+    "sweep": (_sweep, _MODE),
+    "constant": (lambda data, arm, mode: constant(data, arm, mode).mean(axis=1), _MODE),
+    "worst_velocity": (_worst_velocity, _MODE),
+    "own_velocity": (_own_velocity, _MODE),
+    "extra_minus_seen": (lambda data, arm, worker: extra_minus_seen(data, arm)[:, int(worker)], str.isdigit),
+    "inside": (lambda data, arm, quantity: data.diagnostic(arm, quantity), _INSIDE),
+    "before": (lambda data, arm, quantity: data.diagnostic(arm, quantity, data.steps(arm)[0]), _INSIDE),
+    "through": (_through, _INSIDE),
+    "through_500": (partial(_through, end=500), _INSIDE),
+    "after_500": (partial(_through, start=500), _INSIDE),
+    "first_row_above": (_row_above, {"50", "70", "90"}.__contains__),
+    "return_after": (_return_after, str.isdigit),
+    **{name: (_summarised(lambda *of: records(*of)[1], each), _COLUMN) for name, each in OF_RECORDS.items()},
+    **{name: (_summarised(lambda *of: logged(*of)[1], each), _COLUMN) for name, each in OF_LOGGED.items()},
+    **{name: (_summarised(window, each), _COLUMN) for name, each in OF_WINDOW.items()},
+    **{name: (_summarised(after_clipping, each), _GRADIENT) for name, each in OF_CLIPPED.items()},
+    "exponent": (_exponent, _COLUMN),
+    "late_exponent": (partial(_exponent, start=0.5), _COLUMN),
+    "policy": (_episodes("policy"), _EPISODES),
+    "random": (_episodes("random"), _EPISODES),
+    "check": (_check, str.isdigit),
+}
+NAMED: dict[str, Values] = {
+    "test_by_group": _test_by_group,
+    "over_scenarios": _over_scenarios,
+    "workers_not_below_seen": lambda data, arm: (extra_minus_seen(data, arm) >= 0).sum(axis=1),
+    "workers_return_sd": lambda data, arm: data.worker_metric(arm, "return_sd_last_1000").mean(axis=1),
+    "policy_loss_change": lambda data, arm: np.abs(
+        data.metric(arm, "policy_loss_late") - data.metric(arm, "policy_loss_early")
+    ),
+    "episodes_to_70": _episodes_to_70,
+    "return_first_quarter": partial(_part_of_training, 0, 0.25),
+    "return_middle": partial(_part_of_training, 0.45, 0.55),
+    "value_time_correlation": partial(_through, quantity="value_time_correlation", empty=0.0),
+    "value_loss_worst_block": _worst_block,
+    "value_loss_last_blocks": _last_blocks,
+    "updates_to_recovery": _updates_to_recovery,
+    "inflation": _inflation,
+    "actor_own_layers": _own_layers,
+    "twins_apart": _twins_apart,
+    "quarter_mean_fall": lambda data, arm: quarters(data, arm)[0][:, 0] - quarters(data, arm)[0][:, 1:].mean(axis=1),
+    "quarter_sd_fall": lambda data, arm: quarters(data, arm)[1][:, 0] - quarters(data, arm)[1][:, 1:].mean(axis=1),
+    "quarter_trend": _fall,
+    "alerted": _alerted,
+}

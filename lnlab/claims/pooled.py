@@ -1,0 +1,104 @@
+"""The cells of D2 and D4, and what the two documents compute over them.
+
+A cell is the mean return of one learner at one velocity. D2 and D4 pool the cells of five seeds, nine velocities and,
+for Individual, five workers: 45 cells of A3C, 225 of Individual. Their mean, standard deviation, coefficient of
+variation and lowest cell are kept here as they define them, for two lists of velocities, but with one divisor, n − 1
+(the script of RNN+LN and Neither divided by n, which makes an SD of 45 cells 1.1 % smaller). A seed is reduced to four
+numbers from which all of these follow, so that whole seeds can be left out and resampled. The gap is A3C over
+Individual in percent.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from lnlab.analysis.claims import Number
+from lnlab.analysis.intervals import Statistic
+from lnlab.analysis.stats import Interval
+from lnlab.claims.studies import Array, Data, paired
+
+BASELINE = (5, 10, 15, 20, 25, 30, 50, 75, 100)  # km/h: D2 and D4, RNN+LN and Neither
+ABLATION = (5, 10, 20, 30, 50, 70, 80, 90, 100)  # RNN only, LN only
+EVERY = tuple(sorted({*BASELINE, *ABLATION}))  # one list for all, where arms are compared
+TESTED = {"gru-ln": BASELINE, "gru-none": ABLATION, "ff-ln": ABLATION, "ff-none": BASELINE}  # by the documents
+REPS = 4000  # repetitions of a document's experiment, drawn from our seeds
+
+
+def common(data: Data, arm: str) -> Array:
+    """(n_seeds, 4) of an arm on one list of velocities, where arms are compared."""
+    return _summary(data.sweep(arm, EVERY))
+
+
+def as_printed(data: Data, arm: str) -> Array:
+    """(n_seeds, 4) of an arm at the velocities at which its document tested it."""
+    return _summary(data.sweep(arm, TESTED[arm.partition("-")[2]]))
+
+
+def _summary(cells: Array) -> Array:
+    """Of a seed's cells: mean, mean of their squares, lowest, number."""
+    flat = cells.reshape(len(cells), -1)
+    columns = [flat.mean(axis=1), (flat**2).mean(axis=1), flat.min(axis=1), np.full(len(flat), flat.shape[1])]
+    return np.stack(columns, axis=1)
+
+
+def _mean(of: Array) -> Array:
+    return np.asarray(of[..., 0].mean(axis=-1))
+
+
+def _sd(of: Array) -> Array:
+    """Of all cells, each counted as a replication, as the documents do."""
+    variance = of[..., 1].mean(axis=-1) - _mean(of) ** 2
+    count = of[..., 3].sum(axis=-1)
+    return np.asarray(np.sqrt(np.maximum(variance, 0) * count / (count - 1)))
+
+
+def _cv(of: Array) -> Array:
+    return _sd(of) / _mean(of)
+
+
+def _of_seeds(columns: int, quantity: Callable[[Array], Array]) -> Statistic:
+    """A quantity of (..., n_seeds, columns) as a statistic of pooled values, as np.mean is."""
+
+    def statistic(values: Array, axis: int | None = None) -> Array:
+        return quantity(values.reshape(*(values.shape[:-1] if axis is not None else ()), -1, columns))
+
+    return statistic
+
+
+STATISTICS: dict[str, Statistic] = {
+    "mean": _of_seeds(4, _mean),
+    "sd": _of_seeds(4, _sd),
+    "cv": _of_seeds(4, _cv),
+    "log_cv": _of_seeds(4, lambda of: np.log(_cv(of))),
+    "worst": _of_seeds(4, lambda of: of[..., 2].min(axis=-1)),
+}
+gap = _of_seeds(2, lambda of: 100 * (_mean(of) / np.asarray(of[..., 1].mean(axis=-1)) - 1))
+
+
+def both(values: Callable[[Data, str], Array]) -> Callable[[Data, str], Array]:
+    """(n_seeds, 2) what is measured of an arm of A3C, and of the arm of Individual learners of the same name."""
+    return lambda data, arm: np.stack(
+        paired(values(data, arm), values(data, arm.replace("a3c-", "individual-"))), axis=1
+    )
+
+
+def repeated(
+    what: str, printed: float, quantity: Callable[..., Array], arms: Sequence[Array], ours: Interval, runs: int
+) -> Number:
+    """A printed quantity of `runs` pooled seeds beside the same quantity of new experiments with as many seeds.
+
+    Such an experiment is drawn from a resample of our seeds, so that the 95 % range holds the uncertainty of ours too.
+
+    Args:
+        quantity: of one array (REPS, runs · k) an arm, to (REPS,).
+        arms: (n_seeds, k) each, paired.
+        ours: what our own seeds give.
+    """
+    n = len(arms[0])
+    rng = np.random.default_rng(0)
+    population = rng.integers(n, size=(REPS, n))
+    seeds = np.take_along_axis(population, rng.integers(n, size=(REPS, runs)), axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = quantity(*(each[seeds].reshape(REPS, -1) for each in arms))
+    low, high = np.quantile(values, [0.025, 0.975], method="nearest")
+    return Number(what, printed, ours, float(low), float(high), runs)
