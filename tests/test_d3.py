@@ -41,7 +41,7 @@ class Known:
         return self.values(arm, quantity)
 
     def steps(self, arm):
-        return [0, 100, 200]
+        return [0, 100, 500, 2000]
 
 
 def outcomes(claim: str, data: object) -> dict[str, str]:
@@ -115,8 +115,8 @@ def test_over_fitting_predicts_fewer_directions_and_more_dormant_units():
     data = Known(core_rank_effective=5, core_dormant_025=5)
     data.scenario_scores = lambda *_, **__: data.values("x", "y", (SEEDS, 5, 5))
     found = outcomes("D3.13", data)
-    assert found["effective rank of the features: LayerNorm minus no norm"] == "opposes"
-    assert found["share of dormant units: LayerNorm minus no norm"] == "holds"
+    assert found["effective rank of the features through training: LayerNorm minus no norm"] == "opposes"
+    assert found["share of dormant units through training: LayerNorm minus no norm"] == "holds"
 
 
 def test_own_advantage_is_the_diagonal_minus_the_rest():
@@ -125,17 +125,6 @@ def test_own_advantage_is_the_diagonal_minus_the_rest():
             return np.array([[[10.0, 1, 2], [3, 20, 4], [5, 6, 30]]])
 
     assert pieces.own_advantage(Cells(), "greedy")("individual-gru-ln") == pytest.approx([60 / 3 - 21 / 6])
-
-
-def test_through_training_leaves_out_the_moment_before_it():
-    class Steps:
-        def steps(self, arm):
-            return [0, 10, 20]
-
-        def diagnostic(self, arm, quantity, step, *, empty=None):
-            return np.array([1000.0, 2000.0]) if step == 0 else np.array([step, 2.0 * step])
-
-    assert pieces.through_training(Steps(), "value_sd")("a3c-gru-ln").tolist() == [15.0, 30.0]
 
 
 def test_numbers_are_those_of_the_episodes_table(tiny_study):

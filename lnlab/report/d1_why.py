@@ -13,9 +13,11 @@ import numpy as np
 from lnlab.analysis.claims import Direction, Evidence
 from lnlab.analysis.intervals import Statistic
 from lnlab.analysis.stats import Interval, contrast, interval, paired_difference, std
+from lnlab.report import tables
 from lnlab.report.cells import paired
 from lnlab.report.effects import percent_change
 from lnlab.report.evidence import Array, Claim, Data, Found, Missing
+from lnlab.report.pieces import EARLY, through_training
 
 Values = dict[str, Any]
 WHO = {"a3c": "A3C", "individual": "Individual"}
@@ -69,8 +71,12 @@ def _metric(name: str, scale: float = 1.0) -> Callable[[Data, str], Array]:
     return lambda data, arm: scale * data.metric(arm, name)
 
 
-def _diagnostic(name: str) -> Callable[[Data, str], Array]:
+def _at_end(name: str) -> Callable[[Data, str], Array]:
     return lambda data, arm: data.diagnostic(arm, name)
+
+
+def _through(name: str, **phase: int) -> Callable[[Data, str], Array]:
+    return lambda data, arm: through_training(data, name, **phase)(arm)
 
 
 def _both(
@@ -102,14 +108,15 @@ def _chain(data: Data, values: Values) -> Found:
     arm = "individual-gru-none"
     first = data.steps(arm)[0]
     growth = change(data.diagnostic(arm, "embed_norm_mean"), data.diagnostic(arm, "embed_norm_mean", first))
-    against = change(data.diagnostic(arm, "embed_norm_mean"), data.diagnostic("individual-gru-ln", "embed_norm_mean"))
+    norm = _through("embed_norm_mean")
+    against = change(norm(data, arm), norm(data, "individual-gru-ln"))
     state = interval(data.diagnostic(arm, "state_abs_max"))
     worst = interval(data.metric(arm, "value_loss_max"))
     what = "Individual without LayerNorm"
     note = "The state of a GRU mixes earlier states with a hyperbolic tangent, so it cannot leave (−1, 1)."
     return [
-        Direction(f"growth of the features' norm over training, %: {what}", growth, "above"),
-        Direction("features' norm without LayerNorm against with it, %: Individual", against, "above"),
+        Direction(f"growth of the features' norm, from before training to its end, %: {what}", growth, "above"),
+        Direction("features' norm through training without LayerNorm against with it, %: Individual", against, "above"),
         Direction(f"largest |h| of the GRU at the end: {what}", state, "above", 1.0),
         Direction(f"maximum value loss: {what}", worst, "above", 1000.0),
     ], note
@@ -118,11 +125,26 @@ def _chain(data: Data, values: Values) -> Found:
 def _two_points(data: Data, values: Values) -> Found:
     """D1.9: smaller features after the embedding and after the GRU, fewer saturated units, fewer explosions."""
     return [
-        *_both(data, "features' norm after the embedding", _diagnostic("embed_norm_mean"), "below"),
-        *_both(data, "features' norm at the heads' input", _diagnostic("core_norm_mean"), "below"),
-        *_both(data, "saturated units of the GRU's state", _diagnostic("state_saturated"), "below"),
+        *_both(data, "features' norm after the embedding, through training", _through("embed_norm_mean"), "below"),
+        *_both(data, "features' norm at the heads' input, through training", _through("core_norm_mean"), "below"),
+        *_both(data, "saturated units of the GRU's state, through training", _through("state_saturated"), "below"),
         *_both(data, "episodes above 100, %", _metric("explosion_episodes", 100), "below"),
-    ], ""
+    ], _saturation_by_phase(data)
+
+
+def _saturation_by_phase(data: Data) -> str:
+    """When A3C's state is the less saturated with LayerNorm; "" where the diagnostics do not tell the phases."""
+    try:
+        early, late = (
+            difference(data, "a3c-gru", _through("state_saturated", **phase))
+            for phase in ({"end": EARLY}, {"start": EARLY})
+        )
+    except Missing:
+        return ""
+    return (
+        f"LayerNorm changes the share of saturated units of A3C by {tables.words(early, 2)} in its first {EARLY} "
+        f"episodes, by {tables.words(late, 2)} after them."
+    )
 
 
 def _trade_off(data: Data, values: Values) -> Found:
@@ -136,7 +158,7 @@ def _trade_off(data: Data, values: Values) -> Found:
         kept.append(Direction(f"change of Extra over Seen, greedy, %: {name}", found, "below"))
     return [
         *_both(data, "value loss, all rollouts", _metric("value_loss_all_mean"), "below"),
-        *_both(data, "effective rank at the heads' input", _diagnostic("core_rank_effective"), "below"),
+        *_both(data, "effective rank at the heads' input, through training", _through("core_rank_effective"), "below"),
         *kept,
     ], "Every competent policy keeps less on Extra, which has a smaller local capacity; a constant one may keep all."
 
@@ -170,9 +192,10 @@ def _adaptive(data: Data, values: Values) -> Found:
     ]
     return [
         *_both(data, "SD of the return across scenarios", spread, "above"),
-        *_both(data, "how much actions depend on the observation, nats", _diagnostic("policy_information"), "above"),
+        *_both(data, "how much actions depend on the observation at the end of training, nats",
+               _at_end("policy_information"), "above"),
         *between,
-    ], ""
+    ], ""  # fmt: skip
 
 
 def _always(data: Data, values: Values) -> Found:

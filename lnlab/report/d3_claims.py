@@ -234,10 +234,11 @@ def worker_0_changes(data: Data, values: dict[str, Any]) -> Found:
 def over_fitting(data: Data, _: dict[str, Any]) -> Found:
     """D3.13: LayerNorm fits the own environment better, leaves fewer features; and the spread goes with that."""
     without = INDIVIDUAL.format("none")
+    rank, dormant = (through_training(data, name) for name in ("core_rank_effective", "core_dormant_025"))
     found: list[Evidence] = [
         with_ln("return in training, last tenth", _metric(data, "return_final"), INDIVIDUAL, "above"),
-        with_ln("effective rank of the features", through_training(data, "core_rank_effective"), INDIVIDUAL, "below"),
-        with_ln("share of dormant units", through_training(data, "core_dormant_025"), INDIVIDUAL, "above"),
+        with_ln("effective rank of the features through training", rank, INDIVIDUAL, "below"),
+        with_ln("share of dormant units through training", dormant, INDIVIDUAL, "above"),
     ]
     for mode in ("greedy", "sampled"):
         own = own_advantage(data, mode)
@@ -259,13 +260,14 @@ def synergy(data: Data, _: dict[str, Any]) -> Found:
     }
     shared = dict(zip(critic, paired(*critic.values()), strict=True))
     weights = factorial_weights([("individual", "a3c"), ("none", "ln")], effect=[0, 1])
-    between = "cosine of gradients between workers"
+    between = "cosine through training of gradients between workers"
     return [
         more(f"{between} minus that within one, no norm", workers(without), alike(without), "below"),
         with_ln(between, workers, A3C, "above"),
-        with_ln("share of the return's variance that the critic of A3C explains", explained, A3C, "above"),
+        with_ln("share of the return's variance that the critic of A3C explains, through training", explained, A3C,
+                "above"),
         Direction("the same gain, A3C minus Individual", contrast(shared, weights), "above"),
-    ], ""
+    ], ""  # fmt: skip
 
 
 def advice(data: Data, _: dict[str, Any]) -> Found:

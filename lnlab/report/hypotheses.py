@@ -53,8 +53,8 @@ def tested(data: Data) -> Tested:
 
 
 SAYS = (
-    "What each hypothesis predicts and what was found: differences are paired by seed, diagnostics are means over "
-    "training, intervals are of 95 %"
+    "What each hypothesis predicts and what was found: differences are paired by seed, means through training are "
+    "weighted by time, intervals are of 95 %"
 )
 
 

@@ -15,9 +15,10 @@ from lnlab.analysis.correlation import rank_correlation
 from lnlab.analysis.stats import paired_difference
 from lnlab.report.cells import paired
 from lnlab.report.effects import percent_change
-from lnlab.report.evidence import Array, Data
+from lnlab.report.evidence import Array, Data, Missing
 
 NORM = {"ln": "LayerNorm", "none": "no norm"}
+EARLY = 500  # episodes of the 2000: the phase in which A3C without norm explodes and recovers
 Measure = Callable[[str], Array]
 
 
@@ -74,14 +75,38 @@ def worked_out(
     return Sum(what, formula, exact, printed, slack + place)
 
 
-def through_training(data: Data, quantity: str, *, empty: float | None = None) -> Measure:
-    """Of an arm: (n_seeds,) the mean of a diagnostic over all measurements but that before training.
+def through_training(
+    data: Data, quantity: str, *, start: int = 0, end: int | None = None, empty: float | None = None
+) -> Measure:
+    """Of an arm: (n_seeds,) the mean of a diagnostic through training, weighted by time (`over_time`).
 
-    `empty` stands for values that are not defined, such as correlations with a constant.
+    Args:
+        start, end: the episodes of a part of training, at both of which it was measured; None is the last measurement.
+        empty: stands for values that are not defined, such as correlations with a constant.
     """
-    return lambda arm: np.mean(
-        [data.diagnostic(arm, quantity, step, empty=empty) for step in data.steps(arm) if step > 0], axis=0
-    )
+
+    def of(arm: str) -> Array:
+        measured = data.steps(arm)
+        last = measured[-1] if end is None else end
+        if lacking := {start, last} - set(measured):
+            raise Missing(f"needs diagnostics of {arm} after {min(lacking)} episodes; there are some after {measured}")
+        steps = [step for step in measured if start <= step <= last]
+        return over_time(steps, np.stack([data.diagnostic(arm, quantity, step, empty=empty) for step in steps]))
+
+    return of
+
+
+def over_time(episodes: Sequence[int], values: Array) -> Array:
+    """(n_seeds,) mean over time of values (n_moments, n_seeds), taken as straight lines from moment to moment.
+
+    Moments of measurement lie ever further apart, so that their plain mean is one of the beginning.
+
+    >>> over_time([0, 10, 100], np.array([[4.0], [4.0], [0.0]])).tolist()  # (40 + 180) / 100; the plain mean is 2.7
+    [2.2]
+    """
+    if len(values) == 1:
+        return values[0]
+    return np.asarray(np.trapezoid(values, episodes, axis=0) / (episodes[-1] - episodes[0]))
 
 
 def own_advantage(data: Data, mode: str) -> Measure:

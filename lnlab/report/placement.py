@@ -128,6 +128,6 @@ def predictions(rows: pd.DataFrame, data: Data) -> output.TableOutput:
     """What is predicted beside what was found, after the `rows` of `levels`. Raises Missing where nothing can be."""
     says = (
         f"Hypotheses written before the runs. Alike means within {MARGIN:g} of return, a third of what both norms "
-        f"bring, or within {SHARE:g} of the units; paired by seed, 95 % intervals"
+        f"bring, or within {SHARE:g} of the units, as they are at the end of training; paired by seed, 95 % intervals"
     )
     return hypotheses.table(tested(data), "placement-predictions", says)

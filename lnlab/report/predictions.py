@@ -16,7 +16,7 @@ from lnlab.analysis.stats import interval
 from lnlab.report import effects
 from lnlab.report.cells import paired
 from lnlab.report.evidence import Array, Data, Missing
-from lnlab.report.pieces import Measure, more, through_training, with_ln
+from lnlab.report.pieces import EARLY, Measure, more, over_time, through_training, with_ln
 
 GRU = {"A3C": "a3c-gru-{}", "Individual": "individual-gru-{}"}
 FF = {"A3C": "a3c-ff-{}", "Individual": "individual-ff-{}"}
@@ -33,11 +33,26 @@ class Hypothesis(NamedTuple):
 
 
 def _ln(what: str, quantity: str, side: Side, arms: dict[str, str] = GRU, *, empty: float | None = None) -> Predictions:
-    """LayerNorm raises (above) or lowers (below) a diagnostic, averaged over training, for each algorithm."""
+    """LayerNorm raises (above) or lowers (below) a diagnostic through training, for each algorithm."""
     return lambda data: [
-        with_ln(f"{who}, {what}", through_training(data, quantity, empty=empty), pattern, side)
+        with_ln(f"{who}, {what} through training", through_training(data, quantity, empty=empty), pattern, side)
         for who, pattern in arms.items()
     ]
+
+
+def _early(what: str, quantity: str, side: Side) -> Predictions:
+    """The same for A3C in its first episodes alone."""
+    return lambda data: [
+        with_ln(f"A3C, first {EARLY} episodes, {what}", through_training(data, quantity, end=EARLY), GRU["A3C"], side)
+    ]
+
+
+def _late(what: str, quantity: str, side: Side) -> Predictions:
+    """The same for A3C after them."""
+    return lambda data: [
+        with_ln(f"A3C, after its first {EARLY} episodes, {what}", through_training(data, quantity, start=EARLY),
+                GRU["A3C"], side)
+    ]  # fmt: skip
 
 
 def _all(*every: Predictions) -> Predictions:
@@ -48,7 +63,7 @@ def _overwritten(data: Data) -> list[Direction]:
     """Without norm gates that overwrite the state are more than those that keep it."""
     shut, kept = through_training(data, "update_shut"), through_training(data, "update_open")
     arms = {who: pattern.format("none") for who, pattern in GRU.items()}
-    what = "no norm, gates that overwrite minus gates that keep"
+    what = "no norm, gates that overwrite minus gates that keep, through training"
     return [more(f"{who}, {what}", shut(arm), kept(arm)) for who, arm in arms.items()]
 
 
@@ -64,7 +79,8 @@ def _square(data: Data) -> list[Direction]:
         error, value = (np.stack([data.diagnostic(arm, name, step) for step in steps]) for name in _ERROR_AND_VALUE)
         follows = interval([np.corrcoef(value[:, seed] ** 2, error[:, seed])[0, 1] for seed in range(error.shape[1])])
         explained = interval(data.diagnostic(arm, "value_explained", worst))
-        found.append(Direction(f"{who}, no norm, correlation of V² and the error over training", follows, "above", 0.8))
+        what = f"{who}, no norm, correlation of V² and the error, measurements up to its largest"
+        found.append(Direction(what, follows, "above", 0.8))
         found.append(Direction(f"{who}, no norm, variance explained at the worst moment", explained, "within", SAME))
     return found
 
@@ -81,7 +97,7 @@ def _noise(data: Data) -> list[Direction]:
     """Two workers of A3C disagree as much as two episodes of one worker do."""
     workers, alike = (through_training(data, f"grad_cosine_{of}") for of in ("workers", "episodes"))
     arms = {norm: GRU["A3C"].format(norm) for norm in ("none", "ln")}
-    what = "A3C, cosine of two workers' gradients minus that of two episodes'"
+    what = "A3C, cosine of two workers' gradients minus that of two episodes', through training"
     return [more(f"{what}, {norm}", workers(arm), alike(arm), "within", SAME) for norm, arm in arms.items()]
 
 
@@ -102,7 +118,7 @@ def _blocks(data: Data, arm: str) -> Array:
 
 
 def _equal_updates(data: Data) -> list[Direction]:
-    """After equally many updates a shared model and a lone learner are in the same state, on the mean over moments."""
+    """After equally many updates a shared model and a lone learner are in the same state, on the mean over time."""
     a3c, individual = (GRU[who].format("none") for who in GRU)
     workers, measured = data.run(a3c).config.workers, set(data.steps(individual))
     pairs = [(step, workers * step) for step in data.steps(a3c) if step > 0 and workers * step in measured]
@@ -112,7 +128,7 @@ def _equal_updates(data: Data) -> list[Direction]:
     found = []
     for quantity, (words, margin) in _ALIKE.items():
         shared, alone = (
-            np.mean([data.diagnostic(arm, quantity, step) for step in steps], axis=0)
+            over_time(steps, np.stack([data.diagnostic(arm, quantity, step) for step in steps]))
             for arm, steps in zip((a3c, individual), zip(*pairs, strict=True), strict=True)
         )
         found.append(
@@ -220,16 +236,32 @@ HYPOTHESES = [
     ),
     Hypothesis(
         "saturation",
-        "Without LayerNorm the state of the GRU saturates and stands still",
+        f"Without LayerNorm the state of the GRU saturates and stands still: in A3C's first {EARLY} episodes, and "
+        "through the training of Individual learners",
         _all(
+            _early("share of saturated units", "state_saturated", "below"),
+            _early("SD of h over time", "state_spread", "above"),
             _ln("share of saturated units", "state_saturated", "below"),
             _ln("SD of h over time", "state_spread", "above"),
         ),
     ),
     Hypothesis(
+        "later",
+        f"After its first {EARLY} episodes A3C's state is more saturated with LayerNorm than without",
+        _all(
+            _late("share of saturated units", "state_saturated", "above"),
+            _late("share of saturated candidates", "new_saturated", "above"),
+        ),
+    ),
+    Hypothesis(
         "candidate",
-        "The state is not held by its gates: it is overwritten at every step by the same saturated candidate",
-        _all(_ln("share of saturated candidates", "new_saturated", "below"), _overwritten),
+        "While it is saturated the state is not held by its gates: it is overwritten at every step by the same "
+        "saturated candidate",
+        _all(
+            _early("share of saturated candidates", "new_saturated", "below"),
+            _ln("share of saturated candidates", "new_saturated", "below"),
+            _overwritten,
+        ),
     ),
     Hypothesis(
         "collapse",
