@@ -362,7 +362,7 @@ def test_a_window_holds_the_episodes_before_its_end():
 def test_long_runs_are_shown_beside_the_main_ones(tmp_path):
     data = long(tmp_path, 4)
     shown = sensitivity_extent.long_curves(sensitivity_extent.long_rows(data))
-    assert shown.alt.startswith("Learning curves; at the end: A3C GRU, LayerNorm 54")
+    assert shown.alt.startswith("Learning curves; in the last block of episodes: A3C GRU, LayerNorm 54")
     assert "Return over 4000 episodes" in shown.caption
     assert "n = 5" in shown.caption
     shown = sensitivity_extent.length_tests(sensitivity.scores(data, "long", "episodes")).shown
@@ -419,7 +419,10 @@ def leading(folder, **leads):
         def curve(seed, episode, norm=norm, lead=lead):
             return 50 + noise(seed, episode, norm == "ln") + (norm == "ln") * (episode > 1000) * lead
 
-        made(folder / profile, range(5), curve=curve, quantities=QUANTITIES, norm=norm, **settings)
+        def value(quantity, seed, norm=norm, lead=lead):
+            return 50 + noise(seed, norm == "ln") + (norm == "ln") * lead
+
+        made(folder / profile, range(5), value, QUANTITIES, curve, norm=norm, **settings)
     return Data(load(folder / "paper"))
 
 
@@ -443,7 +446,7 @@ def test_the_curves_stand_beside_policies_that_learn_nothing(tmp_path, monkeypat
     monkeypatch.setattr(workers_why, "EPISODES", 20)
     found = workers_why.pairs(leading(tmp_path, usual=16, alone=17))
     shown = workers_why.curves(found)
-    assert shown.alt.startswith("At the end: 5 workers, no norm 50; 5 workers, LayerNorm 66;")
+    assert shown.alt.startswith("At the last point: 5 workers, no norm 50; 5 workers, LayerNorm 66;")
     assert shown.data.groupby("setting").updates.max().to_dict() == {
         "5 workers": 50_000,
         "5 workers, a cloud each": 50_000,
@@ -480,7 +483,7 @@ def test_learning_starts_by_rate_on_every_seed(tmp_path, monkeypatch):
     assert shown.loc["A3C GRU, no norm"].tolist() == ["not within 50", "32.5 [32.5,\xa032.5]"]
     assert onset.rate_figure(rows).alt.startswith("A3C GRU, LayerNorm at 1e-4: 3 of 3 seeds, median 42,500 updates;")
     text = onset.landing(Data(load(tmp_path / "paper")))
-    assert "until the return has passed 58, a fifth of the way" in text
+    assert "until the mean return of 200 episodes has passed 58, a fifth of the way" in text
     assert onset.landing(leading(tmp_path / "usual", usual=16)) == ""
 
 
@@ -523,7 +526,7 @@ def test_the_landing_page_has_the_effect_in_every_setting(tmp_path):
     assert heads == ["LayerNorm minus no norm", "3 workers", "5 workers", "10 workers", "5 workers, a cloud each"]
     assert "17.0 [" in table
     longer = settings_landing.landing(long(tmp_path / "long", 14))
-    assert longer.startswith("By training return, over 4000 episodes LayerNorm learns better (by more than before) w")
+    assert longer.startswith("Over 4000 episodes LayerNorm learns better (by more than before) with A3C GRU, by the r")
 
 
 def test_the_order_of_rows_is_the_books():

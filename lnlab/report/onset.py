@@ -158,8 +158,8 @@ def landing(data: Data) -> str:
         return ""
     return (
         "How long A3C stays at the level of chance: thousands of updates of its model "
-        f"until the return has passed {rows.level.iloc[0]:.0f}, a fifth of the way from the uniform policy to "
-        f"the best simple rule (geometric mean, 95 % interval; n = {_counts(rows)} seeds).\n\n"
+        f"until the mean return of {WINDOW} episodes has passed {rows.level.iloc[0]:.0f}, a fifth of the way from the "
+        f"uniform policy to the best simple rule (geometric mean, 95 % interval; n = {_counts(rows)} seeds).\n\n"
         f"{output.markdown(rate_table(rows).shown)}"
     )
 

@@ -17,7 +17,7 @@ from lnlab.report.sensitivity import effects_by, rate_lines, whole_seeds
 
 LONG = "long"
 DOCUMENTS = 2000  # episodes of the documents' runs
-WINDOW = 200  # episodes over which a return is averaged, the last tenth of those
+WINDOW = 200  # episodes: the last tenth of those, and as many wherever returns at two moments are compared
 PANELS = {"return": "return, last tenth", "value-loss": "value loss, %", "sampled": "test return, sampled"}
 EFFECT = ["outcome", "algorithm", "core"]
 TRENDS = ("return", "sampled")  # outcomes in units of reward, whose effects can be subtracted
@@ -109,7 +109,8 @@ def length_lines(rows: pd.DataFrame) -> list[str]:
     """How LayerNorm learns, faster or better, in a sentence each agent."""
     return [
         f"{agent} with LayerNorm learns {word} at {MAIN}: its lead in training return is {tables.words(early)} "
-        f"after {early.after} episodes and {tables.words(late)} after {late.after} (n = {late.n})."
+        f"after {early.after} episodes and {tables.words(late)} after {late.after} (means of {WINDOW} episodes; "
+        f"n = {late.n})."
         for agent, (early, late, _), word in agents(rows)
     ]
 
@@ -152,18 +153,20 @@ def long_curves(rows: pd.DataFrame) -> output.FigureOutput:
         f"thick, its pointwise 95 % interval shaded; n = {counted(means.n)} seeds per arm."
     )
     drawn = figures.learning_curves(rows, "return", "return per episode")
-    return output.figure("long", drawn, alt=f"Learning curves; at the end: {ends}.", caption=caption, data=means)
+    alt = f"Learning curves; in the last block of episodes: {ends}."
+    return output.figure("long", drawn, alt=alt, caption=caption, data=means)
 
 
 def length_tests(every: pd.DataFrame) -> output.TableOutput:
-    """The effect on tests after the documents' training and after the long one, from scores by episodes."""
+    """The effect after the documents' training and after the long one, each at its end, from scores by episodes."""
     rows = effects_by(every, "episodes")
-    rows = rows[rows.outcome.isin(["sampled", "greedy"])]
+    rows = rows[rows.outcome.isin(["return", "sampled", "greedy"])]
     what = [f"{outcome}, after {episodes}" for outcome, episodes in zip(rows.outcome, rows.episodes, strict=True)]
     shown = tables.pivot_words(rows.assign(agent=tables.pairs(rows), what=what), ["agent"], "what")
     caption = (
-        "LayerNorm minus no norm on the test return (18 scenarios, cloud budget) after as many episodes of training, "
-        f"paired by seed, 95 % intervals; n = {counted(rows.n)} seeds."
+        "LayerNorm minus no norm after as many episodes of training, on the return at its end (last tenth of the "
+        "episodes) and on the test return (18 scenarios, cloud budget); paired by seed, 95 % intervals; "
+        f"n = {counted(rows.n)} seeds."
     )
     return output.table("length-tests", shown.fillna("n/a"), caption=caption, data=rows)
 

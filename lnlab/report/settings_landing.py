@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from lnlab.analysis.stats import interval
+from lnlab.analysis.stats import paired_difference
 from lnlab.report import effects, output, tables
-from lnlab.report.cells import counted
+from lnlab.report.cells import counted, paired
 from lnlab.report.evidence import Data, Missing
 from lnlab.report.sensitivity import effects_by, scores
-from lnlab.report.sensitivity_extent import agents, lengths, trends
-from lnlab.report.workers_why import pairs
+from lnlab.report.sensitivity_extent import DOCUMENTS, LONG, WINDOW, agents, lengths, trends
+from lnlab.report.workers_why import ARM, SETTINGS, WHY
 
 WAYS = {1: "grows", 0: "does not clearly change", -1: "shrinks"}
 ALONE = "5 workers, a cloud each"
@@ -30,7 +30,10 @@ def landing(data: Data) -> str:
     wide = cells.pivot(index="pair", columns="setting", values="words").fillna("n/a")
     shown = wide.loc[found.pair.unique(), found.setting.unique()].rename_axis(columns=None).reset_index()
     said = [sentence for sentence in (_attempt(_workers_said, data), _attempt(_lengths_said, data)) if sentence]
-    note = f"Return at the end of training, n = {counted(found.n)}; 95 % intervals, not corrected for their number."
+    note = (
+        f"Return at the end of training (mean of the last tenth of the episodes), n = {counted(found.n)}; 95 % "
+        "intervals, not corrected for their number."
+    )
     return f"{' '.join([*said, note])}\n\n{output.markdown(shown.rename(columns={'pair': 'LayerNorm minus no norm'}))}"
 
 
@@ -57,17 +60,15 @@ def _by_workers(data: Data) -> pd.DataFrame:
 
 def _alone(data: Data) -> pd.DataFrame:
     """Five workers with a cloud each; with A3C GRU only."""
-    pair = pairs(data).get(ALONE)
-    if pair is None:
-        raise Missing(f"needs the runs of {ALONE}")
-    found = interval(pair.lead(int(pair.updates[-1])))
-    return pd.DataFrame([("A3C GRU", ALONE, *found)], columns=COLUMNS)
+    alone, end = data.of(WHY), SETTINGS[ALONE].end
+    ln, none = paired(*(alone.metric(ARM.format(norm=norm) + end, "return_final") for norm in ("ln", "none")))
+    return pd.DataFrame([("A3C GRU", ALONE, *paired_difference(ln, none))], columns=COLUMNS)
 
 
 def _by_length(data: Data) -> pd.DataFrame:
-    rows = lengths(data)
-    last = rows[rows.after == rows.after.max()]
-    named = last.assign(pair=tables.pairs(last), setting=[f"5 workers, {after} episodes" for after in last.after])
+    rows = effects_by(scores(data, LONG, "episodes"), "episodes").query("outcome == 'return'")
+    last = rows[(rows.episodes == rows.episodes.max()) & (rows.episodes > DOCUMENTS)]
+    named = last.assign(pair=tables.pairs(last), setting=[f"5 workers, {many} episodes" for many in last.episodes])
     return named[COLUMNS]
 
 
@@ -86,4 +87,7 @@ def _step(row: Any) -> str:
 def _lengths_said(data: Data) -> str:
     rows = lengths(data)
     clauses = [f"{word} with {agent}" for agent, _, word in agents(rows)]
-    return f"By training return, over {rows.after.max()} episodes LayerNorm learns {effects.listed(clauses)}."
+    return (
+        f"Over {rows.after.max()} episodes LayerNorm learns {effects.listed(clauses)}, by the return of {WINDOW} "
+        f"episodes after {DOCUMENTS} and after {rows.after.max()}."
+    )

@@ -163,7 +163,8 @@ def curves(found: dict[str, Pair]) -> output.FigureOutput:
         "Return in training against updates of the shared model: seeds thin, means thick, pointwise 95 % intervals "
         f"shaded; n = {counted(rows.n)} seeds an arm. Lines: policies that learn nothing, under the same rules."
     )
-    return output.figure("updates", _draw(found, rows, lines), alt=f"At the end: {ends}.", caption=caption, data=rows)
+    alt = f"At the last point: {ends}."
+    return output.figure("updates", _draw(found, rows, lines), alt=alt, caption=caption, data=rows)
 
 
 def _bands(found: dict[str, Pair]) -> pd.DataFrame:
