@@ -22,7 +22,7 @@ def test_a_leak_and_a_calmer_norm_are_told_with_their_numbers(tmp_path):
     )
     assert text.startswith("- **TD3 with a CNN**: in the actor's loss give the critic its own features")
     assert "a Q that is 20 [20," in text
-    assert "with its own 1.00 [1.00," in text
+    assert "with its own the two are one and the same" in text
     assert "they grow 1.00-fold" in text
     assert "without it 63-fold" in text  # √4000
     assert "over 90% of the actions" in text

@@ -6,7 +6,7 @@ A report without TD3 runs says so in their place.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,15 +18,19 @@ from lnlab.report import driving_figures, driving_predictions, hypotheses, ledge
 from lnlab.report.cells import counted
 from lnlab.report.driving_data import (
     ARMS,
+    LATE,
     MAIN,
+    ORIGINAL,
     Driving,
     end,
     feature_growth,
     growth_law,
     inflation,
     late_exponent,
+    one_q,
 )
 from lnlab.report.driving_figures import Panel
+from lnlab.report.driving_pieces import more
 from lnlab.report.evidence import DRIVING, Data, Missing
 
 P = ParamSpec("P")
@@ -92,16 +96,19 @@ def landing(data: Data) -> str:
     try:
         runs = Driving.of(data)
         grown = {arm: interval(feature_growth(runs, arm)) for arm in MAIN}
-        fooled = {arm: interval(inflation(runs, arm)) for arm in MAIN}
+        fooled = {
+            arm: "1 by construction" if one_q(arm) else factor(interval(inflation(runs, arm)), "") for arm in MAIN
+        }
     except Missing:
         return ""
-    rows = [{"arm": ARMS[arm].says, "features": factor(grown[arm]), "Q": f"{factor(fooled[arm], '')}"} for arm in MAIN]
+    rows = [{"arm": ARMS[arm].says, "features": factor(grown[arm]), "Q": fooled[arm]} for arm in MAIN]
     heads = {"features": "the actor's features grow", "Q": "Q that the actor maximises / the critics' Q"}
     n = counted(each.n for each in grown.values())
     return (
-        "How far the features of the actor's network grow over training, and by how much the Q that the actor "
-        "maximises exceeds the critics' Q of the same actions at the end. *Leaky*: the actor's loss reaches the critic "
-        f"through those features, as in the original; *detached*: it does not (n = {n}, 95 % intervals).\n\n"
+        "How far the features of the actor's network grow, last record over the first, and by how much the Q that the "
+        f"actor maximises exceeds the critics' Q of the same actions, over the {LATE}. *Leaky*: the actor's loss "
+        "reaches the critic through those features, as in the original; *detached*: it does not "
+        f"(n = {n}, 95 % intervals).\n\n"
         f"{output.markdown(pd.DataFrame(rows).rename(columns=heads))}"
     )
 
@@ -163,7 +170,7 @@ def four_arms(data: Data) -> output.FigureOutput:
         "loss maximises beside the critics' Q of the same actions on the same batch; seeds thin, geometric means "
         f"thick, pointwise 95 % intervals shaded; n = {counted(rows.n)} seeds an arm."
     )
-    alt = f"Four panels over updates, logarithmic. Actor's feature norm at the end: {ends}."
+    alt = f"Four panels over updates, logarithmic. Actor's feature norm at the last record: {ends}."
     return output.figure(
         "four-arms", driving_figures.grid(runs, arms, FOUR, share="row"), alt=alt, caption=caption, data=rows
     )
@@ -172,18 +179,19 @@ def four_arms(data: Data) -> output.FigureOutput:
 @shown
 def factorial_table(data: Data) -> output.TableOutput:
     """What LayerNorm does, what cutting the leak does, and whether one depends on the other."""
-    records: list[dict[str, object]] = []
-    for measure, title in MEASURES.items():
-        for effect, found in driving_predictions.factorial_effects(data, measure).items():
-            records.append({"effect": effect, "on": title, **found._asdict()})
-    table = pd.DataFrame(records)
-    shown = table[["effect"]].drop_duplicates().reset_index(drop=True)
-    for title in MEASURES.values():
-        shown[title] = [tables.words(row, 2) for row in table[table.on == title].itertuples()]
+    runs, alone = Driving.of(data), "LayerNorm, leaky arms"
+    found = [(effect, "growth", each) for effect, each in driving_predictions.factorial_effects(data).items()]
+    for measure, of in (("growth", feature_growth), ("inflation", inflation)):
+        found.append((alone, measure, more(*(of(runs, arm) for arm in reversed(ORIGINAL)))))
+    table = pd.DataFrame([{"effect": effect, "on": MEASURES[on], **each._asdict()} for effect, on, each in found])
+    cells = table.assign(words=[tables.words(row, 2) for row in table.itertuples()])
+    shown = cells.pivot(index="effect", columns="on", values="words").fillna("by construction")
+    shown = shown.loc[table.effect.unique(), list(MEASURES.values())].rename_axis(columns=None).reset_index()
     caption = (
-        "Effects in decades (logarithm to base 10) on the growth of the actor's features over training and on the "
-        "actor's Q over the critic's at its end. Main effects are averaged over the other factor; the interaction is "
-        "the effect of one with the other minus that without. Paired by seed, 95 % intervals, "
+        "Effects in decades (logarithm to base 10) on the growth of the actor's features, last record over first, and "
+        f"on the actor's Q over the critic's, {LATE}. Main effects are averaged over the other factor; the interaction "
+        "is the effect of one with the other minus that without. In detached arms the two Qs are one and the same, so "
+        "on their ratio only the effect in the leaky arms is a finding. Paired by seed, 95 % intervals, "
         f"n = {counted(table.n)} seeds."
     )
     return output.table("factorial", shown, caption=caption, data=table)
@@ -195,13 +203,13 @@ def arm_table(data: Data) -> output.TableOutput:
     runs = Driving.of(data)
     rows = [row for arm in runs.arms() for row in _measured(runs, arm)]
     table = pd.DataFrame(rows)
-    wide = table.assign(words=[tables.words(row, COLUMNS[str(row.what)][1]) for row in table.itertuples()])
+    wide = table.assign(words=[_measured_words(row) for row in table.itertuples()])
     wide = wide.pivot(index="arm", columns="what", values="words")
     wide = wide.loc[list(dict.fromkeys(table.arm)), list(COLUMNS)].reset_index().rename_axis(columns=None)
     caption = (
         "Every arm by the same measures. Growth: log10 of the actor's feature norm, last record over first. "
         "Exponent: of updates, all logged ones and their second half. Inflation: log10 of the actor's Q over the "
-        "critic's, last quarter. Saturated: share of actions beyond ±0.99, last quarter. 95 % intervals over "
+        f"critic's; saturated: share of actions beyond ±0.99; both over the {LATE}. 95 % intervals over "
         f"n = {counted(table.n)} seeds."
     )
     return output.table("arms", wide, caption=caption, data=table)
@@ -220,12 +228,17 @@ COLUMNS: dict[str, tuple[Callable[[Driving, str], np.ndarray], int]] = {
 def _measured(runs: Driving, arm: str) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for what, (measure, _) in COLUMNS.items():
+        known = what == "inflation" and one_q(arm)
         try:
-            found = interval(measure(runs, arm))
+            found = Interval(0.0, 0.0, 0.0, runs.seeds(arm)) if known else interval(measure(runs, arm))
         except Missing:
             found = Interval(np.nan, np.nan, np.nan, runs.seeds(arm))
-        rows.append({"arm": ARMS[arm].says, "what": what, **found._asdict()})
+        rows.append({"arm": ARMS[arm].says, "what": what, **found._asdict(), "by_construction": known})
     return rows
+
+
+def _measured_words(row: Any) -> str:
+    return "0 by construction" if row.by_construction else tables.words(row, COLUMNS[row.what][1])
 
 
 @shown

@@ -22,6 +22,7 @@ from lnlab.report.cells import positive
 from lnlab.report.driving_data import (
     FIRST,
     LAST,
+    LATE,
     ORIGINAL,
     Driving,
     end,
@@ -57,7 +58,7 @@ def feature_norm(data: Data, values: Values) -> Found:
     theirs = math.log10(values["none"] / values["ln"])
     most, least, last = interval(ln.max(axis=1)), interval(ln.min(axis=1)), np.log10(none[:, -1])
     return [
-        Direction("log10 of the feature norm at the end, no norm minus LayerNorm", fall, "above", printed=theirs),
+        Direction("log10 of the feature norm at step 5000, no norm minus LayerNorm", fall, "above", printed=theirs),
         Direction("largest feature norm with LayerNorm", most, "below", high + ROUNDED["ln"], high),
         Direction("smallest feature norm with LayerNorm", least, "above", low - ROUNDED["low"], low),
         number("log10 of the feature norm at step 5000, no norm", math.log10(values["none"]), last),
@@ -102,7 +103,7 @@ def explosions(data: Data, values: Values) -> Found:
     for who in ("actor", "critic"):
         for arm, side, bound in ((BEFORE, "above", HUNDREDFOLD), (AFTER, "below", TENFOLD)):
             seen = runs.logged(arm, f"{who}_grad_norm").values
-            what = f"log10 of the {who}'s gradient at the end over the first logged one, {NAME[arm]}"
+            what = f"log10 of the {who}'s gradient, {LATE} over the first of them, {NAME[arm]}"
             found.append(Direction(what, interval(np.log10(end(seen) / seen[:, 0])), side, bound))  # type: ignore[arg-type]
     return found, (
         "Before clipping; after it no explosion can be seen in any arm. A gradient has exploded if it grows a "
@@ -111,11 +112,9 @@ def explosions(data: Data, values: Values) -> Found:
 
 
 def schedule(data: Data, values: Values) -> Found:
-    start, steps, every = values["learning_starts"], values["steps"], values["logged_every"]
-    formula = f"({steps} − {start}) / {every}, one logged every {every} steps"
-    return [Sum("logged updates", formula, (steps - start) / every, values["logged_updates"], 0.5)], (
-        "Runs that keep to the printed schedule log 40 updates. The number of episodes depends on the simulator and is "
-        "not compared."
+    start, steps = values["learning_starts"], values["steps"]
+    return [Sum("training updates", f"{steps} − {start}, one a step", steps - start, values["updates"], 0.5)], (
+        "The number of episodes depends on the simulator and is not compared."
     )
 
 
@@ -190,10 +189,10 @@ def twins_agree(data: Data, values: Values) -> Found:
     runs = Driving.of(data)
     first, second, spread = (end(runs.logged(AFTER, name).values) for name in ("q1_mean", "q2_mean", "q1_std"))
     found: list[Evidence] = [
-        Direction("|Q1 − Q2| over the SD of Q in a batch, at the end", interval(np.abs(first - second) / spread),
+        Direction(f"|Q1 − Q2| over the SD of Q in a batch, {LATE}", interval(np.abs(first - second) / spread),
                   "below", 0.1),
         Direction("Q1 minus the discounted return that followed, policy phase", interval(bias(runs, AFTER)), "below"),
-        Direction("log10 of the actor's Q over the critic's, at the end", interval(inflation(runs, AFTER)), "within",
+        Direction(f"log10 of the actor's Q over the critic's, {LATE}", interval(inflation(runs, AFTER)), "within",
                   DOUBLE),
     ]  # fmt: skip
     try:
@@ -251,8 +250,8 @@ def go_to_1m(data: Data, values: Values) -> Found:
     fooled = interval(inflation(runs, AFTER))
     return [
         Direction("return of the policy in training minus that of random actions, LayerNorm", learned, "above"),
-        Direction("share of saturated actions at the end, LayerNorm", saturated, "below", 0.5),
-        Direction("log10 of the actor's Q over the critic's, LayerNorm", fooled, "within", DOUBLE),
+        Direction(f"share of saturated actions, {LATE}, LayerNorm", saturated, "below", 0.5),
+        Direction(f"log10 of the actor's Q over the critic's, {LATE}, LayerNorm", fooled, "within", DOUBLE),
         Direction("share of seeds in which an alert fires, no norm minus LayerNorm", alerts, "above"),
     ], (
         "An agent that has learned nothing, or exploits its own critic, is not made ready by more steps. The alerts' "
@@ -313,7 +312,7 @@ def for_good(data: Data, values: Values) -> Found:
         Direction("log10 growth of the actor's features, LayerNorm", interval(grown[AFTER]), "below", TENFOLD),
         Direction("growth exponent over the second half of the updates, LayerNorm",
                   interval(late_exponent(runs, AFTER)), "below", FLAT),
-        Direction("log10 of the actor's Q over the critic's at the end, LayerNorm", interval(inflation(runs, AFTER)),
+        Direction(f"log10 of the actor's Q over the critic's, {LATE}, LayerNorm", interval(inflation(runs, AFTER)),
                   "within", DOUBLE),
     ], "For good: nothing grows any more, and what the actor maximises is what the critics were fitted to."  # fmt: skip
 

@@ -53,5 +53,5 @@ def _figure(
         f"{says} Seeds thin, means thick (geometric on logarithmic axes), pointwise 95 % intervals shaded; "
         f"n = {counted(rows.n)} seeds an arm."
     )
-    alt = f"Four panels over updates, the four arms in each. {subject} at the end: {ends}."
+    alt = f"Four panels over updates, the four arms in each. {subject} at the last record: {ends}."
     return output.figure(name, driving_figures.grid(runs, arms, panels), alt=alt, caption=caption, data=rows)

@@ -11,7 +11,7 @@ from lnlab.config import TD3Config, parse
 from lnlab.report import driving_reference, ledger, output, tables
 from lnlab.report.cells import counted
 from lnlab.report.d5 import shown
-from lnlab.report.driving_data import ARMS, MAIN, Driving
+from lnlab.report.driving_data import ARMS, MAIN, Driving, one_q
 from lnlab.report.driving_reference import Reference
 from lnlab.report.evidence import Data
 from lnlab.trainers.monitor import RULES, first_fired, original
@@ -27,6 +27,7 @@ ALERTS = {
     "saturation": "saturated actions > 90 %",
     "feature_growth": "feature norm > 10 times its first",
     "actor_gradient": "actor's gradient before clipping > 1000",
+    "diverged": "a loss, gradient or parameter is not finite",
 }
 SETTINGS = {
     "learning_starts": "first update after, steps",
@@ -145,7 +146,8 @@ def alert_table(data: Data) -> output.TableOutput:
     wide = wide.reset_index().rename_axis(columns=None)
     caption = (
         "Seeds in which each alert fires and the median step of its first time, over all records and episodes; the "
-        "download has Wilson's 95 % intervals of the shares. The first three are the document's. "
+        "download has Wilson's 95 % intervals of the shares. The first three are the document's. In detached arms the "
+        "actor's Q is the critic's by construction. "
         f"n = {counted(table.n)} seeds an arm."
     )
     return output.table("alerts", wide, caption=caption, data=table.drop(columns="words"))
@@ -159,6 +161,8 @@ def _alerts(runs: Driving, arm: str) -> list[dict[str, object]]:
         count, n = int(steps.notna().sum()), runs.seeds(arm)
         first = float(steps.median()) if count else np.nan
         words = f"{count} of {n}" + (f", step {tables.number(first, 0)}" if count else "")
+        if name == "actor_critic_ratio" and one_q(arm):
+            words = "cannot fire"
         row = {"arm": ARMS[arm].says, "alert": ALERTS[name], "words": words, "first": first}
         rows.append(row | wilson(count, n)._asdict())
     return rows

@@ -146,7 +146,7 @@ def dynamics(data: Data) -> output.FigureOutput:
         "Through training, at one update in a hundred: seeds thin, means thick (geometric on logarithmic axes), "
         f"pointwise 95 % intervals shaded; n = {counted(rows.n)} seeds an arm."
     )
-    alt = f"Six panels over updates. Critic loss at the end: {words}."
+    alt = f"Six panels over updates. Critic loss at the last record: {words}."
     drawn = driving_figures.grid(runs, arms, DYNAMICS)
     return output.figure("dynamics", drawn, alt=alt, caption=caption, data=rows)
 

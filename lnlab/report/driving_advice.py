@@ -6,7 +6,7 @@ is advised where it clearly lowers the growth of the actor's features under the 
 
 from lnlab.analysis.stats import interval
 from lnlab.report.d5 import factor
-from lnlab.report.driving_data import MAIN, Driving, end, feature_growth, inflation
+from lnlab.report.driving_data import LATE, MAIN, Driving, end, feature_growth, inflation
 from lnlab.report.driving_pieces import more
 from lnlab.report.driving_predictions import DOUBLE, SATURATED
 from lnlab.report.evidence import Data, Missing
@@ -23,12 +23,12 @@ def advice(data: Data) -> str:
 
 
 def _wiring(runs: Driving) -> str:
-    leaky, detached = (interval(inflation(runs, f"ln-{wiring}")) for wiring in ("leaky", "detached"))
-    if leaky.low > DOUBLE > max(detached.high, -detached.low):
+    leaky = interval(inflation(runs, "ln-leaky"))
+    if leaky.low > DOUBLE:
         return (
             "in the actor's loss give the critic its own features, without gradient. If it gets the actor's, the actor "
-            f"maximises a Q that is {factor(leaky, '')} times the critics', with LayerNorm too; with its own "
-            f"{factor(detached, '')} times."
+            f"maximises a Q that is {factor(leaky, '')} times the critics' ({LATE}), with LayerNorm too; with its own "
+            "the two are one and the same."
         )
     return "these runs do not decide whose features the critic should see in the actor's loss."
 

@@ -26,7 +26,8 @@ PHASES = ("random", "mixed", "policy")
 PRINTED_STEPS, PRINTED_START = 5000, 1000  # of D5's run: environment steps, those before learning
 LOGGED = 29  # updates that D5 summarises: one every 100 steps, the first 29 after learning began
 FIRST, LAST = 7, 8  # of these 29: D5's trend is the mean of the last eight over that of the first seven
-END = 0.25  # share of the logged updates that counts as the end of a run
+END = 0.25  # share of the logged updates over which the late values of a run are averaged
+LATE = "last quarter of the logged updates"  # the same in words
 
 
 class Arm(NamedTuple):
@@ -264,6 +265,12 @@ def _squared_correlation(x: Array, y: Array) -> Array:
         return np.asarray((b @ a) ** 2 / ((a @ a) * (b**2).sum(axis=1)))
 
 
+def one_q(arm: str) -> bool:
+    """Whether the Q that the actor maximises is the critic's by construction: detached arms compute it from the same
+    features and actions."""
+    return ARMS[arm].settings.get("actor_features") == "detached"
+
+
 def feature_growth(runs: Driving, arm: str, column: str = "actor_feature_norm_probe") -> Array:
     """(n_seeds,) log10 of a feature norm at the last record over that at the first."""
     values = runs.whole(arm, column).values
@@ -273,8 +280,13 @@ def feature_growth(runs: Driving, arm: str, column: str = "actor_feature_norm_pr
 def inflation(runs: Driving, arm: str) -> Array:
     """(n_seeds,) log10 of |the Q that the actor maximises| over |Q of the same actions on the critic's features|.
 
-    Means of the absolute values over the last quarter of the logged updates; 0 where both are the same.
+    Means of the absolute values over the last quarter of the logged updates.
+
+    Raises:
+        ValueError: both are one by construction in this arm, which no run can tell.
     """
+    if one_q(arm):
+        raise ValueError(f"{ARMS[arm].says}: the actor's Q is the critic's by construction")
     actor, critic = (np.abs(runs.logged(arm, f"{who}_q").values) for who in ("actor", "critic"))
     return np.asarray(np.log10(end(actor) / end(critic)))
 

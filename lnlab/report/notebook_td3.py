@@ -97,7 +97,7 @@ def _records(run: Run, name: str, panels: Lines, label: str, what: str) -> outpu
     columns = [column for each in panels.values() for column in each]
     last = rows[rows.step == rows.step.max()][columns].abs().median()
     ends = ", ".join(f"{title} {last[each[0]]:.3g}" for title, each in panels.items())
-    caption = f"{what}, {run.id}, a line for each of {rows.seed.nunique()} seeds. At the end, median: {ends}."
+    caption = f"{what}, {run.id}, a line for each of {rows.seed.nunique()} seeds. At the last record, median: {ends}."
     data = rows[["seed", "step", "updates", *columns]]
     return output.figure(name, _lines(rows, panels, label), alt=f"Curves: {caption}", caption=caption, data=data)
 
