@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from lnlab.analysis.claims import Number, number
-from lnlab.report import beside, cells, figures, output, tables
+from lnlab.report import beside, cells, figures, matrix, output, tables
 from lnlab.report.cells import counted
 from lnlab.report.evidence import Array, Data, Missing
 
@@ -89,8 +89,8 @@ def _numbers(data: Data, repeated: Data, arm: str) -> Iterator[tuple[str, Number
         again = measure(repeated, arm)
         yield name, number(name, float(again.mean()), measure(data, arm), runs=len(again))
     for mode in MODES:
-        ours, theirs = (cells.summary(cells.cells(each, ARMS[arm], "both", mode=mode)) for each in (data, repeated))
-        name = f"CV of all cells, {mode}"
+        ours, theirs = (matrix.own(each, ARMS[arm], "both", mode) for each in (data, repeated))
+        name = f"CV of D2's cells, {mode}"
         yield name, cells.repeated(name, float(cells.cv(theirs)), cells.cv, ours, runs=len(theirs))
 
 

@@ -1,7 +1,7 @@
 """Pieces of evidence on the 2×2 matrix of D2 and D4 (RNN or feedforward, LayerNorm or not; A3C and Individual).
 
-Numbers use the documents' definitions: greedy policies, cloud budget, each configuration on its own list of velocities
-and with its own divisor. Directions compare arms on one list of velocities, with one divisor.
+Numbers use the documents' definitions: greedy policies, cloud budget, each configuration on its own list of velocities.
+Directions compare arms on one list of velocities. Every SD over cells divides by n − 1.
 """
 
 from collections.abc import Callable
@@ -64,9 +64,9 @@ def _half_unit(value: float) -> float:
 
 
 # -- numbers: what a document prints of a configuration -------------------------------------------------------------
-def own(data: Data, who: str, cell: str) -> Summary:
-    """The cells of a configuration as its document tested it."""
-    return cells.summary(cells.cells(data, who, cell, MATRIX[cell].velocities))
+def own(data: Data, who: str, cell: str, mode: str = "greedy") -> Summary:
+    """The cells of a configuration at the velocities at which its document tested it."""
+    return cells.summary(cells.cells(data, who, cell, MATRIX[cell].velocities, mode))
 
 
 def label(who: str, cell: str) -> str:
@@ -80,15 +80,12 @@ def level(data: Data, who: str, cell: str, value: float) -> Number:
 
 def spread(data: Data, who: str, cell: str, value: float) -> Number:
     """A printed standard deviation over cells."""
-    ddof = MATRIX[cell].ddof
-    what = f"SD over cells: {label(who, cell)}"
-    return cells.repeated(what, value, lambda s: cells.std(s, ddof), own(data, who, cell))
+    return cells.repeated(f"SD over cells: {label(who, cell)}", value, cells.std, own(data, who, cell))
 
 
 def relative_spread(data: Data, who: str, cell: str, value: float) -> Number:
     """A printed coefficient of variation."""
-    ddof = MATRIX[cell].ddof
-    return cells.repeated(f"CV: {label(who, cell)}", value, lambda s: cells.cv(s, ddof), own(data, who, cell))
+    return cells.repeated(f"CV: {label(who, cell)}", value, cells.cv, own(data, who, cell))
 
 
 def lowest(data: Data, who: str, cell: str, value: float) -> Number:
@@ -116,12 +113,8 @@ def mean_change_number(data: Data, who: str, new: str, old: str, value: float) -
 
 
 def cv_change_number(data: Data, who: str, new: str, old: str, value: float) -> Number:
-    """A printed percentage by which a CV changes; each cell of the matrix has its own divisor."""
-
-    def ratio(a: Summary, b: Summary) -> Array:
-        return cells.cv(a, MATRIX[new].ddof) / cells.cv(b, MATRIX[old].ddof)
-
-    return _change_number(f"change of the CV, %: {_from_to(who, new, old)}", value, ratio, data, who, new, old)
+    """A printed percentage by which a CV changes."""
+    return _change_number(f"change of the CV, %: {_from_to(who, new, old)}", value, _cv_ratio, data, who, new, old)
 
 
 def _change_number(what: str, value: float, ratio: cells.Quantity, data: Data, who: str, new: str, old: str) -> Number:
@@ -131,6 +124,10 @@ def _change_number(what: str, value: float, ratio: cells.Quantity, data: Data, w
 
 def _mean_ratio(a: Summary, b: Summary) -> Array:
     return cells.mean(a) / cells.mean(b)
+
+
+def _cv_ratio(a: Summary, b: Summary) -> Array:
+    return cells.cv(a) / cells.cv(b)
 
 
 def _from_to(who: str, new: str, old: str) -> str:
