@@ -1,33 +1,52 @@
-"""Files that are whole at every instant, and a lock that dies with its process.
+"""Files that are whole at every instant and noticed when they are not, and a lock that dies with its process.
 
 A file is written under a temporary name, flushed to the disk, then renamed: a reader sees the old one or the new one,
-also after SIGKILL or a power cut. Checked by killing a writer at random moments (tests/test_runs.py).
+also after SIGKILL or a power cut. A folder takes another's place the same way. What was written is known by its
+SHA-256: a table by the one its run recorded, a sealed JSON file by its own. Checked by killing writers at random
+moments and by flipping bits (tests/test_runs.py, tests/test_kills.py, tests/test_damage.py).
 """
 
 import contextlib
+import ctypes
+import errno
+import hashlib
 import json
 import os
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pandas as pd
 
-_held: dict[Path, IO[str]] = {}  # locks of this process, so that it may open a run twice
+SEAL = "sha256"  # key of a sealed JSON file: the digest of everything else in it
+LEFTOVERS = ".*.tmp"  # what a process that was killed leaves of the files and folders it was writing
+_held: dict[Path, int] = {}  # locks of this process, so that it may open a run twice
+
+
+class DamagedError(ValueError):
+    """A file is not what was written; the message names it."""
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; takes the place of `path` when the block ends without an error."""
+    """A temporary path to write to; takes the place of `path` when the block ends without an error.
+
+    Raises:
+        OSError: the disk is full, the folder cannot be written, …; the message names `path`.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         _flush(temporary)
         os.replace(temporary, path)
         _flush_folder(path.parent)
+    except OSError as error:  # a full disk says no name
+        raise type(error)(error.errno, error.strerror or str(error), str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _flush(path: Path) -> None:
@@ -44,17 +63,127 @@ def _flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+# -- folders ----------------------------------------------------------------------------------------------------------
+
+
+def remove_tree(folder: Path, *, below: Path) -> None:
+    """Delete a folder with all that is in it; nothing where there is none. No other function of lnlab deletes folders.
+
+    Raises:
+        ValueError: `folder` does not lie inside `below`, links resolved: something else would be lost.
+    """
+    if below.resolve() not in folder.resolve().parents:
+        raise ValueError(f"{folder} is not deleted: it does not lie inside {below}")
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what killed processes left in `folder`; for one that has the folder to itself."""
+    for path in folder.glob(LEFTOVERS):
+        if path.is_dir() and not path.is_symlink():
+            remove_tree(path, below=folder)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def beside(folder: Path) -> Path:
+    """An empty folder next to `folder`, in which to build what shall take its place (`swap`)."""
+    fresh, old = _names_beside(folder)
+    if old.exists() and not folder.exists():  # killed inside a swap
+        os.rename(old, folder)
+    remove_tree(fresh, below=folder.parent)
+    fresh.mkdir(parents=True)
+    return fresh
+
+
+def swap(fresh: Path, target: Path) -> None:
+    """Put the folder `fresh` (`beside`) in the place of `target` at one instant, and delete what was there.
+
+    Where the system cannot exchange two folders there is an instant without `target`; the old one then lies beside it,
+    whole, until the next call of `beside` puts it back.
+    """
+    for path in fresh.rglob("*"):
+        _flush_folder(path) if path.is_dir() else _flush(path)
+    _flush_folder(fresh)
+    _, old = _names_beside(target)
+    remove_tree(old, below=target.parent)
+    if target.exists() and not _exchange(fresh, target):
+        os.rename(target, old)
+    if not target.exists():
+        os.rename(fresh, target)
+    _flush_folder(target.parent)
+    for left in (fresh, old):
+        remove_tree(left, below=target.parent)
+
+
+def _names_beside(folder: Path) -> tuple[Path, Path]:
+    return folder.with_name(f".{folder.name}.tmp"), folder.with_name(f".{folder.name}.old.tmp")
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step (Linux: renameat2 with RENAME_EXCHANGE); False where that cannot be done."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
+
+
+# -- content ----------------------------------------------------------------------------------------------------------
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def differing(folder: Path, digests: Mapping[str, str]) -> Iterator[str]:
+    """A line for each file of `folder` that is missing or not what `digests` says."""
+    for name, digest in digests.items():
+        path = folder / name
+        if not path.exists():
+            yield f"{path} is missing"
+        elif sha256(path) != digest:
+            yield f"{path} is damaged: its SHA-256 is not the one recorded when it was written"
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """As `write_json`, with the digest of the content as its last entry: `read_json` notices a change."""
+    write_json(path, {**content, SEAL: _digest(content)})
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file; {} where there is none."""
+    """The content of a JSON file, without its seal; {} where there is none.
+
+    Raises:
+        DamagedError: it is not a JSON object, or it is sealed and was changed.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{path} is damaged: {error}") from None
+    if not isinstance(content, dict):
+        raise DamagedError(f"{path} is damaged: it holds no JSON object")
+    seal = content.pop(SEAL, None)
+    if seal is not None and seal != _digest(content):
+        raise DamagedError(f"{path} is damaged: its content is not the one that was written")
+    return content
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    plain = json.loads(json.dumps(content))  # as it will be read: keys are text, tuples lists
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
@@ -77,41 +206,79 @@ def write_compact(path: Path, frame: pd.DataFrame) -> None:
         )
 
 
-def lock(folder: Path) -> None:
+def read_table(path: Path, digest: str | None = None) -> pd.DataFrame:
+    """A Parquet table.
+
+    Args:
+        digest: its SHA-256, where one was recorded.
+
+    Raises:
+        DamagedError: it is missing, cannot be read or is not what was written.
+    """
+    if digest is not None and (wrong := list(differing(path.parent, {path.name: digest}))):
+        raise DamagedError(wrong[0])
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        raise DamagedError(f"{path} is missing") from None
+    except (OSError, ValueError) as error:
+        raise DamagedError(f"{path} is damaged: {error}") from None
+
+
+# -- locks ------------------------------------------------------------------------------------------------------------
+
+
+def lock(folder: Path) -> bool:
     """Be the only process that writes to `folder`, until `unlock` or the end of this process, however it ends.
+
+    Returns:
+        whether the lock is new, rather than held by this process already.
 
     Raises:
         RuntimeError: another process holds it.
     """
+    folder = folder.resolve()
     if folder in _held:
-        return
-    file = (folder / ".lock").open("w")
+        if os.fstat(_held[folder]).st_nlink:
+            return False
+        os.close(_held.pop(folder))  # the folder was deleted since, and the lock with it
+    file = _open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     for _ in range(10):  # a look by `locked` holds it for an instant
         if _try_lock(file):
             _held[folder] = file
-            return
+            return True
         time.sleep(0.02)
-    file.close()
+    os.close(file)
     raise RuntimeError(f"{folder} is being trained by another process; wait for it or stop it")
 
 
 def unlock(folder: Path) -> None:
     """Give back the locks of this process on `folder` and all below it."""
-    for held in [path for path in _held if path.is_relative_to(folder)]:
-        _held.pop(held).close()
+    for held in [path for path in _held if path.is_relative_to(folder.resolve())]:
+        os.close(_held.pop(held))
 
 
 def locked(folder: Path) -> bool:
     """Whether some process, this one included, holds the lock of `folder`."""
-    if folder in _held:
+    if folder.resolve() in _held:
         return True
     if not (folder / ".lock").exists():
         return False
-    with (folder / ".lock").open() as file:
+    file = _open(folder / ".lock", os.O_RDONLY)
+    try:
         return not _try_lock(file)
+    finally:
+        os.close(file)
 
 
-def _try_lock(file: IO[str]) -> bool:
+def _open(path: Path, flags: int) -> int:
+    """A file to lock, never emptied, and never the target of a link: that would be somebody else's file."""
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "a lock must not be a symbolic link; delete the link", str(path))
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def _try_lock(file: int) -> bool:
     try:
         import fcntl
     except ImportError:  # not a POSIX system: no lock

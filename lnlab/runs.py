@@ -2,7 +2,8 @@
 
 results/<profile>/<run id>/
     config.json         every setting
-    provenance.json     code, versions, machine, times, speed, and the status: running, complete or failed
+    provenance.json     code, versions, machine, times, speed, the SHA-256 of every table, and the status: running,
+                        complete or failed
     shards/<seeds>/     what is being trained: checkpoints and rows of a block of seeds (lnlab/shards.py)
     episodes.parquet    every episode; not published
     curves.parquet      the same, averaged over at most 100 blocks of episodes
@@ -18,8 +19,8 @@ Columns and units: `COLUMNS`. Checked by killing a writer at random moments (tes
 """
 
 import functools
-import json
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,24 @@ import pandas as pd
 
 from lnlab import provenance
 from lnlab.columns import COLUMNS
-from lnlab.config import Config, ConfigError, RunConfig, parse
-from lnlab.files import lock, locked, read_json, unlock, write_compact, write_json, write_table
+from lnlab.config import EXTENT, Config, ConfigError, RunConfig, parse
+from lnlab.files import (
+    DamagedError,
+    beside,
+    differing,
+    lock,
+    locked,
+    read_json,
+    read_table,
+    sha256,
+    swap,
+    sweep,
+    unlock,
+    write_compact,
+    write_json,
+    write_sealed,
+    write_table,
+)
 from lnlab.paths import RESULTS
 from lnlab.shards import KEYS, ORDER, Report, Shard, seconds_trained
 
@@ -37,7 +54,7 @@ __all__ = ["BLOCK", "COLUMNS", "Report", "Run", "Shard", "Study", "curves", "loa
 
 BLOCK = 5  # seeds trained by one process side by side
 CURVE_POINTS = 100
-OWN_FILES = ("config.json", "provenance.json", *(f"{table}.parquet" for table in COLUMNS))
+OWN_FILES = ("provenance.json", "config.json", *(f"{table}.parquet" for table in COLUMNS))
 PUBLISHED_FILES = tuple(name for name in OWN_FILES if name != "episodes.parquet")
 
 
@@ -77,12 +94,14 @@ class Run:
 
         Raises:
             ConfigError: the directory holds a run with other settings.
+            DamagedError: a file of the run is damaged, and its shards cannot give it back.
             RuntimeError: another process is training this run.
         """
         run = cls.at(config)
         run.dir.mkdir(parents=True, exist_ok=True)
         lock(run.dir)
         try:
+            sweep(run.dir)
             run._prepare(config, block)
         except BaseException:
             unlock(run.dir)
@@ -99,26 +118,62 @@ class Run:
 
         Raises:
             FileNotFoundError: the folder holds no run.
+            DamagedError: the file is damaged, or this version does not allow what it says.
         """
-        return parse(json.loads((self.dir / "config.json").read_text(encoding="utf-8")))
+        path = self.dir / "config.json"
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing")
+        try:
+            return parse(read_json(path))
+        except ConfigError as error:
+            raise DamagedError(f"{path}: {error}") from None
 
     @property
     def provenance(self) -> dict[str, Any]:
+        """Code, versions, machine, times and status; {} before the run was opened.
+
+        Raises:
+            DamagedError: the file is damaged.
+        """
         return read_json(self.dir / "provenance.json")
 
     @property
     def status(self) -> str:
-        """`running`, `complete`, `failed`, or `stopped`: not finished, and no process is at work on it."""
-        status = self.provenance.get("status", "running")
+        """`running`, `complete`, `failed`, `stopped`: not finished, and no process is at work on it, or `damaged`: a
+        file is missing or cannot be read. Whether tables are what was written is asked of `damage`."""
+        try:
+            facts, _ = self.provenance, self.reports_done
+        except (DamagedError, FileNotFoundError):
+            return "damaged"
+        if not all((self.dir / name).exists() for name in facts.get("files", {})):
+            return "damaged"
+        status = facts.get("status", "running")
         return "stopped" if status == "running" and not locked(self.dir) else status
+
+    def damage(self) -> list[str]:
+        """A line for each file of the run that is missing or not what was written, shards left out.
+
+        What was published by an earlier version has no digests: there only damage to the settings is seen.
+        """
+        try:
+            facts, settings = self.provenance, self.config.science
+        except (DamagedError, FileNotFoundError) as error:
+            return [str(error)]
+        found = list(differing(self.dir, facts.get("files", {})))
+        told = parse(facts["parameters"]).science if self.complete and "parameters" in facts else settings
+        return found + [
+            f"{self.dir / 'config.json'} is damaged: {name} is {value!r} there, {told[name]!r} in provenance.json"
+            for name, value in settings.items()
+            if value != told[name]
+        ]
 
     @property
     def complete(self) -> bool:
         return self.provenance.get("status") == "complete"
 
     def answers(self, config: Config) -> bool:
-        """Whether the run is complete, with at least the seeds of `config`."""
-        return self.complete and self.config.seeds >= config.seeds
+        """Whether the run is complete and whole, with at least the seeds of `config`."""
+        return self.complete and self.config.seeds >= config.seeds and not self.damage()
 
     @property
     def shards(self) -> list[Shard]:
@@ -126,9 +181,10 @@ class Run:
         size = self.provenance.get("block")
         if size is None:
             return []
-        seeds = self.config.seed_list
-        rows = self.config.ROWS
-        return [Shard(self.dir, seeds[i : i + size], rows) for i in range(0, len(seeds), size)]
+        seeds, rows, opening = self.config.seed_list, self.config.ROWS, self.provenance.get("opened", 0)
+        decisive = {name: value for name, value in self.config.science.items() if name not in EXTENT}
+        blocks = [seeds[i : i + size] for i in range(0, len(seeds), size)]
+        return [Shard(self.dir, block, rows, decisive | {"seeds": block}, opening) for block in blocks]
 
     @property
     def reports_done(self) -> int:
@@ -148,19 +204,25 @@ class Run:
         Raises:
             KeyError: no table has this name.
             FileNotFoundError: the run has no such table (`episodes` is not published).
+            DamagedError: it is missing, cannot be read or is not what was written.
         """
         if name not in COLUMNS:
             raise KeyError(f"unknown table {name!r}; choose one of {', '.join(COLUMNS)}")
         path = self.dir / f"{name}.parquet"
         if name == self.config.ROWS and not path.exists() and not self.complete:
             return self._merged_rows()
-        if not path.exists():
+        if not self.has(name):
             raise FileNotFoundError(f"{path}: run {self.id} has no table {name!r}")
-        return pd.read_parquet(path)
+        return read_table(path, self.provenance.get("files", {}).get(path.name))
+
+    def has(self, name: str) -> bool:
+        """Whether the run has this table, or had it when it was complete."""
+        file = f"{name}.parquet"
+        return file in self.provenance.get("files", {}) or (self.dir / file).exists()
 
     def record(self, **facts: Any) -> None:
         """Add facts to the provenance."""
-        write_json(self.dir / "provenance.json", self.provenance | facts)
+        write_sealed(self.dir / "provenance.json", self.provenance | facts)
 
     def finish(self, evaluation: pd.DataFrame | None = None, diagnostics: pd.DataFrame | None = None) -> None:
         """Join the shards, write the tables, and mark the run complete, last.
@@ -169,20 +231,27 @@ class Run:
             evaluation, diagnostics: tables of the whole run; None takes those the shards kept (`Shard.write_table`).
 
         Raises:
-            ValueError: a shard has not trained to its end.
+            ValueError: a shard has not trained to its end, or lacks a table that others have.
+            DamagedError: a file of a shard is damaged; opened again, the run goes back behind it.
         """
         for shard in self.shards:
-            if shard.episode != self.config.reports and "stopped_early" not in shard.manifest["facts"]:
+            if not self._trained(shard):
                 raise ValueError(f"{shard.dir} has trained {shard.episode} of {self.config.reports} {self.config.ROWS}")
         kept: dict[str, pd.DataFrame | None] = {"evaluation": evaluation, "diagnostics": diagnostics}
         made = self._from_rows()
         others = [name for name in COLUMNS if name not in made]
         tables = made | {name: self._given_or_kept(name, kept.get(name)) for name in others}
-        for name, frame in tables.items():
-            if frame is not None:
-                write_table(self.dir / f"{name}.parquet", frame)
-        self.record(**self._summary(), status="complete")
+        paths = {name: self.dir / f"{name}.parquet" for name, frame in tables.items() if frame is not None}
+        for name, path in paths.items():
+            write_table(path, tables[name])
+        for shard in self.shards:
+            shard.settle()
+        digests = {path.name: sha256(path) for path in paths.values()}
+        self.record(**self._summary(), files=digests, status="complete")
         unlock(self.dir)
+
+    def _trained(self, shard: Shard) -> bool:
+        return shard.episode == self.config.reports or "stopped_early" in shard.manifest["facts"]
 
     def fail(self, error: BaseException | str) -> None:
         """Record that the run ended by `error`. It can be opened again and goes on from its last checkpoint."""
@@ -215,16 +284,30 @@ class Run:
     def _prepare(self, config: Config, block: int) -> None:
         if not config.resume:
             self._clear()
-        if not self.provenance:  # new, or being deleted when its process died
-            shutil.rmtree(self.dir / "shards", ignore_errors=True)
+        if not self.provenance and self._shards_dir.exists():
+            raise DamagedError(
+                f"{self.dir / 'provenance.json'} is missing; to train the run again from the start: resume=false"
+            )
         self.refuse_other(config)
         if self.answers(config):
             return
+        if self.complete:
+            self._check_shards()
+            self.record(status="running")  # first: with more seeds in config.json it must not pass for complete
         if (self.dir / "config.json").exists():
             config = config.model_copy(update={"seeds": max(config.seeds, self.config.seeds)})
         write_json(self.dir / "config.json", config.model_dump())
         self.__dict__.pop("config", None)  # cores or device may differ from the stopped process's
         self._begin(block)
+
+    def _check_shards(self) -> None:
+        """Before a complete run is opened to be made whole again: the shards must hold all that its tables held."""
+        wrong = self.damage()
+        if not wrong:
+            return
+        if not all(self._trained(shard) for shard in self.shards):
+            raise DamagedError(f"{wrong[0]}; the run can only be trained again, from the start: resume=false")
+        print(f"{wrong[0]}; the tables are made again from {self._shards_dir}", file=sys.stderr)
 
     def _begin(self, block: int) -> None:
         """Provenance at the start; when resumed, the first start stays and code that has changed since is listed."""
@@ -234,17 +317,23 @@ class Run:
         kept = {key: earlier.get(key, value) for key, value in fresh.items()}
         kept["sources"] = kept["sources"] + ([code] if code not in kept["sources"] else [])
         kept["dirty"] = any(each["dirty"] for each in kept["sources"])
-        write_json(
+        kept["opened"] = earlier.get("opened", 0) + 1
+        write_sealed(
             self.dir / "provenance.json",
             {"status": "running"} | kept | provenance.machine() | {"parameters": self.config.science, "cores": cores},
         )
 
     def _clear(self) -> None:
-        """Delete the run, not what others keep beside it (the executed page). Its status goes first."""
-        (self.dir / "provenance.json").unlink(missing_ok=True)
-        shutil.rmtree(self.dir / "shards", ignore_errors=True)
+        """Delete the run, not what others keep beside it (the executed page). Its checkpoints go first, at once."""
+        if self._shards_dir.exists():
+            self._shards_dir.rename(self.dir / ".shards.tmp")
         for name in OWN_FILES:
             (self.dir / name).unlink(missing_ok=True)
+        sweep(self.dir)
+
+    @property
+    def _shards_dir(self) -> Path:
+        return self.dir / "shards"
 
     def _from_rows(self) -> dict[str, pd.DataFrame]:
         """The table of reports, and those computed from it."""
@@ -274,6 +363,7 @@ class Run:
         facts: dict[str, Any] = {}
         for shard in self.shards:
             facts |= shard.manifest["facts"]
+        facts["diverged"] = [each for shard in self.shards for each in shard.manifest["facts"].get("diverged", [])]
         times = {"finished": provenance.now(), "seconds": round(seconds, 2)}
         return facts | times | {"env_steps": steps, "steps_per_second": round(steps / max(seconds, 1e-3), 1)}
 
@@ -310,8 +400,9 @@ class Study:
 
         Raises:
             FileNotFoundError: no complete run has it.
+            DamagedError: a run's table, or what the run says of itself, is damaged.
         """
-        having = [run for run in self.runs if run.complete and (run.dir / f"{name}.parquet").exists()]
+        having = [run for run in self.runs if run.complete and run.has(name)]
         if not having:
             raise FileNotFoundError(f"no complete run in {self.dir} has a table {name!r}")
         return pd.concat([_labelled(run, name) for run in having], ignore_index=True)
@@ -331,26 +422,42 @@ def load(profile_dir: Path | str) -> Study:
         FileNotFoundError: the folder holds no run.
     """
     folder = Path(profile_dir)
-    runs = [Run(path.parent) for path in sorted(folder.glob("*/config.json"))]
+    runs = [Run(each) for each in run_folders(folder)]
     if not runs:
         raise FileNotFoundError(f"{folder} holds no run; train some with: lnlab study {folder.name}")
     return Study(folder, runs)
 
 
+def run_folders(profile_dir: Path) -> list[Path]:
+    """The folders of runs below a folder, whole or damaged; hidden ones are being written, or left by a kill."""
+    found = {path.parent for name in OWN_FILES[:2] for path in profile_dir.glob(f"*/{name}")}
+    return sorted(folder for folder in found if not folder.name.startswith("."))
+
+
 def publish(profile_dir: Path, target: Path, *, allow_dirty: bool = False) -> list[str]:
     """Copy the small tables, settings and provenance of the complete runs to `target`; returns their ids.
 
+    Each run takes the place of an earlier one as a whole: whenever this is killed, the one or the other is there.
+
     Raises:
-        ValueError: no run is complete, or one was made by code that no commit holds (unless `allow_dirty`).
+        ValueError: no run is complete, or one was made by code that no commit holds (unless `allow_dirty`), or `target`
+            is, holds or lies in `profile_dir`.
+        DamagedError: a file of a run is not what was written.
     """
+    here, there = profile_dir.resolve(), target.resolve()
+    if here.is_relative_to(there) or there.is_relative_to(here):
+        raise ValueError(f"{profile_dir} cannot be published to {target}: the runs themselves would be replaced")
     complete = [run for run in load(profile_dir).runs if run.complete]
     if not complete:
         raise ValueError(f"{profile_dir} has no complete run to publish")
+    if wrong := [line for run in complete for line in run.damage()]:
+        raise DamagedError("; ".join(wrong))
     problems = [f"{run.id}: {problem}" for run in complete if (problem := _unclear_source(run))]
     if problems and not allow_dirty:
         raise ValueError(f"the data could not be traced to a commit: {'; '.join(problems)}. Commit, then train again")
     for run in complete:
-        _copy(run.dir, target / run.id)
+        _copy(run, target / run.id)
+    sweep(target)
     return [run.id for run in complete]
 
 
@@ -363,15 +470,13 @@ def _unclear_source(run: Run) -> str | None:
     return None
 
 
-def _copy(run_dir: Path, target: Path) -> None:
+def _copy(run: Run, target: Path) -> None:
     """Replace `target` as a whole, so that no table of an earlier run stays."""
-    fresh = target.with_name(f".{target.name}.tmp")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    for path in (run_dir / name for name in PUBLISHED_FILES):
-        if path.suffix == ".parquet" and path.exists():
-            write_compact(fresh / path.name, pd.read_parquet(path))
-        elif path.exists():
-            shutil.copyfile(path, fresh / path.name)
-    shutil.rmtree(target, ignore_errors=True)
-    fresh.rename(target)
+    fresh = beside(target)
+    tables = [name for name in PUBLISHED_FILES if name.endswith(".parquet") and (run.dir / name).exists()]
+    for name in tables:
+        write_compact(fresh / name, pd.read_parquet(run.dir / name))
+    shutil.copyfile(run.dir / "config.json", fresh / "config.json")
+    digests = {name: sha256(fresh / name) for name in tables}
+    write_sealed(fresh / "provenance.json", run.provenance | {"files": digests})
+    swap(fresh, target)

@@ -1,12 +1,15 @@
 """A block of consecutive seeds of a run, trained by one process, with its own stream of checkpoints.
 
-A checkpoint and the rows that belong to it must never disagree, whenever the process dies. So both go to new files,
-named by episode, and a manifest that names them is replaced last: files that it does not name do not count, and the
-next checkpoint deletes them.
+A checkpoint and the rows and tables that belong to it must never disagree, whenever the process dies. So all go to new
+files, and a manifest that names them, with their SHA-256, is replaced last: files that it does not name do not count,
+and the next checkpoint deletes them. The manifest before it is kept with its files, for when one of the newest is
+damaged.
 """
 
+import sys
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,46 +17,85 @@ import numpy as np
 import pandas as pd
 
 from lnlab.columns import COLUMNS
-from lnlab.files import lock, read_json, replacing, write_json, write_table
+from lnlab.files import (
+    DamagedError,
+    differing,
+    lock,
+    read_json,
+    read_table,
+    replacing,
+    sha256,
+    sweep,
+    write_sealed,
+    write_table,
+)
 
 Report = dict[str, np.ndarray]  # what a trainer yields after each episode; arrays (seeds, workers)
 KEYS = ["seed", "worker", "episode"]
 ORDER = {"episodes": KEYS, "records": ["seed", "step"]}  # of the rows in a table of reports
-EMPTY: dict[str, Any] = {"episode": 0, "chunks": [], "checkpoint": None, "sessions": [], "facts": {}}
+EMPTY: dict[str, Any] = {"episode": 0, "serial": 0, "chunks": [], "checkpoint": None, "tables": {}}
+EMPTY |= {"files": {}, "kept": {}, "sessions": [], "facts": {}}
+NEWEST, PREVIOUS = "manifest.json", "manifest-previous.json"
 
 
 class Shard:
     """Results of `seeds` inside a run's folder. May be sent to another process; one process at a time writes.
 
-    `rows` names the table that takes the reports: `episodes`, or for TD3 `records`, one each hundred steps.
+    Args:
+        rows: the table that takes the reports: `episodes`, or for TD3 `records`, one each hundred steps.
+        settings: what decides the numbers of these seeds; a checkpoint made with others is refused.
+        opening: how many times the run has been opened; all processes of one opening share a clock.
 
     >>> Shard(Path("results/quick/a3c-gru-ln"), [0, 1, 2, 3, 4]).dir.as_posix()
     'results/quick/a3c-gru-ln/shards/0-4'
     """
 
-    def __init__(self, run_dir: Path, seeds: Sequence[int], rows: str = "episodes") -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        seeds: Sequence[int],
+        rows: str = "episodes",
+        settings: Mapping[str, Any] | None = None,
+        opening: int = 0,
+    ) -> None:
         self.seeds, self.table_of_rows = list(seeds), rows
         self.dir = run_dir / "shards" / f"{self.seeds[0]}-{self.seeds[-1]}"
+        self.settings, self.opening = dict(settings or {}), opening
         self._buffer: list[tuple[int, Report]] = []  # episodes since the last checkpoint
         self._facts: dict[str, Any] = {}
         self._since: float | None = None  # when this process began to train
 
     @property
     def manifest(self) -> dict[str, Any]:
-        return EMPTY | read_json(self.dir / "manifest.json")
+        return EMPTY | read_json(self.dir / NEWEST)
 
     @property
     def episode(self) -> int:
         """Reports kept on disk (episodes, or records): where training goes on after a stop."""
         return int(self.manifest["episode"])
 
-    def load(self) -> dict[str, Any] | None:
-        """State of the trainer at the last checkpoint, tensors on the CPU; None before the first. Starts the clock."""
-        import torch
+    def damage(self) -> list[str]:
+        """A line for each file that is missing or not what was written; files of earlier versions have no digest."""
+        try:
+            manifest = self.manifest
+        except DamagedError as error:
+            return [str(error)]
+        kept = {name: digest for name, digest in manifest["kept"].items() if (self.dir / name).exists()}
+        return list(differing(self.dir, manifest["files"] | kept))
 
+    def load(self) -> dict[str, Any] | None:
+        """State of the trainer at the last checkpoint, tensors on the CPU; None before the first. Starts the clock.
+
+        Where a file of the newest checkpoint is damaged, the one before it counts again, and a line on stderr says so.
+
+        Raises:
+            DamagedError: there is none before it that is whole, or the checkpoint was made with other settings.
+            RuntimeError: another process is training these seeds.
+        """
+        self._claim()
         self._start_clock()
-        name = self.manifest["checkpoint"]
-        return torch.load(self.dir / name, map_location="cpu", weights_only=True) if name else None
+        name = self._whole_manifest()["checkpoint"]
+        return self._state(self.dir / name) if name else None
 
     def record(self, **facts: Any) -> None:
         """Facts for the run's provenance (device, norm_layers, parameter_count), kept with the next checkpoint."""
@@ -89,43 +131,104 @@ class Shard:
         Raises:
             ValueError: state["episode"], where given, is not the last appended episode.
         """
-        manifest = self.manifest
-        self._buffer = [(e, r) for e, r in self._buffer if e > manifest["episode"]]  # rows of an interrupted checkpoint
+        before = self.manifest
+        self._buffer = [(e, r) for e, r in self._buffer if e > before["episode"]]  # rows of an interrupted checkpoint
         episode = self._last()
         if state.get("episode", episode) != episode:
             raise ValueError(f"{self.dir}: the state is of episode {state['episode']}, the last report of {episode}")
         self._claim()
+        manifest = before | {"episode": episode, "checkpoint": self._write_state(state, episode, before["serial"] + 1)}
         if self._buffer:
-            manifest["chunks"] = [*manifest["chunks"], self._write_chunk(manifest["episode"] + 1, episode)]
-        manifest |= {"episode": episode, "checkpoint": self._write_state(state, episode)}
-        manifest |= {"sessions": self._sessions(manifest["sessions"]), "facts": manifest["facts"] | self._facts}
-        write_json(self.dir / "manifest.json", manifest)  # the instant at which the new checkpoint counts
+            manifest["chunks"] = [*before["chunks"], self._write_chunk(before["episode"] + 1, episode)]
+        manifest |= {"sessions": self._sessions(before["sessions"]), "facts": before["facts"] | self._facts}
+        kept = sorted(path.name for path in self.dir.glob("kept-*.pt"))
+        manifest["kept"] = {name: before["kept"].get(name) or sha256(self.dir / name) for name in kept}
+        self._commit(manifest)
+        write_sealed(self.dir / PREVIOUS, before)
         self._buffer = []
-        self._delete_unnamed(manifest)
+        self._delete_all_but(_named(manifest) | _named(before))
 
     def rows(self) -> pd.DataFrame:
-        """The table of reports of these seeds up to the last checkpoint; empty before the first."""
-        chunks = [pd.read_parquet(self.dir / name) for name in self.manifest["chunks"]]
+        """The table of reports of these seeds up to the last checkpoint; empty before the first.
+
+        Raises:
+            DamagedError: a file of it is missing or damaged.
+        """
+        manifest = self.manifest
+        chunks = [read_table(self.dir / name, manifest["files"].get(name)) for name in manifest["chunks"]]
         empty = pd.DataFrame(columns=list(COLUMNS[self.table_of_rows]))
         return pd.concat(chunks, ignore_index=True) if chunks else empty
 
     def write_table(self, name: str, frame: pd.DataFrame) -> None:
         """Keep a table of these seeds (`evaluation`, `diagnostics`); `Run.finish` joins those of all shards."""
-        self.dir.mkdir(parents=True, exist_ok=True)
-        write_table(self.dir / f"{name}.parquet", frame)
+        self._claim()
+        manifest = self.manifest
+        file = f"{name}-{manifest['serial'] + 1:06d}.parquet"
+        write_table(self.dir / file, frame)
+        self._commit(manifest | {"tables": manifest["tables"] | {name: file}})
 
     def table(self, name: str) -> pd.DataFrame | None:
-        """A table kept by `write_table`; None if there is none."""
-        path = self.dir / f"{name}.parquet"
-        return pd.read_parquet(path) if path.exists() else None
+        """A table kept by `write_table`; None if there is none.
+
+        Raises:
+            DamagedError: it is missing or damaged.
+        """
+        manifest = self.manifest
+        file = manifest["tables"].get(name)
+        if file is None:  # as earlier versions named it
+            file = f"{name}.parquet"
+            if not (self.dir / file).exists():
+                return None
+        return read_table(self.dir / file, manifest["files"].get(file))
+
+    def settle(self) -> None:
+        """Training is over: the checkpoint before the last is deleted."""
+        (self.dir / PREVIOUS).unlink(missing_ok=True)
+        self._delete_all_but(_named(self.manifest))
 
     def _claim(self) -> None:
         """A worker process may outlive the one that started it: it must not meet its successor here."""
         self.dir.mkdir(parents=True, exist_ok=True)
-        lock(self.dir)
+        if lock(self.dir):
+            sweep(self.dir)
 
-    def _start_clock(self) -> None:
-        self._since = self._since or time.time()
+    def _start_clock(self) -> float:
+        self._since = self._since or time.monotonic()
+        return self._since
+
+    def _commit(self, manifest: dict[str, Any]) -> None:
+        """Write the manifest: the instant at which what it names counts. New files are read again, for their digest."""
+        known = manifest["files"]
+        digests = {name: known.get(name) or sha256(self.dir / name) for name in sorted(_named(manifest))}
+        write_sealed(self.dir / NEWEST, manifest | {"serial": manifest["serial"] + 1, "files": digests})
+
+    def _whole_manifest(self) -> dict[str, Any]:
+        """The manifest; the one before it, from now on, where a file of the newest is damaged."""
+        wrong = _wrong(self.dir, NEWEST)
+        if not wrong:
+            return self.manifest
+        if not (self.dir / PREVIOUS).exists() or _wrong(self.dir, PREVIOUS):
+            raise DamagedError(f"{wrong[0]}; to train these seeds again from the start, delete {self.dir}")
+        write_sealed(self.dir / NEWEST, read_json(self.dir / PREVIOUS))
+        print(f"{wrong[0]}; going back to the checkpoint of {self._counter} {self.episode}", file=sys.stderr)
+        return self.manifest
+
+    def _state(self, path: Path) -> dict[str, Any]:
+        import torch
+
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            raise DamagedError(f"{path} is missing") from None
+        except Exception as error:  # of many kinds: EOFError, UnpicklingError, RuntimeError, …
+            raise DamagedError(f"{path} is damaged: {type(error).__name__}: {error}") from None
+        if set(content) != {"settings", "state"}:  # of an earlier version
+            return content
+        there = content["settings"]
+        other = [f"{k} is {there[k]!r} there, {v!r} here" for k, v in self.settings.items() if there.get(k, v) != v]
+        if other:
+            raise DamagedError(f"{path} was made with other settings: {'; '.join(other)}")
+        return content["state"]
 
     def _last(self) -> int:
         return self._buffer[-1][0] if self._buffer else self.episode
@@ -155,37 +258,70 @@ class Shard:
         keys = {name: values for name, values in keys.items() if name in COLUMNS[self.table_of_rows]}
         return pd.DataFrame(keys | {name: values.ravel() for name, values in report.items()})
 
-    def _write_state(self, state: dict[str, Any], episode: int) -> str:
-        import torch
-
-        name = f"checkpoint-{episode:06d}.pt"
-        with replacing(self.dir / name) as temporary:
-            torch.save(state, temporary)
+    def _write_state(self, state: dict[str, Any], episode: int, serial: int) -> str:
+        name = f"checkpoint-{episode:06d}-{serial:06d}.pt"  # the serial: a file that a manifest names is never replaced
+        save(self.dir / name, {"settings": self.settings, "state": state})
         return name
 
     def _sessions(self, earlier: list[list[float]]) -> list[list[float]]:
-        """Wall-clock intervals of training that this checkpoint keeps; work lost by a kill is not in them."""
-        self._since = self._since or time.time()
-        return [s for s in earlier if s[0] != self._since] + [[self._since, time.time()]]
+        """Intervals of training that this checkpoint keeps, as [opening of the run, start, end] on the clock that
+        nobody sets; work lost by a kill is not in them."""
+        this = [self.opening, self._start_clock()]
+        return [each for each in earlier if each[:2] != this] + [[*this, time.monotonic()]]
 
-    def _delete_unnamed(self, manifest: dict[str, Any]) -> None:
-        named = {*manifest["chunks"], manifest["checkpoint"]}
-        for path in [
-            *self.dir.glob(f"{self.table_of_rows}-*"),
-            *self.dir.glob("checkpoint-*"),
-            *self.dir.glob(".*.tmp"),
-        ]:
-            if path.name not in named:
-                path.unlink(missing_ok=True)
+    def _delete_all_but(self, named: set[str]) -> None:
+        for pattern in ("checkpoint-*.pt", "*-*.parquet"):
+            for path in self.dir.glob(pattern):
+                if path.name not in named:
+                    path.unlink(missing_ok=True)
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors, numbers, strings, lists and dicts with `torch.save`; equal states give equal bytes."""
+    import torch
+
+    with replacing(path) as temporary, temporary.open("wb") as file:  # given a path, torch puts its name into the file
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # torch's words for a full disk name neither the disk nor the file
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+
+def _named(manifest: Mapping[str, Any]) -> set[str]:
+    return {*manifest["chunks"], *manifest["tables"].values(), manifest["checkpoint"]} - {None}
+
+
+def _wrong(folder: Path, name: str) -> list[str]:
+    """What is wrong with a manifest of `folder` or with a file that it names."""
+    try:
+        return list(differing(folder, (EMPTY | read_json(folder / name))["files"]))
+    except DamagedError as error:
+        return [str(error)]
 
 
 def seconds_trained(shards: Sequence[Shard]) -> float:
-    """Wall-clock time in which at least one of the shards was being trained: the union of their sessions.
+    """Time in which at least one of the shards was being trained: the union of their sessions in each opening.
 
-    It leaves out stops between sessions and work lost by a kill, and counts shards that ran side by side once.
+    It leaves out stops between sessions and work lost by a kill, and counts shards that ran side by side once. Clocks
+    of two openings cannot be compared: the machine may have been started anew in between.
+    """
+    openings = defaultdict(list)
+    for shard in shards:
+        for *opening, start, end in shard.manifest["sessions"]:
+            openings[tuple(opening)].append((start, end))
+    return sum(map(_union, openings.values()))
+
+
+def _union(intervals: Iterable[tuple[float, float]]) -> float:
+    """Length of what the intervals cover together.
+
+    >>> _union([(5, 12), (0, 10), (100, 101)])
+    13.0
     """
     total, reached = 0.0, -np.inf
-    for start, end in sorted(s for shard in shards for s in shard.manifest["sessions"]):
+    for start, end in sorted(intervals):
         total += max(0.0, end - max(start, reached))
         reached = max(reached, end)
     return total

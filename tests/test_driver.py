@@ -45,7 +45,7 @@ def start(settings: dict[str, object]) -> subprocess.Popen[bytes]:
 
 def wait_for_checkpoint(folder: Path) -> None:
     deadline = time.monotonic() + 60
-    while not list(folder.glob("shards/*/manifest.json")):
+    while not list(folder.glob("shards/*/manifest-previous.json")):
         assert time.monotonic() < deadline, "no checkpoint within a minute"
         time.sleep(0.02)
 

@@ -83,11 +83,17 @@ def test_resume_false_starts_over_but_leaves_the_page_of_others():
     assert {path.name for path in run.dir.iterdir()} == {"config.json", "provenance.json", ".lock", "page.ipynb"}
 
 
-def test_a_run_that_was_being_deleted_starts_over():
+def test_a_run_that_was_being_deleted_starts_over(monkeypatch):
+    """Killed before any deletion of `resume=False`: the next process finds the old run whole, or one without rows."""
     run = Run.open(small())
     train(run, until=4)
-    (run.dir / "provenance.json").unlink()  # what `resume=False` deletes first
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        Run.open(small(resume=False))
+    monkeypatch.undo()
+    monkeypatch.setattr(runs, "RESULTS", run.dir.parents[1])
     assert Run.open(small()).reports_done == 0
+    assert not list(run.dir.glob(".*.tmp"))
 
 
 def test_a_second_process_is_kept_out_until_the_first_has_ended(tmp_path):
@@ -178,15 +184,15 @@ def test_a_state_of_another_episode_is_refused():
 
 def test_a_checkpoint_interrupted_after_it_counted_does_not_keep_its_rows_twice(monkeypatch):
     def write_and_be_interrupted(path, content):
-        files.write_json(path, content)
+        files.write_sealed(path, content)
         raise KeyboardInterrupt
 
     shard, trainer = Run.open(small()).shards[0], FakeTrainer(small())
     shard.append(next(iter(trainer)))
-    monkeypatch.setattr(shards, "write_json", write_and_be_interrupted)
+    monkeypatch.setattr(shards, "write_sealed", write_and_be_interrupted)
     with pytest.raises(KeyboardInterrupt):
         shard.checkpoint(trainer.state_dict())
-    monkeypatch.setattr(shards, "write_json", files.write_json)
+    monkeypatch.setattr(shards, "write_sealed", files.write_sealed)
     shard.checkpoint(trainer.state_dict())
     assert shard.rows()["episode"].tolist() == [1] * 6
 
@@ -215,11 +221,23 @@ def test_a_trainer_may_reuse_its_arrays():
 
 
 def test_training_time_counts_parallel_shards_once_and_pauses_never(tmp_path):
+    """The second opening was after a restart of the machine: its clock began anew. Sessions of old have no opening."""
     both = [Shard(tmp_path, [0]), Shard(tmp_path, [1])]
-    for shard, sessions in zip(both, ([[0.0, 10.0], [100.0, 101.0]], [[5.0, 12.0]]), strict=True):
+    told = [[1, 0.0, 10.0], [1, 100.0, 101.0], [2, 5.0, 8.0], [7.0, 9.0]], [[1, 5.0, 12.0]]
+    for shard, sessions in zip(both, told, strict=True):
         shard.dir.mkdir(parents=True)
         files.write_json(shard.dir / "manifest.json", {"sessions": sessions})
-    assert seconds_trained(both) == 12.0 + 1.0
+    assert seconds_trained(both) == 12.0 + 1.0 + 3.0 + 2.0
+
+
+def test_a_clock_that_is_set_back_does_not_make_training_fast(monkeypatch):
+    back, ahead = iter(range(10**9, 0, -1000)), count()
+    monkeypatch.setattr(time, "time", lambda: next(back))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(ahead)))
+    run = Run.open(small())
+    train(run)
+    run.finish()
+    assert run.provenance["seconds"] == 3.0  # a look at the clock at the start and with each of three checkpoints
 
 
 # -- death ------------------------------------------------------------------------------------------------------------
@@ -263,15 +281,15 @@ def _check_agreement(run: Run) -> int:
     return episode
 
 
-@pytest.mark.parametrize("moment", range(5, 19))
+@pytest.mark.parametrize("moment", range(5, 21))
 def test_killed_at_any_rename_a_run_agrees_with_itself_and_goes_on(tmp_path, moment):
-    """Renames 1 and 2 write the settings; each checkpoint then renames rows, state and manifest: three checkpoints."""
+    """Renames 1 and 2 write the settings, a checkpoint then renames state, rows, manifest and the manifest before."""
     process = FORKS.Process(target=_die_at, args=(tmp_path, moment))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
     run = Run.open(small())
-    committed = max(0, (moment - 5) // 6 * 2 + (2 if (moment - 5) % 6 == 5 else 0))
+    committed = (moment - 5) // 8 * 2 + (2 if (moment - 5) % 8 >= 5 else 0)
     assert _check_agreement(run) == committed
     train(run)
     run.finish()
@@ -294,6 +312,7 @@ def test_killed_at_random_moments_a_run_agrees_with_itself(tmp_path):
         process.kill()
         process.join()
         reached.append(_check_agreement(Run.at(small())))
+        files.unlock(tmp_path)
     assert reached == sorted(reached)
     assert reached[-1] > reached[0] > 0
 

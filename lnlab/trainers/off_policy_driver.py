@@ -8,11 +8,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-import torch
 
+from lnlab.columns_td3 import RETURNS
 from lnlab.config_td3 import TD3Config
-from lnlab.files import replacing
 from lnlab.runs import Shard
+from lnlab.shards import save
+from lnlab.trainers.admission import require_norm
 from lnlab.trainers.monitor import CHECKPOINT_STEPS, alerts, stale_checkpoints
 from lnlab.trainers.off_policy import OffPolicyTrainer
 from lnlab.trainers.tensorboard import EventWriter
@@ -27,10 +28,12 @@ def train_seed(config: TD3Config, shard: Shard, device: str, report: Listener, s
     trainer = OffPolicyTrainer(config, device)
     if (state := shard.load()) is not None:
         trainer.load_state_dict(state)
+    require_norm(config, trainer.norm_layers)
     shard.record(device=device, norm_layers=trainer.norm_layers, parameter_count=trainer.parameter_count)
     saver, teller = Saver(trainer, shard), Teller(trainer, shard)
     for row in trainer:
         shard.append(row)
+        shard.record(diverged=trainer.diverged)
         teller(row)
         report(row | {"seed": np.array(shard.seeds)})
         halt = stopped()
@@ -38,14 +41,24 @@ def train_seed(config: TD3Config, shard: Shard, device: str, report: Listener, s
         if halt:
             teller.close()
             return False
+    require_norm(config, trainer.norm_layers)
     for name, rows in trainer.tables.items():
         if rows:
             shard.write_table(name, pd.DataFrame(rows))
+        elif name == "returns":
+            shard.write_table(name, no_returns())
     if trainer.stopped_early:
         shard.record(stopped_early=trainer.steps)
         shard.checkpoint(trainer.state_dict())
     teller.close()
     return True
+
+
+def no_returns() -> pd.DataFrame:
+    """The table of a seed in which no episode ended: its columns, of the types they have in others."""
+    kinds = {"seed": int, "step": int, "episode": int, "length": int, "phase": str}
+    kinds |= {name: bool if column.unit == "bool" else float for name, column in RETURNS.items() if name not in kinds}
+    return pd.DataFrame({name: pd.Series(dtype=kinds[name]) for name in RETURNS})
 
 
 class Saver:
@@ -66,8 +79,7 @@ class Saver:
 
     def _keep(self) -> None:
         """The networks after this step, for looking back; `kept-000025000.pt` in the folder of the seed."""
-        with replacing(self.shard.dir / f"kept-{self.trainer.steps:09d}.pt") as temporary:
-            torch.save(self.trainer.learner.state_dict(), temporary)
+        save(self.shard.dir / f"kept-{self.trainer.steps:09d}.pt", self.trainer.learner.state_dict())
         kept = {int(path.stem.removeprefix("kept-")): path for path in self.shard.dir.glob("kept-*.pt")}
         for step in stale_checkpoints(list(kept)):
             kept[step].unlink()
