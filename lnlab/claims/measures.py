@@ -13,7 +13,7 @@ through.value_explained    the same, mean over time through training; `through_5
 TD3 and DDPG, from a column of the table `records`:
 
 last.actor_feature_norm_probe   at the last record; also `largest.`, `smallest.`, and `growth.`, last over first
-end.saturation             mean of the last quarter of the logged updates; `mean.` and `sd.` of all, `rise.` end over
+late.saturation            mean of the last quarter of the logged updates; `mean.` and `sd.` of all, `rise.` late over
                            first, `exponent.` of growth, `late_exponent.` in the second half
 trend.q1_mean              at the 29 updates that D5 summarises, last eight over first seven; `ends.` five over five,
                            `fifth.` fifth over first, `relative_sd.` SD over mean
@@ -48,7 +48,7 @@ ACTIONS = ("local", "offload", "discard")
 COLLAPSED = 0.99  # share of one action from which a policy counts as constant
 WINDOW = 200  # episodes over which a return is averaged, the last tenth of the documents' 2000
 LOGGED, FIRST, LAST = 29, 7, 8  # updates that D5 summarises; those at both ends that its trend compares
-END = 0.25  # share of the logged updates that counts as the end of a run
+LATE = 0.25  # share of the logged updates over which the late values of a run are averaged
 
 
 class Measure(NamedTuple):
@@ -272,9 +272,9 @@ def after_clipping(data: Data, arm: str, name: str) -> Array:
     return window(data, arm, f"{name}_grad_norm") * window(data, arm, f"{name.partition('_')[0]}_clip_scale")
 
 
-def end(values: Array) -> Array:
+def late(values: Array) -> Array:
     """(n_seeds,) mean over the last quarter of the logged updates (n_seeds, n_logs), at least one."""
-    return np.asarray(values[:, -max(1, round(END * values.shape[1])) :].mean(axis=1))
+    return np.asarray(values[:, -max(1, round(LATE * values.shape[1])) :].mean(axis=1))
 
 
 def _over(last: int, first: int, values: Array) -> Array:
@@ -291,10 +291,10 @@ OF_RECORDS: dict[str, Summary] = {
     "growth": lambda values: values[:, -1] / values[:, 0],
 }
 OF_LOGGED: dict[str, Summary] = {
-    "end": end,
+    "late": late,
     "mean": lambda values: values.mean(axis=1),
     "sd": lambda values: values.std(axis=1),
-    "rise": lambda values: end(values) / values[:, 0],
+    "rise": lambda values: late(values) / values[:, 0],
 }
 OF_WINDOW: dict[str, Summary] = {
     "relative_sd": lambda values: values.std(axis=1) / values.mean(axis=1),
@@ -320,20 +320,22 @@ def _exponent(data: Data, arm: str, column: str, start: float = 0.0) -> Array:
 
 
 def _inflation(data: Data, arm: str) -> Array:
-    """|the Q that the actor maximises| over |Q of the same actions on the critic's features|, at the end."""
+    """|the Q that the actor maximises| over |Q of the same actions on the critic's features|, late in training."""
+    if data.run(arm).config.actor_features == "detached":
+        raise ValueError(f"{arm}: the actor's Q is the critic's by construction, which no run can tell")
     actor, critic = (np.abs(logged(data, arm, f"{who}_q")[1]) for who in ("actor", "critic"))
-    return end(actor) / end(critic)
+    return late(actor) / late(critic)
 
 
 def _own_layers(data: Data, arm: str) -> Array:
-    """Share of the actor's gradient in its own layers, at the end."""
+    """Share of the actor's gradient in its own layers, late in training."""
     own, whole = (logged(data, arm, f"actor_{part}grad_norm")[1] for part in ("mlp_", ""))
-    return end(own / whole)
+    return late(own / whole)
 
 
 def _twins_apart(data: Data, arm: str) -> Array:
-    """|Q1 − Q2| over the SD of Q in a batch, at the end."""
-    first, second, spread = (end(logged(data, arm, name)[1]) for name in ("q1_mean", "q2_mean", "q1_std"))
+    """|Q1 − Q2| over the SD of Q in a batch, late in training."""
+    first, second, spread = (late(logged(data, arm, name)[1]) for name in ("q1_mean", "q2_mean", "q1_std"))
     return np.asarray(np.abs(first - second) / spread)
 
 
@@ -344,8 +346,11 @@ def _episodes(phase: str) -> Family:
         if column == "rate":
             return np.asarray(values(data, arm, "return") / values(data, arm, "length"))
         rows = data.table(arm, "returns")
-        seeds = rows[rows.phase == phase].groupby("seed")
-        found = seeds["return"].std(ddof=0) if column == "sd" else seeds[column].mean()
+        mine = rows[rows.phase == phase]
+        if column == "sd":
+            found = mine["return"].astype(float).groupby(mine.seed).std(ddof=0)
+        else:
+            found = mine.groupby("seed")[column].mean()
         by_seed = found.reindex(sorted(rows.seed.unique())).to_numpy(float)
         return defined(by_seed, f"episodes of phase {phase!r} of {arm}")
 
