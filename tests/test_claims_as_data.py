@@ -10,7 +10,7 @@ from lnlab.analysis.claims import Direction, Evidence, Number, Sum
 from lnlab.claims import judge
 from lnlab.claims.documents import documents
 from lnlab.claims.studies import Data
-from lnlab.report import evidence, ledger
+from lnlab.report import d5, evidence, hypotheses, ledger, placement, workers_why
 
 ROUNDINGS = 0.03  # of a sum: one rule now, that differs in the second order, or is stricter where zeros were lost
 
@@ -65,3 +65,23 @@ def test_a_document_is_judged_as_by_the_module_that_it_replaces(document):
         assert (sorted(b.verdict.runs), sorted(b.runs)) == (sorted(a.verdict.runs), sorted(a.runs)), a.id
         if not b.claim.aside and a.id != "D5.15":  # numbers in a note have another form, a count is gone
             assert b.verdict.note == a.verdict.note, a.id
+
+
+OLD = {
+    "mechanism": lambda: hypotheses.tested(old()),
+    "driving": lambda: d5.tested(old()),
+    "placement": lambda: placement.tested(old()),
+    "workers-why": lambda: workers_why.tested(workers_why.pairs(old())),
+}
+
+
+@pytest.mark.parametrize("name", list(OLD))
+def test_hypotheses_fare_as_before(name):
+    before, after = OLD[name](), judge.tested(new(), name)
+    assert len(after) == len(before)
+    for (key, a), (found, b) in zip(before.items(), after.items(), strict=True):
+        assert isinstance(a, str) == isinstance(b, str), (key, a, b)
+        if not isinstance(a, str):
+            assert [each.what for each in b] == [each.what for each in a], found
+            assert not [(x, y) for x, y in zip(a, b, strict=True) if not same(x, y)], found
+            assert judge.settled(b) == hypotheses.verdict(a)
