@@ -60,7 +60,7 @@ UPDATE = (  # measured at an update; NaN where there was none in the 100 steps
         "actor_feature_norm": Column("", f"actor CNN, replay batch: {FEATURES}"),
         "pretanh": Column("", "mean |action before its tanh|"),
         "saturation": Column("share", "share of actions with |a| > 0.99"),
-        "critic_q": Column(RETURN, "Q1 of the same actions on the critic CNN's features, mean"),
+        "critic_q": Column(RETURN, "Q1 of the same actions, critic CNN's features, mean; detached: actor_q"),
     }
     | _gradients("actor")
 )
