@@ -8,7 +8,7 @@ too short for gives NaN, and so does a NaN inside a window: a diverged learner i
 hand arithmetic in tests/test_metrics.py.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ import pandas as pd
 from lnlab.config import RunConfig
 
 EXPLOSION = 100.0  # a value loss above this is an explosion (D1)
+FAILED_LOSS = 1e5  # reward², for a value loss that is not finite: off by 316 at every step; the best rule earns 113
+LOSSES = ("value_loss", "value_loss_all")  # the columns with a failure score; the others have no worse side
 ALL_WORKERS = -1  # `worker` of a number that pools the workers of a seed
 SPREAD_WINDOW, SPREAD_WINDOWS = 500, 3  # rows; D3 prints "1500 episodes"
 POLICY_WINDOW = 1000  # rows
@@ -146,6 +148,15 @@ class Metric(NamedTuple):
     unit: str
     meaning: str
 
+    @property
+    def failure_score(self) -> float:
+        """What a seed counts for whose number is not finite because it diverged; NaN where no side is the worse one."""
+        return FAILED_LOSS if set(LOSSES) & set(self.columns) else np.nan
+
+    def defined(self, episodes: int, workers: int) -> bool:
+        """Whether a learner that does not diverge has this number after so many episodes."""
+        return bool(np.isfinite(self.function(*[np.ones((episodes, workers))] * len(self.columns))))
+
 
 _VL, _ALL, _R, _PL = ("value_loss",), ("value_loss_all",), ("return",), ("policy_loss",)
 _SQ, _RW, _EP, _SHARE = "reward²", "reward", "episode", "share"
@@ -234,6 +245,28 @@ def per_seed(episodes: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
     by_seed = [{name: values[i] for name, values in columns.items()} for i in range(config.seeds)]
     records = [record for arrays in by_seed for record in _records(arrays)]
     return pd.DataFrame(records, columns=["seed", "worker", "quantity", "value"])
+
+
+def with_failure_scores(metrics: pd.DataFrame, config: RunConfig, diverged: Collection[int]) -> pd.DataFrame:
+    """The table `metrics` with the failure score of every number that a diverged seed lacks.
+
+    Diverged seeds are results: without them the arm that diverges would look the better one. A number for which the
+    run is too short stays empty, and so does one that has no worse side, such as the policy loss.
+
+    Args:
+        diverged: seeds with a learner that diverged.
+    """
+    lost = metrics.seed.isin(diverged) & ~np.isfinite(metrics.value)
+    if not lost.any():
+        return metrics
+    scores = {
+        (name, pooled): metric.failure_score if metric.defined(config.episodes, workers) else np.nan
+        for name, metric in METRICS.items()
+        for pooled, workers in ((True, config.workers), (False, 1))
+    }
+    value = metrics.value.astype(float)
+    value[lost] = [scores[row.quantity, row.worker == ALL_WORKERS] for row in metrics[lost].itertuples()]
+    return metrics.assign(value=value)
 
 
 def _records(arrays: dict[str, np.ndarray]) -> Iterator[tuple[int, int, str, float]]:

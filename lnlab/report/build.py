@@ -10,17 +10,23 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from html import unescape
+from html import escape, unescape
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
+import nbformat
+import yaml
 from tqdm.auto import tqdm
 
+from lnlab import digests
+from lnlab.diverged import note, scored
+from lnlab.files import beside, remove_tree, replacing, swap
 from lnlab.paths import BOOK, BUILD, NOTEBOOKS, PUBLISHED, RESULTS, ROOT
 from lnlab.provenance import usable_cores
-from lnlab.report import d1, generated, pages
+from lnlab.report import d1, generated, needs, pages
 from lnlab.report.evidence import DRIVING
 from lnlab.runs import Run, Study, load, publish
 
@@ -36,8 +42,9 @@ ANALYSES = (
     "claims",
     "speed",
 )  # notebooks that read results, each the page of its name
-MADE = ("runs", "figures", "data", generated.FOLDER)  # folders of the book that are made, not written
-CONFIG = "_config.yml"
+SUMMARY = "summary"  # the page of every report; the published book has more to say on the same runs
+MADE = ("runs", "figures", "data", generated.FOLDER, digests.LIST)  # of the book, made rather than written
+CONFIG, TOC = "_config.yml", "_toc.yml"
 SPHINX_OPTIONS = ("-n", "-W", "--keep-going", "-q")  # missing references and warnings are errors
 
 
@@ -48,21 +55,114 @@ class BuildError(RuntimeError):
 def build(profile: str) -> Path:
     """Make the report of a profile from results/<profile>; returns its index.html.
 
+    It holds what the profile can show: runs that are not complete are left out, and so are pages whose needs are not
+    met (`lnlab.report.needs`). Both are named, on the terminal and on the first page.
+
     Raises:
         FileNotFoundError: the profile has no runs.
-        PageError: a run is not complete, or a notebook failed.
+        RuntimeError: none of its runs is complete.
+        PageError: a notebook failed; the report is there without its page.
         BuildError: Sphinx warned, or a page or picture is missing.
     """
-    folder = BUILD / f"report-{profile}"
-    runs = load(RESULTS / profile)
-    shutil.rmtree(folder, ignore_errors=True)
+    source, folder = RESULTS / profile, BUILD / f"report-{profile}"
+    runs, study = load(source).runs, scored(Study(source, needs.complete(source)))
+    lacks = needs.lacking(analyses(), source)
+    print(_left_out(runs, lacks), end="", flush=True)
+    remove_tree(folder, below=BUILD)
     book = _copy_prose(folder)
     shutil.copy(ROOT / CONFIG, folder / CONFIG)
-    publish(RESULTS / profile, book / "data" / profile, allow_dirty=True)
-    make_pages(runs, book, str(RESULTS / profile), paged=runs.runs)
+    publish(source, book / "data" / profile, allow_dirty=True)
+    names = [SUMMARY, *(name for name, lack in lacks.items() if not lack)]
+    failed = make_pages(study, book, str(source), study.runs, names)
+    lacks |= {name: str(error) for name, error in failed.items()}
+    shown = [name for name in names if name not in failed]
+    generated.write_all(study, book, [run for run in study.runs if f"runs/{run.id}" not in failed], "d1" in shown)
+    _land(study, book, shown, _left_out(runs, lacks))
+    _list_pages(book)
+    unfinished = [f"runs/{run.id}" for run in runs if not run.complete]
+    _unlink(book, [*unfinished, *(name for name, lack in lacks.items() if lack)])
     index = render(folder)
     print(f"The report is at {index.as_uri()}")
+    if broken := [str(error) for error in failed.values() if not isinstance(error, pages.LacksError)]:
+        raise pages.PageError(f"left out of the report: {'; '.join(broken)}")
     return index
+
+
+def _left_out(runs: Sequence[Run], lacks: Mapping[str, str]) -> str:
+    """A line on the runs that a report leaves out, and one on the pages, each with the reason; "" for nothing."""
+    by_reason: dict[str, list[str]] = {}
+    for page, lack in lacks.items():
+        by_reason.setdefault(lack, []).append(page)
+    by_reason.pop("", None)
+    ended = [f"{run.id} ({run.status}{_error(run)})" for run in runs if not run.complete]
+    lacking = [f"{', '.join(names)} ({reason})" for reason, names in by_reason.items()]
+    lines = {"Runs left out, not complete": ended, "Pages left out, and what they lack": lacking}
+    return "".join(f"{title}: {'; '.join(each)}.\n" for title, each in lines.items() if each)
+
+
+def _error(run: Run) -> str:
+    """The last line of the error by which a run ended."""
+    lines = str(run.provenance.get("error", "")).strip().splitlines()
+    return f": {lines[-1]}" if lines else ""
+
+
+def _land(study: Study, book: Path, names: Sequence[str], left_out: str) -> None:
+    """The landing page of a report, with what it leaves out; the prose stands on the page d1."""
+    landing = book / "intro.md"
+    whole = landing.read_text(encoding="utf-8") if "d1" in names else generated.short_landing(study, names)
+    heading, _, rest = whole.partition("\n")
+    said = [f"*{escape(line)}*" for line in left_out.replace("*", "\\*").splitlines()]
+    pages.write(landing, "\n\n".join([heading, *said, rest.lstrip("\n")]))
+
+
+def _list_pages(book: Path) -> None:
+    """The table of contents of a report: that of the book with the summary first, without pages that were not made."""
+    contents = yaml.safe_load((book / TOC).read_text(encoding="utf-8"))
+    contents["parts"][0]["chapters"].insert(0, {"glob": SUMMARY})
+    for part in contents["parts"]:
+        part["chapters"] = _there(part["chapters"], book)
+    pages.write(book / TOC, yaml.safe_dump(contents, sort_keys=False))
+
+
+def _there(entries: Sequence[dict[str, Any]], book: Path) -> list[dict[str, Any]]:
+    """The entries of a table of contents that match a page, with those below them."""
+    kept = [each for each in entries if "glob" not in each or any(book.glob(f"{each['glob']}.ipynb"))]
+    return [each | ({"sections": _there(each["sections"], book)} if "sections" in each else {}) for each in kept]
+
+
+def _unlink(book: Path, absent: Sequence[str]) -> None:
+    """Turn references to pages that a report does not have into plain text, in its prose and on its pages."""
+    for path in [*book.glob("*.md"), *book.glob("*.ipynb"), *book.glob("runs/*.ipynb"), *book.glob("_generated/*.md")]:
+        if path.suffix == ".md":
+            pages.write(path, _unlinked(path.read_text(encoding="utf-8"), absent))
+            continue
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            cell.source = _unlinked(cell.source, absent)
+        pages.write(path, nbformat.writes(notebook) + "\n")
+
+
+def _unlinked(text: str, absent: Sequence[str]) -> str:
+    """A text without links to the absent pages: references by {doc} or <a>, and cards.
+
+    >>> _unlinked('{doc}`its page </runs/x>` and {doc}`speed`; <a href="runs/x.html">x</a>', ["runs/x"])
+    '*its page* and {doc}`speed`; x'
+    """
+    for page in absent:
+        name = re.escape(page)
+        text = re.sub(rf"````{{grid-item-card}}[^`]*?\n:link: {name}\n[^`]*````\n\n?", "", text)
+        text = re.sub(rf"{{doc}}`([^`<]+?) </?{name}>`", r"*\1*", text)
+        text = re.sub(rf"{{doc}}`/?{name}`", f"*{_heading(page)}*", text)
+        text = re.sub(rf'<a href="{name}\.html[^"]*">([^<]*)</a>', r"\1", text)
+    return text
+
+
+def _heading(page: str) -> str:
+    """The heading of an analysis page; the id of a run."""
+    notebook = NOTEBOOKS / f"{page}.ipynb"
+    if not notebook.exists():
+        return Path(page).name
+    return str(nbformat.read(notebook, as_version=4).cells[0].source.splitlines()[0].removeprefix("# "))
 
 
 def publish_pages(profile: str) -> None:
@@ -72,38 +172,66 @@ def publish_pages(profile: str) -> None:
         FileNotFoundError: the profile has no runs, or its data were not published.
         PageError: a run is not complete, or a notebook failed.
     """
-    paged, published = load(RESULTS / profile).runs, load(PUBLISHED / profile)
+    paged, published = load(RESULTS / profile).runs, scored(load(PUBLISHED / profile))
     if (RESULTS / DRIVING).exists() and (PUBLISHED / DRIVING).exists():
         paged += load(RESULTS / DRIVING).runs
-    for folder in ("runs", "figures", generated.FOLDER):
-        _empty(BOOK / folder)
+    fresh = beside(BOOK)  # the pages that are there stay until all new ones are made
     data = "" if profile == d1.PROFILE else (PUBLISHED / profile).relative_to(ROOT).as_posix()
-    make_pages(published, BOOK, data, paged)
+    for error in make_pages(published, fresh, data, paged, analyses()).values():
+        raise error
+    generated.write_all(published, fresh, paged)
     readme = ROOT / "README.md"
-    pages.write(readme, generated.readme_with(readme.read_text(encoding="utf-8"), generated.findings(published)))
+    pages.write(fresh / readme.name, generated.readme_with(readme.read_text("utf-8"), generated.findings(published)))
+    places = {page: BOOK / page.name for page in fresh.glob("*.ipynb")} | {fresh / readme.name: readme}
+    for page, place in places.items():
+        with replacing(place) as temporary:
+            shutil.copyfile(page, temporary)
+    for folder in ("runs", "figures", generated.FOLDER):
+        (fresh / folder).mkdir(exist_ok=True)
+        swap(fresh / folder, BOOK / folder)
+    remove_tree(fresh, below=BOOK.parent)
 
 
-def make_pages(study: Study, book: Path, data: str, paged: Sequence[Run]) -> None:
-    """Write the run pages, the analysis pages and the generated parts of `book`.
+def make_pages(
+    study: Study, book: Path, data: str, paged: Sequence[Run], names: Sequence[str]
+) -> dict[str, pages.PageError]:
+    """Write run pages and analysis pages of `book`; returns those that failed, by name, with the error.
 
     Args:
-        study: what the generated parts are made from.
-        data: the same, as the parameter `data` of the analysis notebooks.
+        study: the runs that the analysis pages are about.
+        data: their folder, as the parameter `data` of the notebooks.
         paged: the runs that get a page.
+        names: the analysis pages.
     """
-    profile = study.dir.name
+    failed: dict[str, pages.PageError] = {}
     for run in tqdm(paged, desc="run pages", unit="page"):
-        pages.gather_run(run, book, f"data/{run.dir.parent.name}/{run.id}")
-    executed = {name: BUILD / "executed" / profile / f"{name}.ipynb" for name in analyses()}
+        try:
+            pages.gather_run(run, book, f"data/{run.dir.parent.name}/{run.id}")
+        except pages.PageError as error:
+            failed[f"runs/{run.id}"] = error
+    executed = {name: BUILD / "executed" / study.dir.name / f"{name}.ipynb" for name in names}
     parameters = {"data": data} if data else {}
     with ProcessPoolExecutor(usable_cores(), multiprocessing.get_context("spawn")) as pool:
         jobs = {
             n: pool.submit(pages.execute, NOTEBOOKS / f"{n}.ipynb", path, parameters) for n, path in executed.items()
         }
         for name, job in tqdm(jobs.items(), desc="analysis", unit="notebook"):
-            job.result()
-            pages.gather(executed[name], book, name)
-    generated.write_all(study, book, paged)
+            try:
+                job.result()
+                pages.gather(executed[name], book, name, card=_diverged(study, name))
+            except pages.PageError as error:
+                failed[name] = error
+    return failed
+
+
+def _diverged(study: Study, page: str) -> str:
+    """The note on seeds that diverged, of all runs that an analysis page may rest on."""
+    asked = needs.stated(NOTEBOOKS / f"{page}.ipynb")
+    if page != SUMMARY and not asked:
+        return ""  # such as the page on speed
+    others = [study.dir.parent / name for name in [*asked.get("beside", []), asked.get("or", "")] if name]
+    beside = [run for folder in others for run in needs.complete_in(folder) if folder != study.dir]
+    return note([*study.runs, *beside])
 
 
 def analyses() -> list[str]:
@@ -149,13 +277,6 @@ def _copy_prose(folder: Path) -> Path:
     for extra in ("CHANGELOG.md",):
         shutil.copy(ROOT / extra, folder / extra)
     return book
-
-
-def _empty(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.iterdir():
-        if path.name != ".gitkeep":
-            path.unlink()
 
 
 def _complaints(text: str) -> str:

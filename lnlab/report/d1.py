@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from lnlab.config import RunConfig
+from lnlab.diverged import scored
 from lnlab.paths import PUBLISHED, ROOT
-from lnlab.report import cells, figures, output, style, tables
+from lnlab.report import cells, evidence, figures, output, style, tables
 from lnlab.runs import Study, load
 
 PROFILE = "paper"  # the published one
@@ -26,12 +27,12 @@ PERCENT = {"explosion_episodes", "explosion_episodes_all"}  # kept as shares
 
 
 def study(data: str = "") -> Study:
-    """The runs below `data`, a folder seen from the repository; by default the published ones.
+    """The arms of the runs below `data`, a folder seen from the repository; by default the published ones.
 
     Raises:
         FileNotFoundError: there are none.
     """
-    return load(ROOT / data if data else PUBLISHED / PROFILE)
+    return evidence.arms(scored(load(ROOT / data if data else PUBLISHED / PROFILE)))
 
 
 def extent(runs: Study) -> output.Text:
@@ -60,7 +61,7 @@ def curves(runs: Study, quantity: str, label: str, *, log: bool = False) -> outp
         f"{label[0].upper()}{label[1:]} over training: each seed thin (mean of its workers), their mean thick, "
         f"its pointwise 95 % interval shaded; n = {cells.counted(means.n)} seeds per arm."
     )
-    alt = f"Learning curves of {label}, a panel for each algorithm and network; at the end of training: {ends}."
+    alt = f"Learning curves of {label}, a panel for each algorithm and network; in the last block of episodes: {ends}."
     drawn = figures.learning_curves(rows, quantity, label, log=log)
     return output.figure(f"curve-{quantity.replace('_', '-')}", drawn, alt=alt, caption=caption, data=means)
 

@@ -31,11 +31,13 @@ def claims(section: str) -> list[dict[str, Any]]:
     return [claim for claim in documents()["D1"]["claims"] if claim["section"] == section]
 
 
-def comparison(data: Data, section: str) -> output.TableOutput:
-    """Every number that D1 prints in a section beside ours, with the outcome."""
+def comparison(data: Data, section: str) -> output.TableOutput | output.Text:
+    """Every number that D1 prints in a section beside ours, with the outcome; a sentence where none can be."""
     entries = ledger.entries(data, "D1", section)
     measured = [entry for entry in entries if entry.claim["kind"] in ("measured", "comparison", "arithmetic")]
     rows = ledger.evidence_rows(measured)
+    if rows.empty:
+        return output.Text("*This report lacks what these claims need; their verdicts below say which.*")
     here = [ledger.interval_words(row.estimate, row.low, row.high) for row in rows.itertuples()]
     shown = rows[["claim", "what"]].assign(**{"D1 (one seed)": rows.printed.map(_words), "here": here})
     caption = (

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lnlab.analysis.stats import Interval, holm, paired_difference, sign_flip_test
-from lnlab.report import cells, figures, output, tables
+from lnlab.report import cells, evidence, figures, output, tables
 from lnlab.runs import Study
 
 PAIR = ["algorithm", "core"]
@@ -64,9 +64,12 @@ def scores(study: Study) -> pd.DataFrame:
 def effects(study: Study) -> pd.DataFrame:
     """LayerNorm minus no norm for each outcome and pair: outcome, algorithm, core, estimate, low, high, n, p, p_holm.
 
-    `p` is that of the paired sign-flip test, `p_holm` the same corrected for all rows.
+    `p` is that of the paired sign-flip test, `p_holm` the same corrected for all rows. Over the seeds that both arms of
+    a pair have; a pair that lacks an arm is left out.
     """
-    every = scores(study)
+    every = scores(evidence.arms(study))
+    every = every[every.norm.isin(["ln", "none"])]
+    every = every[every.groupby(["outcome", *PAIR, "seed"]).norm.transform("nunique") == 2]
     rows = []
     for outcome in OUTCOMES:
         mine = every[every.outcome == outcome.name]

@@ -19,6 +19,8 @@ import yaml
 from numpy.typing import NDArray
 
 from lnlab.analysis.claims import Evidence
+from lnlab.config import RunConfig
+from lnlab.diverged import Scored, scored
 from lnlab.paths import BOOK, PUBLISHED, ROOT
 from lnlab.runs import Run, Study, load
 
@@ -43,7 +45,7 @@ Found = tuple[Sequence[Evidence], str] | Untestable  # evidence, and a note to t
 Claim = Callable[["Data", dict[str, Any]], Found]  # (data, the values that the document prints)
 
 
-class Part(Run):
+class Part(Scored):
     """A run of which some seeds are read and the others ignored."""
 
     def __init__(self, folder: Path, seeds: frozenset[int]) -> None:
@@ -74,14 +76,14 @@ class Data:
         Raises:
             FileNotFoundError: the folder holds no run.
         """
-        return cls(load(ROOT / folder if folder else PUBLISHED / PROFILE))
+        return cls(scored(load(ROOT / folder if folder else PUBLISHED / PROFILE)))
 
     def study(self, name: str) -> Study | None:
         """The study of another profile, if the folder beside the main one has a complete run."""
         folder = self.main.dir.parent / name
         if not any(folder.glob("*/config.json")):
             return None
-        found = load(folder) if self._seeds is None else _part(load(folder), self._seeds)
+        found = scored(load(folder)) if self._seeds is None else _part(load(folder), self._seeds)
         return found if any(run.complete for run in found.runs) else None
 
     def of(self, profile: str) -> "Data":
@@ -254,6 +256,15 @@ class Data:
         """Ends of the blocks of episodes (n_points,), and the mean over workers in each (n_seeds, n_points)."""
         rows = self.table(arm, "curves").groupby(["seed", "episode"])[quantity].mean().unstack()
         return rows.columns.to_numpy(), rows.to_numpy(float)
+
+
+def arms(study: Study) -> Study:
+    """The complete runs of A3C and Individual at the settings of the main study: they differ in the arm alone.
+
+    A run at another learning rate, say, must not be averaged with its arm.
+    """
+    runs = [run for run in study.runs if run.complete and isinstance(run.config, RunConfig)]
+    return Study(study.dir, [run for run in runs if run.id == "-".join(run.config.labels.values())])
 
 
 @functools.cache

@@ -25,7 +25,7 @@ from lnlab.report import (
     pages,
     settings_landing,
 )
-from lnlab.report.evidence import Data
+from lnlab.report.evidence import Data, arms
 from lnlab.report.sensitivity import rate_words
 from lnlab.runs import Run, Study
 
@@ -34,28 +34,48 @@ MADE = "<!-- Made from data by lnlab.report.generated; changes are lost. -->\n\n
 BEGIN, END = "<!-- findings -->", "<!-- /findings -->"  # in README.md
 
 
-def write_all(study: Study, book: Path, paged: Sequence[Run]) -> None:
-    """Write every generated part of `book` from the runs of `study`; `paged` are the runs that have a page."""
+def write_all(study: Study, book: Path, paged: Sequence[Run], landing: bool = True) -> None:
+    """Write the generated parts of `book` from the runs of `study`.
+
+    Args:
+        paged: the runs that have a page.
+        landing: also those of the landing page, which need the arms of the main study and the page d1.
+    """
+    parts = {"runs": run_list(paged), "columns": dictionary(), "metrics": metrics()}
+    if landing:
+        parts |= _of_landing(study)
+    for name, text in parts.items():
+        pages.write(book / FOLDER / f"{name}.md", MADE + text + "\n")
+
+
+def _of_landing(study: Study) -> dict[str, str]:
     found = effects.effects(study)
     advised = advice.advice(found, best_rates.table(Data(study))), driving_advice.advice(Data(study))
-    parts = {
+    return {
         "findings": findings(study),
         "figure": main_figure(found),
         "advice": "\n".join(part for part in advised if part),
         "verdicts": verdicts(study),
-        "extent": d1.extent(study),
-        "runs": run_list(paged),
-        "columns": dictionary(),
-        "metrics": metrics(),
+        "extent": d1.extent(arms(study)),
     }
-    for name, text in parts.items():
-        pages.write(book / FOLDER / f"{name}.md", MADE + text + "\n")
+
+
+def short_landing(study: Study, names: Sequence[str]) -> str:
+    """The landing page of a report without the arms of the main study; `names` are its analysis pages."""
+    parts = [
+        f"# Report of the profile {study.dir.name}",
+        f"{len(study.runs)} complete runs. {{doc}}`/summary` has their learning curves, their returns with intervals "
+        "and what a norm changes, {doc}`/runs` a page for each, and {doc}`/methods` tells what they are.",
+        d5.landing(Data(study)) if "d5" in names else "",
+        f"## What became of the documents' claims\n\n{verdicts(study)}" if "claims" in names else "",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def findings(study: Study) -> str:
     """The findings as Markdown; each sentence's verb and numbers follow from the data."""
     found, data = effects.effects(study), Data(study)
-    rates = {run.config.lr: "" for run in study.runs if isinstance(run.config, RunConfig)}
+    rates = {run.config.lr: "" for run in arms(study).runs}
     parts = {
         f"A3C and Individual at a learning rate of {effects.listed(map(rate_words, rates))}": effects.summary(found),
         "At other learning rates": best_rates.landing(data, found),

@@ -17,6 +17,7 @@ from nbformat.v4 import new_markdown_cell
 
 from lnlab.columns import COLUMNS
 from lnlab.config import EXECUTION, Config, RunConfig
+from lnlab.diverged import sentence
 from lnlab.paths import NOTEBOOKS, ROOT
 from lnlab.report import style
 from lnlab.report.output import KEY
@@ -48,6 +49,10 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 class PageError(RuntimeError):
     """A notebook cannot become a page; the message says which and why."""
+
+
+class LacksError(PageError):
+    """A notebook lacks runs or numbers that it needs."""
 
 
 def gather(notebook: Path, book: Path, page: str, *, title: str | None = None, card: str | None = None) -> Path:
@@ -154,6 +159,7 @@ def run_card(run: Run, data: str) -> str:
         f":::{{card}} Run `{run.id}`",
         f"{_extent(config)}, {_minutes(facts['seconds'])} on {machine(facts)}{speed}; commit {commit}.",
         "",
+        *([f"**Diverged:** {gone}; {{doc}}`/methods` tells how that counts.", ""] if (gone := sentence(run)) else []),
         f"Data: {links}",
         "",
         f"Repeat it: `{command(config)}`",
@@ -204,7 +210,8 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any]) -> None:
         quiet = {"progress_bar": False, "extra_arguments": ["--log-level=ERROR"]}  # the latter reaches the kernel
         execute_notebook(notebook, target, parameters, cwd=ROOT, **quiet)
     except PapermillExecutionError as error:
-        raise PageError(f"{notebook.name} failed: {error.ename}: {error.evalue}; see {target}") from error
+        kind = LacksError if error.ename == "Missing" else PageError
+        raise kind(f"{notebook.name} failed: {error.ename}: {error.evalue}; see {target}") from error
 
 
 def machine(facts: dict[str, Any]) -> str:

@@ -57,7 +57,8 @@ def scores(
     """
     others = [run for run in data.of(profile).main.runs if run.complete]
     known = {but_for(run.config, setting) for run in others}
-    main = [run for run in data.main.runs if run.complete and but_for(run.config, setting) in known]
+    own = {run.dir for run in others}  # a report of that very profile has nothing beside it
+    main = [r for r in data.main.runs if r.complete and r.dir not in own and but_for(r.config, setting) in known]
     return pd.concat([_scored(runs, setting, of) for runs in (main, others) if runs], ignore_index=True)
 
 

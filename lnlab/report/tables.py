@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from lnlab.analysis.stats import interval
+from lnlab.analysis.stats import Interval, interval
 from lnlab.report import style
 
 GROUPS = {"seen": ("seen",), "intra": ("intra",), "extra": ("extra",), "all": ("seen", "intra", "extra")}
@@ -38,11 +39,25 @@ def per_seed(rows: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
 def estimates(
     rows: pd.DataFrame, by: Sequence[str], value: str, statistic: Callable[..., object] = np.mean
 ) -> pd.DataFrame:
-    """One row a group of `by` in order of appearance: estimate, low, high (95 %, over seeds), n (seeds)."""
+    """One row a group of `by` in order of appearance: estimate, low, high (95 %, over seeds), n (seeds).
+
+    All three are NaN where a seed's value is not defined: it must not be left out.
+    """
     seeds = per_seed(rows, by, value)
     order = rows[list(by)].drop_duplicates()
-    found = [(*key, *interval(group.value.to_numpy(), statistic)) for key, group in seeds.groupby(list(by))]
+    found = [(*key, *known(group.value.to_numpy(), statistic)) for key, group in seeds.groupby(list(by))]
     return order.merge(pd.DataFrame(found, columns=[*by, "estimate", "low", "high", "n"]), on=list(by))
+
+
+def known(scores: NDArray[np.float64], statistic: Callable[..., object] = np.mean) -> Interval:
+    """As `interval`; unknown where a seed's score is not defined.
+
+    >>> known(np.array([1.0, np.nan]))
+    Interval(estimate=nan, low=nan, high=nan, n=2)
+    """
+    if np.isfinite(scores).all():
+        return interval(scores, statistic)
+    return Interval(np.nan, np.nan, np.nan, len(scores))
 
 
 def in_order(rows: pd.DataFrame) -> pd.DataFrame:

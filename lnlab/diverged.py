@@ -1,0 +1,128 @@
+"""Seeds that diverged: which, when, and how pages read them.
+
+A learner diverges when its value loss or its gradient is no longer finite. It is frozen from then on and stays in all
+results; book/methods.md has the rule (*Runs that fail, seeds that diverge*). Tables on disk stay as they were written.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from lnlab.analysis.metrics import FAILED_LOSS, LOSSES, with_failure_scores
+from lnlab.config import RunConfig
+from lnlab.runs import Run, Study
+
+WATCHED = [*LOSSES, "policy_loss", "entropy", "return", "grad_norm"]  # of the curves
+WORDS = {"value_loss_all": "value loss", "grad_norm": "gradient", "alive": "gradient", "critic_loss": "value loss"}
+
+
+class Divergence(NamedTuple):
+    """When a learner diverged, and what was not finite. Of TD3 and DDPG `episode` is the environment step."""
+
+    seed: int
+    worker: int
+    episode: int
+    what: str
+
+
+def divergences(run: Run) -> list[Divergence]:
+    """The learners of a complete run that diverged, by seed: as the run has noted it, else from its tables."""
+    run = Run(run.dir)  # its tables as they were written
+    noted = run.provenance.get("diverged")
+    if noted is not None:
+        return sorted(
+            Divergence(each["seed"], each["worker"], each.get("step", each["episode"]), each["what"]) for each in noted
+        )
+    name, find = ("curves", _in_curves) if isinstance(run.config, RunConfig) else ("records", _in_records)
+    return sorted(find(run)) if (run.dir / f"{name}.parquet").exists() else []
+
+
+def _in_curves(run: Run) -> Iterator[Divergence]:
+    """The workers of a seed share a learner in A3C: it is named once, by a worker whose numbers gave out."""
+    curves = run.table("curves")
+    lost = ~np.isfinite(curves[[name for name in WATCHED if name in curves]])
+    rows = curves.assign(numbers=lost.any(axis=1), what=lost.idxmax(axis=1).where(lost.any(axis=1), "alive"))
+    rows = rows[rows.numbers | (curves.get("alive", 1.0) < 1)].sort_values(
+        ["numbers", "worker"], ascending=[False, True]
+    )
+    learner = ["seed"] if run.config.algorithm == "a3c" else ["seed", "worker"]
+    for row in rows.sort_values("episode", kind="stable").drop_duplicates(learner).itertuples():
+        yield Divergence(row.seed, row.worker, min(row.episode, _died(run, row.seed, row.worker)), _words(row.what))
+
+
+def _died(run: Run, seed: int, worker: int) -> float:
+    """The episode from which a learner was frozen, to the episode; curves tell the end of a block only."""
+    rows = run.table("metrics")
+    rows = rows[(rows.seed == seed) & (rows.worker == worker) & (rows.quantity == "died_first")]
+    return int(rows.value.iloc[0]) if rows.value.notna().any() else np.inf
+
+
+def _in_records(run: Run) -> Iterator[Divergence]:
+    rows = run.table("records").sort_values("step")
+    lost = ~np.isfinite(rows.critic_loss) & (rows.updates > 0)
+    rows = rows.assign(what=np.where(rows.alive, "critic_loss", "alive"))[lost | ~rows.alive.astype(bool)]
+    for row in rows.drop_duplicates("seed").itertuples():
+        yield Divergence(row.seed, 0, row.step, _words(row.what))
+
+
+def _words(column: str) -> str:
+    return WORDS.get(column, column.replace("_", " "))
+
+
+class Scored(Run):
+    """A run as pages read it: a number that a diverged seed lacks has its failure score."""
+
+    def table(self, name: str) -> pd.DataFrame:
+        """As of any run, but for what is not finite of diverged seeds.
+
+        A value loss has the failure score of `lnlab.analysis.metrics`. What TD3 and DDPG record of a frozen learner
+        keeps its last value: the learner does not change any more.
+        """
+        rows = super().table(name)
+        if name not in ("metrics", "curves", "records"):
+            return rows
+        seeds = {each.seed for each in divergences(self)}
+        if not seeds:
+            return rows
+        if name == "metrics":
+            return with_failure_scores(rows, self.config, seeds)
+        mine = rows.seed.isin(seeds)
+        return _losses(rows, mine) if name == "curves" else _kept(rows, mine & ~rows.alive.astype(bool))
+
+
+def _losses(rows: pd.DataFrame, mine: pd.Series) -> pd.DataFrame:
+    return rows.assign(
+        **{name: rows[name].mask(mine & ~np.isfinite(rows[name]), FAILED_LOSS) for name in LOSSES if name in rows}
+    )
+
+
+def _kept(rows: pd.DataFrame, frozen: pd.Series) -> pd.DataFrame:
+    numbers = rows.select_dtypes("number").replace([np.inf, -np.inf], np.nan).groupby(rows.seed).ffill()
+    return rows.assign(**{name: rows[name].mask(frozen & ~np.isfinite(rows[name]), numbers[name]) for name in numbers})
+
+
+def scored(study: Study) -> Study:
+    """The complete runs of a study as pages read them."""
+    return Study(study.dir, [Scored(run.dir) for run in study.runs if run.complete])
+
+
+def note(runs: Iterable[Run]) -> str:
+    """A Markdown note that names run, seed, worker and episode of every learner that diverged; "" if none did."""
+    lines = [f"- `{run.id}`: {sentence(run)}." for run in runs if divergences(run)]
+    if not lines:
+        return ""
+    rule = "They are frozen from then on and stay in all results; {doc}`/methods` tells how they count."
+    return "\n".join([":::{admonition} Seeds that diverged", ":class: warning", *lines, "", rule, ":::"])
+
+
+def sentence(run: Run) -> str:
+    """The learners of a run that diverged, in words; "" if none did."""
+    return "; ".join(_words_of(run, each) for each in divergences(run))
+
+
+def _words_of(run: Run, each: Divergence) -> str:
+    when = f"episode {each.episode}" if isinstance(run.config, RunConfig) else f"step {each.episode}"
+    worker = f", worker {each.worker}" if isinstance(run.config, RunConfig) else ""
+    return f"seed {each.seed}{worker}, {when}: {each.what} not finite"

@@ -1,0 +1,107 @@
+"""What a page needs, as its notebook's metadata says, and which pages a profile can show.
+
+`metadata.lnlab.needs` of a notebook may hold (all of what is there must be met):
+
+    runs     run ids: these runs of the profile are complete
+    where    list of setting → values: for each there is a complete run with one of the values
+    or       profile beside it whose runs count for `where` if the profile has none of these algorithms
+    beside   names of profiles: one of them has a complete run in the folder beside the profile's
+    tables   tables that these runs have
+    seeds    fewest seeds of these runs
+    pages    names of pages: one of them is shown
+
+Nothing here is drawn or computed, so that a report knows what it will hold before the first notebook is executed.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lnlab.paths import NOTEBOOKS
+from lnlab.runs import Run, load
+
+KEYS = {"runs", "where", "or", "beside", "tables", "seeds", "pages"}
+
+
+def complete(folder: Path) -> list[Run]:
+    """The complete runs of a profile, from its folder.
+
+    Raises:
+        FileNotFoundError: there is no run at all.
+        RuntimeError: none is complete.
+    """
+    runs = load(folder).runs
+    found = [run for run in runs if run.complete]
+    if not found:
+        states = ", ".join(f"{run.id} is {run.status}" for run in runs)
+        raise RuntimeError(f"{folder} has no complete run: {states}; go on with: lnlab study {folder.name}")
+    return found
+
+
+def stated(notebook: Path) -> dict[str, Any]:
+    """The needs of a page.
+
+    Raises:
+        ValueError: an unknown key.
+    """
+    metadata = json.loads(notebook.read_text(encoding="utf-8"))["metadata"]
+    needs: dict[str, Any] = metadata.get("lnlab", {}).get("needs", {})
+    if unknown := sorted(set(needs) - KEYS):
+        raise ValueError(f"{notebook.name}: unknown need {unknown[0]!r}; allowed: {', '.join(sorted(KEYS))}")
+    return needs
+
+
+def lacking(pages: Iterable[str], folder: Path) -> dict[str, str]:
+    """What each page, in the book's order, lacks in the profile of a folder; "" for those that can be shown."""
+    runs, found = complete(folder), dict[str, str]()
+    for page in pages:
+        found[page] = _lacks(stated(NOTEBOOKS / f"{page}.ipynb"), runs, folder)
+    for page, need in ((page, stated(NOTEBOOKS / f"{page}.ipynb")) for page in found):
+        others = need.get("pages", [])
+        if others and not found[page] and all(found.get(each, "lacks") for each in others):
+            found[page] = f"one of the pages {', '.join(others)}"
+    return found
+
+
+def _lacks(needs: Mapping[str, Any], runs: list[Run], folder: Path) -> str:
+    """The first need that is not met, in words; "" if all are."""
+    there = {run.id: run for run in runs}
+    for name in needs.get("runs", []):
+        if name not in there:
+            return f"the run {name}"
+        if short := _short(there[name], needs):
+            return f"{short} of {name}"
+    wheres = needs.get("where", [])
+    algorithms = {name for asked in wheres for name in asked["algorithm"]}
+    own = any(run.config.algorithm in algorithms for run in runs)
+    for asked in wheres:
+        if not any(_has(run, asked, needs) for run in (runs if own else _beside(folder, needs.get("or")))):
+            words = (f"{name}={'|'.join(map(str, values))}" for name, values in asked.items())
+            return f"a run with {' '.join(words)}"
+    if (others := needs.get("beside")) and not any(_beside(folder, each) for each in others):
+        return f"one of the profiles {', '.join(others)}"
+    return ""
+
+
+def _has(run: Run, asked: Mapping[str, Any], needs: Mapping[str, Any]) -> bool:
+    settings = run.config.model_dump()
+    return all(settings.get(name) in values for name, values in asked.items()) and not _short(run, needs)
+
+
+def _short(run: Run, needs: Mapping[str, Any]) -> str:
+    """What a run lacks: seeds or a table."""
+    if run.config.seeds < (seeds := needs.get("seeds", 1)):
+        return f"{seeds} seeds"
+    absent = [name for name in needs.get("tables", []) if not (run.dir / f"{name}.parquet").exists()]
+    return f"the table {absent[0]}" if absent else ""
+
+
+def _beside(folder: Path, profile: str | None) -> list[Run]:
+    return complete_in(folder.parent / profile) if profile else []
+
+
+def complete_in(folder: Path) -> list[Run]:
+    """The complete runs of a profile that may not be there."""
+    there = any(folder.glob("*/config.json"))
+    return [run for run in load(folder).runs if run.complete] if there else []
