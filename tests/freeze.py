@@ -1,8 +1,9 @@
 """What is published, as numbers that must stay: `python -m tests.freeze` writes them anew and says what changed.
 
 tests/frozen/ holds every verdict of the ledger with its evidence, the hypotheses with their predictions, and the
-contrasts of the landing page: one line each. `--pages` gathers the analysis pages of the book again too, from
-book/data. What agrees with the frozen number keeps its digits, so that `git diff` shows what changed and nothing else.
+contrasts of the landing page: one line each. `--pages` gathers the book's analysis and run pages again too, all or
+those named, from book/data. What agrees with the frozen number keeps its digits, so that `git diff` shows what changed
+and nothing else.
 """
 
 import argparse
@@ -11,19 +12,21 @@ import functools
 import io
 import json
 import math
+import os
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import nbformat
 import pandas as pd
 
 from lnlab.analysis.claims import Evidence, Number, Sum
 from lnlab.analysis.stats import Interval, interval
-from lnlab.paths import BOOK, NOTEBOOKS
+from lnlab.paths import BOOK, NOTEBOOKS, PUBLISHED
 from lnlab.report import (
     best_rates,
     build,
@@ -38,13 +41,15 @@ from lnlab.report import (
     workers_why,
 )
 from lnlab.report.driving_data import MAIN, Driving, feature_growth, inflation
-from lnlab.report.evidence import Data
+from lnlab.report.evidence import DRIVING, PROFILE, Data
 from lnlab.report.predictions import HYPOTHESES
+from lnlab.runs import Run, load
 
 FROZEN = Path(__file__).parent / "frozen"
 RELATIVE, FLOOR = 1e-9, 1e-12  # never bytes: the libraries of another machine add in another order
 DIGITS = 12  # that are kept
 CSV_RELATIVE = 2e-6  # of numbers that are then rounded to six digits
+FOLLOWS_CODE = "-parameters.csv"  # all settings with their meanings: new ones come
 WORDS = ("what", "says")  # for the reader of a line; they may get better, so they are not compared
 Row = dict[str, Any]  # with an id
 
@@ -200,11 +205,27 @@ def _words(row: Row) -> str:
 
 
 # -- pages ------------------------------------------------------------------------------------------------------------
+RUNS = {f"runs/{run.id}": run.dir for profile in (PROFILE, DRIVING) for run in load(PUBLISHED / profile).runs}
+PAGES = [*build.analyses(), *RUNS]
+
+
 def gather(page: str, folder: Path) -> None:
-    """Execute an analysis notebook on the published data and make it the page of a book in `folder`."""
+    """Execute a notebook on the published data and make it the page of a book in `folder`."""
+    if page in RUNS:
+        gather_run(page, folder)
+        return
     executed = folder / "executed" / f"{page}.ipynb"
     pages.execute(NOTEBOOKS / f"{page}.ipynb", executed, {})
     pages.gather(executed, folder / "book", page)
+
+
+def gather_run(page: str, folder: Path) -> None:
+    """The same with the notebook that trains: a copy of a published run lies where it finds it complete."""
+    published_run = RUNS[page]
+    place = published_run.relative_to(PUBLISHED)
+    shutil.copytree(published_run, folder / "results" / place)
+    with mock.patch.dict(os.environ, {"LNLAB_RESULTS": str(folder / "results"), "LNLAB_SMALL": ""}):
+        pages.gather_run(Run(folder / "results" / place), folder / "book", f"data/{place.as_posix()}")
 
 
 def page_differences(page: str, before: Path, after: Path) -> list[str]:
@@ -213,7 +234,7 @@ def page_differences(page: str, before: Path, after: Path) -> list[str]:
     found = [f"{page} {label}: gone" for label in sorted(labels(old) - labels(new))]
     found += [f"{page} {label}: new" for label in sorted(labels(new) - labels(old))]
     shared = sorted(files(old) & files(new))
-    for name in (name for name in shared if name.endswith(".csv")):
+    for name in (name for name in shared if name.endswith(".csv") and not name.endswith(FOLLOWS_CODE)):
         found += csv_differences(
             name, *((book / "figures" / name).read_text(encoding="utf-8") for book in (before, after))
         )
@@ -221,7 +242,9 @@ def page_differences(page: str, before: Path, after: Path) -> list[str]:
 
 
 def text(page: Path) -> str:
-    """The Markdown of a page, in which its figures, tables and claims stand."""
+    """The Markdown of a page, in which its figures, tables and claims stand; "" where there is no such page yet."""
+    if not page.exists():
+        return ""
     cells = nbformat.read(page, as_version=4).cells
     return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
 
@@ -286,11 +309,13 @@ def gather_again(page: str) -> list[str]:
 def main() -> None:
     """Write the frozen numbers, and the pages if asked to, and print every change."""
     parser = argparse.ArgumentParser(prog="python -m tests.freeze", description=__doc__)
-    parser.add_argument("--pages", action="store_true", help="gather the analysis pages of the book again too")
+    parser.add_argument("--pages", nargs="*", help=f"of {', '.join(PAGES)}; without names all", metavar="PAGE")
     given = parser.parse_args()
+    if unknown := set(given.pages or ()) - set(PAGES):
+        parser.error(f"no page {', '.join(sorted(unknown))}; there are {', '.join(PAGES)}")
     changed = [line for part in PARTS for line in freeze(part)]
-    if given.pages:
-        changed += [line for page in build.analyses() for line in gather_again(page)]
+    if given.pages is not None:
+        changed += [line for page in given.pages or PAGES for line in gather_again(page)]
     print("\n".join([*changed, f"{len(changed)} changes"]))
 
 

@@ -10,6 +10,7 @@ from lnlab.report import build
 from tests import freeze
 
 MEANT = "if this was meant: python -m tests.freeze"
+ONE_OF_EACH_KIND = ["runs/a3c-gru-ln", "runs/td3-ln-leaky-b32"]  # of the pages of runs
 
 
 @pytest.mark.parametrize("part", freeze.PARTS)
@@ -18,7 +19,7 @@ def test_verdicts_and_numbers_are_the_frozen_ones(part: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", build.analyses())
+@pytest.mark.parametrize("page", [*build.analyses(), *ONE_OF_EACH_KIND])
 def test_a_page_made_from_the_published_data_is_the_committed_one(page: str, tmp_path: Path) -> None:
     freeze.gather(page, tmp_path)
     assert freeze.page_differences(page, BOOK, tmp_path / "book") == [], f"{MEANT} --pages"
