@@ -21,6 +21,7 @@ study: $(STAMP)  ## train all runs of a profile, skipping what is done (PROFILE=
 	$(BIN)/lnlab study $(PROFILE)
 
 book: $(STAMP)  ## build the published book from its committed pages and data, no training
+	@$(BIN)/python -m lnlab.digests
 	$(BIN)/jupyter-book build book -n -W --keep-going
 	@test -f _build/html/index.html || { echo "error: _build/html/index.html was not written" >&2; exit 1; }
 	@echo "Open file://$(CURDIR)/_build/html/index.html"

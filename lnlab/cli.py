@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = COMMANDS[options.command]
     try:
         _find(command.needs)
+        _check_profile(getattr(options, "profile", None))
         return command.run(options, free)
     except KeyboardInterrupt as stop:
         print(str(stop) or "stopped", file=sys.stderr)
@@ -54,6 +55,14 @@ def _find(needs: Sequence[str]) -> None:
             f"works in a clone of the repository only, and {ROOT} has no {missing[0]}; "
             "an installed package can do: lnlab train, lnlab runs"
         )
+
+
+def _check_profile(name: str | None) -> None:
+    """Before anything is touched: the name becomes a folder, and must not lead out of where the runs lie."""
+    if name is not None:
+        from lnlab.config import parse
+
+        parse({"profile": name})
 
 
 class _Parser(argparse.ArgumentParser):
@@ -194,40 +203,63 @@ def _meaning(field: Any) -> str:
 
 
 def _publish_arguments(parser: argparse.ArgumentParser) -> None:
-    _profile_argument(parser)
+    parser.add_argument("profile", metavar="PROFILE", nargs="?", help="folder under results/")
     parser.add_argument("--data-only", action="store_true", help="leave the executed pages of the book as they are")
     parser.add_argument("--allow-dirty", action="store_true", help="also runs that no single commit can reproduce")
+    parser.add_argument("--digests", action="store_true", help="only list anew what the book holds, book/digests.txt")
 
 
 def _publish(options: argparse.Namespace, _: list[str]) -> int:
+    from lnlab import digests
     from lnlab.paths import PUBLISHED, RESULTS
     from lnlab.runs import publish
 
-    copied = publish(RESULTS / options.profile, PUBLISHED / options.profile, allow_dirty=options.allow_dirty)
-    print(f"{len(copied)} runs copied to {PUBLISHED / options.profile}")
-    if not options.data_only:
+    if (options.profile is None) != options.digests:
+        from lnlab.config import ConfigError
+
+        raise ConfigError("give the PROFILE to publish, or --digests alone")
+    if options.profile:
+        copied = publish(RESULTS / options.profile, PUBLISHED / options.profile, allow_dirty=options.allow_dirty)
+        print(f"{len(copied)} runs copied to {PUBLISHED / options.profile}")
+    if options.profile and not options.data_only:
         from lnlab.report.build import publish_pages
 
         publish_pages(options.profile)
+    print(f"{digests.write(PUBLISHED.parent)} files listed in {PUBLISHED.parent / digests.LIST}")
     return 0
 
 
 def _runs_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("profile", metavar="PROFILE", nargs="?", help="folder under results/ (default: all)")
+    parser.add_argument("--check", action="store_true", help="name every file that is not what was written")
 
 
 def _runs(options: argparse.Namespace, _: list[str]) -> int:
     from lnlab.paths import RESULTS
-    from lnlab.runs import load
+    from lnlab.runs import load, run_folders
 
-    profiles = (
-        [options.profile] if options.profile else sorted({path.parts[-3] for path in RESULTS.glob("*/*/config.json")})
-    )
-    if not profiles:
+    profiles = [options.profile] if options.profile else [each.name for each in sorted(RESULTS.glob("[!.]*"))]
+    studies = {name: load(RESULTS / name).runs for name in profiles if options.profile or run_folders(RESULTS / name)}
+    if not studies:
         print(f"no runs in {RESULTS}; train some with: lnlab study smoke")
-    for profile in profiles:
+    if options.check:
+        return max((_check(run) for runs in studies.values() for run in runs), default=0)
+    for profile, runs in studies.items():
         print(f"{profile}:")
-        _print_runs(load(RESULTS / profile).runs)
+        _print_runs(runs)
+    return 0
+
+
+def _check(run: "Run") -> int:
+    """Say what is wrong with the files of a run; 1 if something is."""
+    if run.status == "running":
+        print(f"{run.dir} is being trained: not checked")
+        return 0
+    if found := run.damage() or [line for shard in run.shards for line in shard.damage()]:
+        print(*found, sep="\n")
+        return ERROR
+    known = "files" in run.provenance or not run.complete
+    print(f"{run.dir} {'is whole' if known else 'has no digests: an earlier version wrote it'}")
     return 0
 
 
@@ -235,12 +267,16 @@ def _print_runs(runs: Sequence["Run"]) -> None:
     line = "  {:36}{:>10}{:>8}{:>7}{:>10}{:>12}".format
     print(line("run", "status", "done", "seeds", "steps", "steps/s"))
     for run in runs:
-        if not (run.dir / "config.json").exists():
+        if not run.begun:
             print(line(run.id, "new", "", "", "", ""))
             continue
-        config, speed = run.config, run.provenance.get("steps_per_second")
-        steps = f"{config.reports * config.steps_per_report:,}"  # of a seed
-        print(line(run.id, run.status, f"{run.share:.0%}", config.seeds, steps, f"{speed:,.0f}" if speed else ""))
+        try:
+            config, speed = run.config, run.provenance.get("steps_per_second")
+            share, steps = f"{run.share:.0%}", f"{config.reports * config.steps_per_report:,}"  # of a seed
+        except (OSError, ValueError) as error:
+            print(f"{line(run.id, 'damaged', '', '', '', '').rstrip()}  {error}")
+            continue
+        print(line(run.id, run.status, share, config.seeds, steps, f"{speed:,.0f}" if speed else ""))
 
 
 def _report(options: argparse.Namespace, _: list[str]) -> int:
@@ -287,7 +323,7 @@ COMMANDS: dict[str, Command] = {
         "list the runs, how far they are and how fast they went",
         _runs_arguments,
         _runs,
-        ("lnlab runs", "lnlab runs quick"),
+        ("lnlab runs", "lnlab runs quick", "lnlab runs --check"),
     ),
     "report": Command(
         "build the report of a profile into _build/",
@@ -300,7 +336,7 @@ COMMANDS: dict[str, Command] = {
         "for maintainers: put a profile's tables and pages into book/",
         _publish_arguments,
         _publish,
-        ("lnlab publish paper", "lnlab publish paper --data-only"),
+        ("lnlab publish paper", "lnlab publish paper --data-only", "lnlab publish --digests"),
         ("book", "notebooks"),
     ),
     "bench": Command(

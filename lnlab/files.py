@@ -116,7 +116,7 @@ def swap(fresh: Path, target: Path) -> None:
         os.rename(fresh, target)
     _flush_folder(target.parent)
     for left in (fresh, old):
-        remove_tree(left, below=target.parent)
+        remove_tree(left, below=left.parent)
 
 
 def _names_beside(folder: Path) -> tuple[Path, Path]:
@@ -269,6 +269,15 @@ def locked(folder: Path) -> bool:
         return not _try_lock(file)
     finally:
         os.close(file)
+
+
+def try_lock(path: Path) -> int | None:
+    """A file, locked while this process or one that inherits it holds it open; None if it is locked already."""
+    file = _open(path, os.O_RDWR | os.O_CREAT)
+    if _try_lock(file):
+        return file
+    os.close(file)
+    return None
 
 
 def _open(path: Path, flags: int) -> int:

@@ -21,6 +21,7 @@ Columns and units: `COLUMNS`. Checked by killing a writer at random moments (tes
 import functools
 import shutil
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,11 @@ class Run:
     def id(self) -> str:
         return self.dir.name
 
+    @property
+    def begun(self) -> bool:
+        """Whether the folder holds a run, whole or damaged."""
+        return any((self.dir / name).exists() for name in OWN_FILES[:2])
+
     @functools.cached_property
     def config(self) -> Any:
         """Settings of the run: RunConfig or TD3Config.
@@ -170,6 +176,11 @@ class Run:
     @property
     def complete(self) -> bool:
         return self.provenance.get("status") == "complete"
+
+    @property
+    def whole(self) -> bool:
+        """Whether the run is complete, and every file is there as it was written."""
+        return self.status == "complete" and not self.damage()
 
     def answers(self, config: Config) -> bool:
         """Whether the run is complete and whole, with at least the seeds of `config`."""
@@ -430,12 +441,14 @@ def load(profile_dir: Path | str) -> Study:
 
 def run_folders(profile_dir: Path) -> list[Path]:
     """The folders of runs below a folder, whole or damaged; hidden ones are being written, or left by a kill."""
-    found = {path.parent for name in OWN_FILES[:2] for path in profile_dir.glob(f"*/{name}")}
-    return sorted(folder for folder in found if not folder.name.startswith("."))
+    return sorted(folder for folder in profile_dir.glob("[!.]*") if Run(folder).begun)
 
 
-def publish(profile_dir: Path, target: Path, *, allow_dirty: bool = False) -> list[str]:
-    """Copy the small tables, settings and provenance of the complete runs to `target`; returns their ids.
+def publish(
+    profile_dir: Path, target: Path, *, allow_dirty: bool = False, only: Collection[str] | None = None
+) -> list[str]:
+    """Copy the small tables, settings and provenance of the complete runs, or of `only` these, to `target`; returns
+    their ids.
 
     Each run takes the place of an earlier one as a whole: whenever this is killed, the one or the other is there.
 
@@ -447,7 +460,7 @@ def publish(profile_dir: Path, target: Path, *, allow_dirty: bool = False) -> li
     here, there = profile_dir.resolve(), target.resolve()
     if here.is_relative_to(there) or there.is_relative_to(here):
         raise ValueError(f"{profile_dir} cannot be published to {target}: the runs themselves would be replaced")
-    complete = [run for run in load(profile_dir).runs if run.complete]
+    complete = [run for run in load(profile_dir).runs if (run.id in only if only is not None else run.complete)]
     if not complete:
         raise ValueError(f"{profile_dir} has no complete run to publish")
     if wrong := [line for run in complete for line in run.damage()]:

@@ -76,12 +76,10 @@ class Shard:
 
     def damage(self) -> list[str]:
         """A line for each file that is missing or not what was written; files of earlier versions have no digest."""
-        try:
-            manifest = self.manifest
-        except DamagedError as error:
-            return [str(error)]
-        kept = {name: digest for name, digest in manifest["kept"].items() if (self.dir / name).exists()}
-        return list(differing(self.dir, manifest["files"] | kept))
+        if wrong := _wrong(self.dir, NEWEST):
+            return wrong
+        kept = {name: digest for name, digest in self.manifest["kept"].items() if (self.dir / name).exists()}
+        return list(differing(self.dir, kept))
 
     def load(self) -> dict[str, Any] | None:
         """State of the trainer at the last checkpoint, tensors on the CPU; None before the first. Starts the clock.
@@ -295,6 +293,8 @@ def _named(manifest: Mapping[str, Any]) -> set[str]:
 
 def _wrong(folder: Path, name: str) -> list[str]:
     """What is wrong with a manifest of `folder` or with a file that it names."""
+    if not (folder / name).exists() and (folder / PREVIOUS).exists():
+        return [f"{folder / name} is missing"]
     try:
         return list(differing(folder, (EMPTY | read_json(folder / name))["files"]))
     except DamagedError as error:
