@@ -14,6 +14,8 @@ from lnlab.config import ConfigError, parse
 from lnlab.models import actor_critic, cnn, norms, stacked
 from lnlab.models.cnn import CNN, FEATURES, PLACES
 from lnlab.models.stacked import LayerNorm, NoNorm, Views
+from lnlab.paths import PUBLISHED
+from lnlab.report import notebook
 from lnlab.runs import Run
 from lnlab.trainers import admission, driver, off_policy
 from lnlab.trainers.a3c import ActorCriticTrainer
@@ -156,6 +158,20 @@ def test_a_shard_that_an_earlier_session_trained_without_its_norm_is_noticed(mon
     with pytest.raises(RuntimeError, match="hold no norm layer"):
         driver.run(config, progress=False)
     assert not run.complete
+
+
+def test_the_page_of_a_run_that_lacks_its_norm_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = driver.run(parse(ON_POLICY | {"norm": "ln"}), progress=False)
+    notebook.require_complete(run)
+    run.record(norm_layers=[])
+    with pytest.raises(RuntimeError, match="but the live networks hold no norm layer"):
+        notebook.require_complete(run)
+
+
+def test_every_published_run_holds_the_norm_of_its_name() -> None:
+    for folder in PUBLISHED.glob("*/*/config.json"):
+        run = Run(folder.parent)
+        admission.require_norm(run.config, run.provenance["norm_layers"])
 
 
 # -- every kind of norm counts ----------------------------------------------------------------------------------------

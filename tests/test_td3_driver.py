@@ -6,10 +6,13 @@ import pandas as pd
 import pytest
 
 from lnlab import runs
+from lnlab.columns import COLUMNS
 from lnlab.config import parse
+from lnlab.report import notebook
 from lnlab.runs import Run, Shard, publish
-from lnlab.trainers import driver, off_policy_driver
-from lnlab.trainers.off_policy_driver import train_seed
+from lnlab.trainers import driver, off_policy, off_policy_driver
+from lnlab.trainers.monitor import first_fired
+from lnlab.trainers.off_policy_driver import no_returns, train_seed
 
 TABLES = ("records", "returns", "checks")
 PENDULUM = {"env": "Pendulum-v1", "norm": "none"}
@@ -82,6 +85,63 @@ def test_alerts_are_told_once(capsys):
     said = [line for line in capsys.readouterr().err.splitlines() if "alert" in line]
     assert "seed 0, step 200: alert actor_critic_ratio" in said
     assert len(said) == len({line.split("alert ")[1] for line in said})
+
+
+ODD = {
+    "learning starts at an odd step": {"learning_starts": 101},
+    "learning never starts": {"learning_starts": 1000},
+    "no episode ends": {"steps": 100, "learning_starts": 50},
+    "diverges": {"lr": 1e30},
+    "diverges beyond all numbers": {"lr": 1e38},
+}
+
+
+@pytest.mark.parametrize("settings", ODD.values(), ids=ODD)
+def test_an_odd_run_completes_with_every_column_and_its_page_is_built(settings):
+    found = run(seeds=1, tensorboard=False, eval_every=0, **settings)
+    assert found.complete
+    for name in TABLES:
+        assert set(found.table(name)) == set(COLUMNS[name]), name
+    records = found.table("records")
+    assert len(records) == found.config.steps / 100
+    assert records.actor_q.notna().any() == ("lr" not in settings and settings["learning_starts"] < 1000)
+    notebook.require_complete(found)
+    for shows in (notebook.return_curve, notebook.value_curve, notebook.inner_curve, notebook.test_table):
+        assert shows(found)
+    assert "no norm layer" in notebook.norm_layers(found)._repr_markdown_()
+
+
+@pytest.mark.parametrize("settings", [{}, {"env": "lnlab/Driving-v0", "norm": "ln", "steps": 200, "eval_episodes": 0}])
+def test_a_learner_that_diverges_is_data(settings, capsys, monkeypatch):
+    monkeypatch.setattr(off_policy, "drive", lambda *_: [])  # takes a while
+    found = run(seeds=2, tensorboard=False, lr=1e30, batch_size=2, **settings)
+    assert found.complete
+    told, records = found.provenance["diverged"], found.table("records")
+    assert [each["seed"] for each in told] == [0, 1]
+    for each in told:
+        assert {*each} == {"seed", "worker", "episode", "step", "what"}
+        assert each["worker"] == -1
+        assert each["what"].split() in [
+            [who, what] for who in ("critic", "actor") for what in ("loss", "gradient", "parameter")
+        ]
+        frozen = records[(records.seed == each["seed"]) & ~records.alive]
+        assert frozen.step.min() - 100 < each["step"] <= frozen.step.min()
+        rows = found.table("returns").query(f"seed == {each['seed']} and step < {each['step']}")
+        assert each["episode"] == len(rows)
+    said = capsys.readouterr().err
+    assert [said.count(f"seed {seed}, step 200: alert diverged") for seed in (0, 1)] == [1, 1]
+
+
+def test_a_finite_run_names_no_seed():
+    assert run(seeds=1).provenance["diverged"] == []
+
+
+def test_a_seed_without_an_episode_stands_beside_one_with_some():
+    rows = run(seeds=1).table("returns")
+    joined = pd.concat([no_returns(), rows])
+    pd.testing.assert_frame_equal(joined, rows)
+    assert list(no_returns()) == list(rows) == list(COLUMNS["returns"])
+    assert first_fired(run(seeds=1).table("records"), no_returns()).step.isna().all()
 
 
 def test_publishing_takes_the_tables_and_leaves_the_rest(tmp_path):

@@ -12,6 +12,7 @@ from lnlab.config import Config, ConfigError, RunConfig, TD3Config, kind, parse
 from lnlab.config_td3 import DDPG
 from lnlab.report import figures, notebook_td3, output, style, tables
 from lnlab.runs import Report, Run
+from lnlab.trainers.admission import require_norm
 
 # sizes under LNLAB_SMALL=1, for tests of the notebook
 SMALL = {"seeds": 2, "episodes": 4, "eval_episodes": 1, "cores": 1}
@@ -226,12 +227,15 @@ def require_complete(run: Run) -> None:
     """Stop a notebook whose run left something out, before it passes for a result.
 
     Raises:
-        RuntimeError: the run is not complete, or a table lacks a seed.
+        RuntimeError: the run is not complete, its networks lack the norm of its name, or a table lacks a seed.
     """
     if not run.complete:
         raise RuntimeError(f"run {run.id} is {run.status}, not complete")
+    require_norm(run.config, run.provenance.get("norm_layers") or [])
     on_policy = isinstance(run.config, RunConfig)
-    tables, tests = (["curves", "metrics"], "evaluation") if on_policy else (["records", "returns"], "checks")
+    tables, tests = (["curves", "metrics"], "evaluation") if on_policy else (["records"], "checks")
+    if not on_policy:
+        run.table("returns")  # may lack a seed: in a short run no episode need end
     for name in [*tables, *([tests] if run.config.eval_episodes else [])]:
         if missing := set(run.config.seed_list) - set(run.table(name).seed):
             raise RuntimeError(f"table {name} of run {run.id} lacks seeds {sorted(missing)}")

