@@ -30,7 +30,7 @@ lab: $(STAMP)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
 test: $(STAMP)  ## run all tests: unit, doctest, notebooks, book
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(STAMP)  ## lint, formatting and types
 	$(BIN)/ruff check .
