@@ -7,13 +7,14 @@ and name, with the rows that each predicts. What is not as it should be is refus
 
 import difflib
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
-from lnlab.claims.evidence import AnyRow, Change, Compared, Estimated, Minus, Value
+from lnlab.claims.rows import KINDS, AnyRow, Change, Compared, Minus, Row, Sided, Value
 from lnlab.config import ConfigError
 from lnlab.paths import BOOK
 
@@ -76,14 +77,12 @@ class Hypothesis(BaseModel):
         return self
 
 
-def _refuse_unfit(rows: list[Any]) -> None:
-    """Every row must say what would be evidence: a side, or a printed number and of how many runs."""
+def _refuse_unfit(rows: Sequence[Row]) -> None:
+    """A row must say what would be evidence; one beside a note need not."""
     for place, row in enumerate(rows, 1):
-        runs = getattr(row, "runs", None) if isinstance(row, Compared) else None
-        if isinstance(row, Estimated) and (row.side is None) == (runs is None):
-            raise ValueError(f"row {place} needs a side, for a direction, or runs, for a number, and not both")
-        if runs is not None and row.printed is None:
-            raise ValueError(f"row {place} needs the printed number that is of {runs} runs")
+        runs = isinstance(row, Compared) and row.runs is not None
+        if isinstance(row, Sided) and row.side is None and not runs:
+            raise ValueError(f"row {place} needs a side, for a direction, or runs, for a number")
 
 
 @functools.cache
@@ -126,9 +125,9 @@ def read(path: Path, shape: Any) -> Any:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}, line {line}: {error.problem}") from None
     except ValidationError as error:
-        problem = error.errors()[0]
+        problem = min(error.errors(), key=lambda each: each["type"] == "missing")  # a mistyped key is missing as well
         line, where = _found(node, problem["loc"])
-        raise ConfigError(f"{path}, line {line}: {where}{_explain(problem, shape)}") from None
+        raise ConfigError(f"{path}, line {line}: {where}{_explain(problem)}") from None
 
 
 def _found(node: Any, steps: tuple[int | str, ...]) -> tuple[int, str]:
@@ -148,13 +147,12 @@ def _found(node: Any, steps: tuple[int | str, ...]) -> tuple[int, str]:
     return line, f"{', '.join(words)}: " if words else ""
 
 
-def _explain(problem: Any, shape: Any) -> str:
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] != "extra_forbidden":
-        return message
-    from lnlab.claims.evidence import KINDS
-
+def _explain(problem: Any) -> str:
     tag = next((step for step in reversed(problem["loc"]) if step in KINDS), None)
+    if problem["type"] == "missing":
+        return f"the key {problem['loc'][-1]!r} is missing"
+    if problem["type"] != "extra_forbidden":
+        return str(problem["msg"]).removeprefix("Value error, ")
     names = list((KINDS[tag] if tag else Claim).model_fields)
     near = difflib.get_close_matches(str(problem["loc"][-1]), names, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""

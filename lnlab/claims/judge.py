@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from lnlab.analysis.claims import Direction, Evidence, Verdict, judge
 from lnlab.claims.documents import Claim, Hypothesis, documents, hypotheses
-from lnlab.claims.evidence import AnyRow
+from lnlab.claims.evidence import estimates, pieces
+from lnlab.claims.rows import Row
 from lnlab.claims.studies import Data, Missing
 
 
@@ -51,20 +52,20 @@ def _weighed(data: Data, claim: Claim) -> tuple[list[Evidence], str]:
     """The evidence on a claim, and its note. Raises Missing where evidence is not there."""
     evidence, without = _gathered(data, claim.evidence)
     try:
-        numbers = [str(found).replace("-", "−") for row in claim.aside for _, _, found in row.found(data)]
+        numbers = [str(found).replace("-", "−") for row in claim.aside for _, _, found in estimates(data, row)]
         note = claim.note.format(*numbers)
     except Missing:
         note = ""
     return evidence, " ".join(part for part in (note, *without) if part)
 
 
-def _gathered(data: Data, rows: Iterable[AnyRow]) -> tuple[list[Evidence], list[str]]:
+def _gathered(data: Data, rows: Iterable[Row]) -> tuple[list[Evidence], list[str]]:
     """The evidence of all rows but those that say what to do without, and what these say."""
     evidence: list[Evidence] = []
     without: dict[str, Missing] = {}
     for row in rows:
         try:
-            evidence += row.pieces(data)
+            evidence += pieces(data, row)
         except Missing as missing:
             if row.otherwise is None:
                 raise
@@ -85,7 +86,7 @@ def tested(data: Data, of: str) -> Tested:
 
 def _tested(data: Data, hypothesis: Hypothesis) -> list[Direction] | str:
     try:
-        return [piece for row in hypothesis.predictions for piece in row.pieces(data) if isinstance(piece, Direction)]
+        return [each for row in hypothesis.predictions for each in pieces(data, row) if isinstance(each, Direction)]
     except Missing as missing:
         return str(missing)
 

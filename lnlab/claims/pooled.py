@@ -83,22 +83,23 @@ def both(values: Callable[[Data, str], Array]) -> Callable[[Data, str], Array]:
 
 
 def repeated(
-    what: str, printed: float, quantity: Callable[..., Array], arms: Sequence[Array], ours: Interval, runs: int
-) -> Number:
-    """A printed quantity of `runs` pooled seeds beside the same quantity of new experiments with as many seeds.
+    what: str, printed: float, statistic: Statistic, arms: Sequence[Array], ours: Interval, runs: int,
+    compare: Callable[..., Array] = lambda only: only,
+) -> Number:  # fmt: skip
+    """A printed statistic of `runs` pooled seeds beside the same of new experiments with as many seeds.
 
     Such an experiment is drawn from a resample of our seeds, so that the 95 % range holds the uncertainty of ours too.
 
     Args:
-        quantity: of one array (REPS, runs · k) an arm, to (REPS,).
         arms: (n_seeds, k) each, paired.
         ours: what our own seeds give.
+        compare: what is printed of the statistics of several arms.
     """
     n = len(arms[0])
     rng = np.random.default_rng(0)
     population = rng.integers(n, size=(REPS, n))
     seeds = np.take_along_axis(population, rng.integers(n, size=(REPS, runs)), axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = quantity(*(each[seeds].reshape(REPS, -1) for each in arms))
+        values = compare(*(statistic(each[seeds].reshape(REPS, -1), axis=-1) for each in arms))
     low, high = np.quantile(values, [0.025, 0.975], method="nearest")
     return Number(what, printed, ours, float(low), float(high), runs)

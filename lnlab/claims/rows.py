@@ -1,0 +1,304 @@
+"""The nine kinds of row in a claims file. The first key of a row is its kind:
+
+level     printed levels, one an arm, beside ours
+value     where a number of one arm should lie
+minus     one arm minus another
+change    by how many percent one arm is above another
+contrast  a weighted sum of several arms
+rise      a printed change in percent within a run
+rank      do two numbers of one arm go together over its seeds?
+sum       does a printed number follow from other printed numbers?
+special   none of these: a function of `lnlab.claims.special`
+
+What is measured goes by its name (`lnlab.claims.measures`), an arm by its run id. A pattern such as
+`{algorithm}-gru-{norm}` stands for several arms, in the order of `VALUES`, and makes a piece of evidence for each; in
+the row's text `{algorithm}` is then what readers call it. In `pair`, `{norm}` is LayerNorm against no norm. A place is
+`measure of arm`. Numbers that follow from printed ones may be written as arithmetic: `printed: 49.57 - 38.22`. Of a
+`log10.` measure, printed numbers and bounds are given before the logarithm, as factors: `within` a `bound` of 2.
+How a row becomes evidence is in `lnlab.claims.evidence`.
+"""
+
+import ast
+import inspect
+import itertools
+import operator
+from string import Formatter
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StrictStr,
+    Tag,
+    model_validator,
+)
+
+from lnlab.analysis.claims import Side
+from lnlab.claims.measures import named
+from lnlab.claims.special import SPECIAL
+from lnlab.claims.studies import known, labels
+
+VALUES = {"algorithm": ("a3c", "individual"), "core": ("gru", "ff"), "norm": ("ln", "none")}
+OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+
+
+# -- what stands in a row -------------------------------------------------------------------------------------------
+def arithmetic(text: object) -> float:
+    """The value of numbers with + - * / and brackets.
+
+    >>> arithmetic("100 * (0.361 / 0.289 - 1)"), arithmetic(-64.9)
+    (24.913494809688586, -64.9)
+    """
+
+    def value(node: ast.expr) -> float:
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return -value(node.operand)
+        if isinstance(node, ast.BinOp) and type(node.op) in OPERATIONS:
+            return float(OPERATIONS[type(node.op)](value(node.left), value(node.right)))
+        if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+            return float(node.value)
+        raise ValueError(f"{text!r} is no arithmetic: numbers, + - * / and brackets only")
+
+    try:
+        return value(ast.parse(str(text), mode="eval").body)
+    except (SyntaxError, ZeroDivisionError):
+        raise ValueError(f"{text!r} is no number and no arithmetic") from None
+
+
+def expanded(pattern: str) -> list[str]:
+    """The arms that a pattern stands for.
+
+    >>> expanded("{algorithm}-gru-ln")
+    ['a3c-gru-ln', 'individual-gru-ln']
+
+    Raises:
+        ValueError: a name in braces is unknown, or study.toml has no such arm.
+    """
+    names = [name for _, name, _, _ in Formatter().parse(pattern) if name is not None]
+    if unknown := sorted(set(names) - set(VALUES)):
+        raise ValueError(f"{pattern!r}: {{{unknown[0]}}} does not expand; allowed: {{{'}, {'.join(VALUES)}}}")
+    values = itertools.product(*(VALUES[name] for name in names))
+    arms = [pattern.format(**dict(zip(names, each, strict=True))) for each in values]
+    if strange := [arm for arm in arms if arm not in known()]:
+        raise ValueError(f"unknown run id {strange[0]!r}; study.toml has {', '.join(known())}")
+    return arms
+
+
+def said(text: str, arm: str) -> str:
+    """The text of a row about one arm."""
+    try:
+        return text.format(**labels(arm))
+    except (KeyError, IndexError):
+        raise ValueError(f"{text!r} names what {arm} has not; it has {', '.join(labels(arm))}") from None
+
+
+class Place(NamedTuple):
+    """A measure of an arm."""
+
+    measure: str
+    arm: str
+
+
+def place(text: object) -> Place:
+    """From `measure of arm`."""
+    name, middle, arm = str(text).partition(" of ")
+    if not middle:
+        raise ValueError(f"{text!r} should read: measure of arm")
+    return Place(_measure(name), _arm(arm))
+
+
+def _measure(name: str) -> str:
+    named(name)
+    return name
+
+
+def _arm(name: str) -> str:
+    arms = expanded(name)
+    if len(arms) > 1:
+        raise ValueError(f"{name!r} is {len(arms)} arms where one is wanted")
+    return arms[0]
+
+
+def _arms(given: Any) -> list[str]:
+    return [arm for pattern in ([given] if isinstance(given, str) else given) for arm in expanded(pattern)]
+
+
+def _measure_or_places(given: Any) -> Any:
+    return _measure(given) if isinstance(given, str) else [place(text) for text in given]
+
+
+Printed = Annotated[float, BeforeValidator(arithmetic)]
+Measure = Annotated[str, AfterValidator(_measure)]
+Arm = Annotated[str, AfterValidator(_arm)]
+Arms = Annotated[list[str], BeforeValidator(_arms)]  # an arm, a pattern, or a list of them
+APlace = Annotated[Place, BeforeValidator(place)]
+
+
+# -- rows -----------------------------------------------------------------------------------------------------------
+class Row(BaseModel):
+    """A line of evidence; an unknown key is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    otherwise: str | None = None  # what the note says where the runs are not there: then the claim does without the row
+
+
+class Level(Row):
+    """Printed levels of `runs` runs, by arm."""
+
+    level: str
+    of: Measure
+    printed: dict[Arm, Printed]
+    runs: int = 1
+
+    @model_validator(mode="after")
+    def _sayable(self) -> "Level":
+        [said(self.level, arm) for arm in self.printed]
+        return self
+
+
+class Sided(Row):
+    """On which side of a bound the claim puts a number; `printed` is the size that the document gives it."""
+
+    side: Side | None = None
+    bound: Printed | None = None  # 0 where none is given
+    printed: Printed | None = None
+
+
+class Value(Sided):
+    """One arm, or each arm of a pattern."""
+
+    value: str
+    of: Measure
+    arm: Arms
+
+    @model_validator(mode="after")
+    def _sayable(self) -> "Value":
+        [said(self.value, arm) for arm in self.arm]
+        return self
+
+
+class Compared(Sided):
+    """Two arms: a measure `of` a `pair`, or two places. With `runs` the printed number is one of so many runs."""
+
+    of: Annotated[str | list[Place], BeforeValidator(_measure_or_places)]
+    pair: str = ""
+    statistic: Literal["", "sd", "worst_tenth"] = ""  # of seeds, instead of the measure's own
+    runs: int | None = None
+    but_for: str = ""  # the only setting in which the two arms may differ
+
+    @property
+    def sides(self) -> list[tuple[str, Place, Place]]:
+        """For each piece of evidence its text and the two places."""
+        text = str(getattr(self, "minus", None) or getattr(self, "change", None))
+        if isinstance(self.of, str):
+            ln, none = (expanded(self.pair.replace("{norm}", norm)) for norm in VALUES["norm"])
+            return [(said(text, a), Place(self.of, a), Place(self.of, b)) for a, b in zip(ln, none, strict=True)]
+        a, b = self.of
+        return [(text, a, b)]
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Compared":
+        if isinstance(self.of, str) and "{norm}" not in self.pair:
+            raise ValueError(f"the pair {self.pair!r} lacks {{norm}}, which stands for LayerNorm against no norm")
+        if not isinstance(self.of, str) and (self.pair or len(self.of) != 2):
+            raise ValueError("give a measure and a pair, or two places and no pair")
+        if self.runs is not None and (self.printed is None or self.side is not None):
+            raise ValueError("with runs goes the printed number, and no side")
+        self.sides  # noqa: B018  refuses what does not expand
+        return self
+
+
+class Minus(Compared):
+    minus: str
+
+
+class Change(Compared):
+    change: str
+    fall: bool = False  # the text speaks of a reduction: by how many percent it is below
+
+
+class Contrast(Sided):
+    """A weighted sum; with `percent` of logarithms, as a change in percent, such as the ratio of two ratios."""
+
+    contrast: str
+    of: dict[APlace, Printed]
+    percent: bool = False
+
+
+class Rise(Row):
+    """The measure is a ratio of two numbers of a run."""
+
+    rise: str
+    of: Measure
+    arm: Arm
+    printed: Printed
+
+
+class Rank(Row):
+    rank: str
+    of: tuple[Measure, Measure]
+    arm: Arms
+    side: Side
+
+
+class Arithmetic(Row):
+    """Decimals are known to half a unit of their last digit, whole numbers are exact; `rounding` is instead of that."""
+
+    sum: str
+    formula: StrictStr
+    printed: StrictStr  # a text, so that its digits count
+    shows: str = ""  # what readers see of the formula, where it is not itself
+    rounding: float | None = None
+
+    @model_validator(mode="after")
+    def _computes(self) -> "Arithmetic":
+        arithmetic(self.formula), arithmetic(self.printed)
+        return self
+
+
+class Special(Row):
+    special: str
+    given: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _callable(self) -> "Special":
+        if self.special not in SPECIAL:
+            raise ValueError(f"unknown special {self.special!r}; choose one of {', '.join(SPECIAL)}")
+        try:
+            inspect.signature(SPECIAL[self.special]).bind(None, **self.given)
+        except TypeError as error:
+            raise ValueError(f"special {self.special!r}: {error}") from None
+        return self
+
+
+KINDS: dict[str, type[Row]] = {
+    "level": Level, "value": Value, "minus": Minus, "change": Change, "contrast": Contrast, "rise": Rise,
+    "rank": Rank, "sum": Arithmetic, "special": Special,
+}  # fmt: skip
+
+
+def kind(row: object) -> str | None:
+    """The kind of a row, which is its first key."""
+    first = next(iter(row), None) if isinstance(row, dict) else None
+    return first if first in KINDS else None
+
+
+AnyRow = Annotated[
+    Annotated[Level, Tag("level")]
+    | Annotated[Value, Tag("value")]
+    | Annotated[Minus, Tag("minus")]
+    | Annotated[Change, Tag("change")]
+    | Annotated[Contrast, Tag("contrast")]
+    | Annotated[Rise, Tag("rise")]
+    | Annotated[Rank, Tag("rank")]
+    | Annotated[Arithmetic, Tag("sum")]
+    | Annotated[Special, Tag("special")],
+    Discriminator(
+        kind, custom_error_type="kind", custom_error_message=f"a row begins with its kind, one of {', '.join(KINDS)}"
+    ),
+]
