@@ -19,12 +19,13 @@ WORDS = {"value_loss_all": "value loss", "grad_norm": "gradient", "alive": "grad
 
 
 class Divergence(NamedTuple):
-    """When a learner diverged, and what was not finite. Of TD3 and DDPG `episode` is the environment step."""
+    """When a learner diverged, and what was not finite; of a run's provenance (`lnlab.trainers.divergence`)."""
 
     seed: int
-    worker: int
-    episode: int
+    worker: int  # −1 where no single one can be told
+    episode: int  # of training
     what: str
+    step: int | None = None  # of the environment, for TD3 and DDPG
 
 
 def divergences(run: Run) -> list[Divergence]:
@@ -32,9 +33,7 @@ def divergences(run: Run) -> list[Divergence]:
     run = Run(run.dir)  # its tables as they were written
     noted = run.provenance.get("diverged")
     if noted is not None:
-        return sorted(
-            Divergence(each["seed"], each["worker"], each.get("step", each["episode"]), each["what"]) for each in noted
-        )
+        return [Divergence(**each) for each in noted]
     name, find = ("curves", _in_curves) if isinstance(run.config, RunConfig) else ("records", _in_records)
     return sorted(find(run)) if (run.dir / f"{name}.parquet").exists() else []
 
@@ -44,9 +43,8 @@ def _in_curves(run: Run) -> Iterator[Divergence]:
     curves = run.table("curves")
     lost = ~np.isfinite(curves[[name for name in WATCHED if name in curves]])
     rows = curves.assign(numbers=lost.any(axis=1), what=lost.idxmax(axis=1).where(lost.any(axis=1), "alive"))
-    rows = rows[rows.numbers | (curves.get("alive", 1.0) < 1)].sort_values(
-        ["numbers", "worker"], ascending=[False, True]
-    )
+    rows = rows[rows.numbers | (curves.get("alive", 1.0) < 1)]
+    rows = rows.sort_values(["numbers", "worker"], ascending=[False, True])
     learner = ["seed"] if run.config.algorithm == "a3c" else ["seed", "worker"]
     for row in rows.sort_values("episode", kind="stable").drop_duplicates(learner).itertuples():
         yield Divergence(row.seed, row.worker, min(row.episode, _died(run, row.seed, row.worker)), _words(row.what))
@@ -60,11 +58,12 @@ def _died(run: Run, seed: int, worker: int) -> float:
 
 
 def _in_records(run: Run) -> Iterator[Divergence]:
-    rows = run.table("records").sort_values("step")
+    rows, played = run.table("records").sort_values("step"), run.table("returns")
     lost = ~np.isfinite(rows.critic_loss) & (rows.updates > 0)
     rows = rows.assign(what=np.where(rows.alive, "critic_loss", "alive"))[lost | ~rows.alive.astype(bool)]
     for row in rows.drop_duplicates("seed").itertuples():
-        yield Divergence(row.seed, 0, row.step, _words(row.what))
+        before = int(((played.seed == row.seed) & (played.step < row.step)).sum())
+        yield Divergence(row.seed, -1, before, _words(row.what), row.step)
 
 
 def _words(column: str) -> str:
@@ -104,8 +103,8 @@ def _kept(rows: pd.DataFrame, frozen: pd.Series) -> pd.DataFrame:
 
 
 def scored(study: Study) -> Study:
-    """The complete runs of a study as pages read them."""
-    return Study(study.dir, [Scored(run.dir) for run in study.runs if run.complete])
+    """The runs of a study that are complete and whole, as pages read them."""
+    return Study(study.dir, [Scored(run.dir) for run in study.runs if run.whole])
 
 
 def note(runs: Iterable[Run]) -> str:
@@ -119,10 +118,10 @@ def note(runs: Iterable[Run]) -> str:
 
 def sentence(run: Run) -> str:
     """The learners of a run that diverged, in words; "" if none did."""
-    return "; ".join(_words_of(run, each) for each in divergences(run))
+    return "; ".join(map(_sentence, divergences(run)))
 
 
-def _words_of(run: Run, each: Divergence) -> str:
-    when = f"episode {each.episode}" if isinstance(run.config, RunConfig) else f"step {each.episode}"
-    worker = f", worker {each.worker}" if isinstance(run.config, RunConfig) else ""
-    return f"seed {each.seed}{worker}, {when}: {each.what} not finite"
+def _sentence(each: Divergence) -> str:
+    worker = f", worker {each.worker}" if each.worker >= 0 else ""
+    step = f" (step {each.step:,})" if each.step is not None else ""
+    return f"seed {each.seed}{worker}, episode {each.episode}{step}: {each.what} not finite"

@@ -1,6 +1,7 @@
 """A seed that diverges stays in, with its failure score, and is named: run, seed, worker and episode."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,14 @@ SEED, WORKER, BLOCK, EPISODE = 3, 2, 1200, 1187
 
 @pytest.fixture
 def copied(tmp_path):
-    return Run(shutil.copytree(RUN, tmp_path / RUN.name))
+    return copy(RUN, tmp_path)
+
+
+def copy(folder: Path, to: Path) -> Run:
+    """A run whose tables may be changed, as an earlier version left it: no digests, no noted divergences."""
+    run = Run(shutil.copytree(folder, to / folder.name))
+    run.record(files={}, diverged=None)
+    return run
 
 
 def change(run: Run, table: str, where: dict[str, object], **values: object) -> None:
@@ -72,10 +80,12 @@ def test_a_diverged_seed_is_found_in_the_tables_and_named(copied, damage, found)
 def test_what_the_run_noted_goes_before_its_tables(copied):
     copied.record(diverged=[{"seed": 1, "worker": 0, "episode": 7, "what": "gradient"}])
     assert divergences(copied) == [Divergence(1, 0, 7, "gradient")]
+    copied.record(diverged=[{"seed": 1, "worker": -1, "episode": 7, "what": "critic loss", "step": 5000}])
+    assert "seed 1, episode 7 (step 5,000): critic loss not finite" in note([copied])
 
 
 def test_a_shared_model_that_diverges_is_named_once_by_the_worker_that_broke_it(tmp_path):
-    run = Run(shutil.copytree(PUBLISHED / "paper" / "a3c-gru-none", tmp_path / "a3c-gru-none"))
+    run = copy(PUBLISHED / "paper" / "a3c-gru-none", tmp_path)
     for worker in range(5):
         change(run, "curves", {"seed": SEED, "worker": worker, "episode": BLOCK}, alive=0.5)
     change(run, "curves", {"seed": SEED, "worker": WORKER, "episode": BLOCK}, grad_norm=np.inf)
@@ -116,15 +126,17 @@ def test_a_number_without_a_worse_side_or_for_which_the_run_is_too_short_stays_e
 
 
 def test_what_is_recorded_of_a_frozen_driver_keeps_its_last_value(tmp_path):
-    run = Run(shutil.copytree(DRIVING, tmp_path / DRIVING.name))
+    run = copy(DRIVING, tmp_path)
     rows = run.table("records")
     late = (rows.seed == 1) & (rows.step >= 3000)
     last = rows[(rows.seed == 1) & (rows.step == 2900)].critic_loss.item()
     rows.loc[late, ["critic_loss", "actor_q"]] = np.nan
     rows["alive"] = rows.alive & ~late
     rows.to_parquet(run.dir / "records.parquet")
-    assert divergences(run) == [Divergence(1, 0, 3000, "gradient")]
-    assert "seed 1, step 3000: gradient not finite" in note([run])
+    returns = run.table("returns")
+    episode = int(((returns.seed == 1) & (returns.step < 3000)).sum())
+    assert divergences(run) == [Divergence(1, -1, episode, "gradient", 3000)]
+    assert f"seed 1, episode {episode} (step 3,000): gradient not finite" in note([run])
     read = Scored(run.dir).table("records")
     assert (read.critic_loss[late] == last).all()
     pd.testing.assert_frame_equal(read[~late], run.table("records")[~late])

@@ -65,22 +65,23 @@ def build(profile: str) -> Path:
         BuildError: Sphinx warned, or a page or picture is missing.
     """
     source, folder = RESULTS / profile, BUILD / f"report-{profile}"
-    runs, study = load(source).runs, scored(Study(source, needs.complete(source)))
+    study = scored(Study(source, needs.complete(source)))
+    there = {run.id for run in study.runs}
+    ended = {run.id: needs.state(run) for run in load(source).runs if run.id not in there}
     lacks = needs.lacking(analyses(), source)
-    print(_left_out(runs, lacks), end="", flush=True)
+    print(_left_out(ended, lacks), end="", flush=True)
     remove_tree(folder, below=BUILD)
     book = _copy_prose(folder)
     shutil.copy(ROOT / CONFIG, folder / CONFIG)
-    publish(source, book / "data" / profile, allow_dirty=True)
+    publish(source, book / "data" / profile, allow_dirty=True, only=[run.id for run in study.runs])
     names = [SUMMARY, *(name for name, lack in lacks.items() if not lack)]
     failed = make_pages(study, book, str(source), study.runs, names)
     lacks |= {name: str(error) for name, error in failed.items()}
     shown = [name for name in names if name not in failed]
     generated.write_all(study, book, [run for run in study.runs if f"runs/{run.id}" not in failed], "d1" in shown)
-    _land(study, book, shown, _left_out(runs, lacks))
+    _land(study, book, shown, _left_out(ended, lacks))
     _list_pages(book)
-    unfinished = [f"runs/{run.id}" for run in runs if not run.complete]
-    _unlink(book, [*unfinished, *(name for name, lack in lacks.items() if lack)])
+    _unlink(book, [name for name, lack in lacks.items() if lack])
     index = render(folder)
     print(f"The report is at {index.as_uri()}")
     if broken := [str(error) for error in failed.values() if not isinstance(error, pages.LacksError)]:
@@ -88,22 +89,21 @@ def build(profile: str) -> Path:
     return index
 
 
-def _left_out(runs: Sequence[Run], lacks: Mapping[str, str]) -> str:
-    """A line on the runs that a report leaves out, and one on the pages, each with the reason; "" for nothing."""
+def _left_out(ended: Mapping[str, str], lacks: Mapping[str, str]) -> str:
+    """A line on the runs that a report leaves out, and one on the pages, each with the reason; "" for nothing.
+
+    Args:
+        ended: run → why it is left out.
+        lacks: page → what it lacks, "" for one that is shown.
+    """
     by_reason: dict[str, list[str]] = {}
     for page, lack in lacks.items():
         by_reason.setdefault(lack, []).append(page)
     by_reason.pop("", None)
-    ended = [f"{run.id} ({run.status}{_error(run)})" for run in runs if not run.complete]
+    runs = [f"{name} ({state})" for name, state in ended.items()]
     lacking = [f"{', '.join(names)} ({reason})" for reason, names in by_reason.items()]
-    lines = {"Runs left out, not complete": ended, "Pages left out, and what they lack": lacking}
+    lines = {"Runs left out": runs, "Pages left out, and what they lack": lacking}
     return "".join(f"{title}: {'; '.join(each)}.\n" for title, each in lines.items() if each)
-
-
-def _error(run: Run) -> str:
-    """The last line of the error by which a run ended."""
-    lines = str(run.provenance.get("error", "")).strip().splitlines()
-    return f": {lines[-1]}" if lines else ""
 
 
 def _land(study: Study, book: Path, names: Sequence[str], left_out: str) -> None:

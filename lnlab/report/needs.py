@@ -32,11 +32,20 @@ def complete(folder: Path) -> list[Run]:
         RuntimeError: none is complete.
     """
     runs = load(folder).runs
-    found = [run for run in runs if run.complete]
+    found = [run for run in runs if run.whole]
     if not found:
-        states = ", ".join(f"{run.id} is {run.status}" for run in runs)
-        raise RuntimeError(f"{folder} has no complete run: {states}; go on with: lnlab study {folder.name}")
+        states = "; ".join(f"{run.id} is {state(run)}" for run in runs)
+        raise RuntimeError(f"{folder} has no complete run: {states}. Go on with: lnlab study {folder.name}")
     return found
+
+
+def state(run: Run) -> str:
+    """Why a run is not in a report: its status, and the last line of what it says of it."""
+    damage = run.damage()
+    if damage:
+        return f"damaged: {damage[0]}"
+    lines = str(run.provenance.get("error", "")).strip().splitlines()
+    return f"{run.status}: {lines[-1]}" if lines else run.status
 
 
 def stated(notebook: Path) -> dict[str, Any]:
@@ -104,4 +113,4 @@ def _beside(folder: Path, profile: str | None) -> list[Run]:
 def complete_in(folder: Path) -> list[Run]:
     """The complete runs of a profile that may not be there."""
     there = any(folder.glob("*/config.json"))
-    return [run for run in load(folder).runs if run.complete] if there else []
+    return [run for run in load(folder).runs if run.whole] if there else []
