@@ -85,3 +85,25 @@ def test_hypotheses_fare_as_before(name):
             assert [each.what for each in b] == [each.what for each in a], found
             assert not [(x, y) for x, y in zip(a, b, strict=True) if not same(x, y)], found
             assert judge.settled(b) == hypotheses.verdict(a)
+
+
+PARTS = {
+    "carried": lambda data: data.carried(),
+    "ten seeds": lambda data: data.only(range(10, 20)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", list(PARTS))
+def test_parts_of_the_data_are_judged_as_before(part):
+    before, after = ledger.ledger(PARTS[part](old())), judge.ledger(PARTS[part](new()))
+    assert [(e.id, e.verdict.verdict, e.verdict.reason) for e in after if e.verdict.evidence] == [
+        (e.id, e.verdict.verdict, e.verdict.reason) for e in before if e.verdict.evidence
+    ]
+
+
+def test_a_small_study_is_judged_as_before(tiny_study):
+    before, after = ledger.ledger(evidence.Data(tiny_study)), judge.ledger(Data(tiny_study))
+    assert [(e.id, e.verdict.verdict) for e in after] == [(e.id, e.verdict.verdict) for e in before]
+    for name in ("mechanism", "driving", "placement", "workers-why", "averaging"):
+        assert judge.tested(Data(tiny_study), name)

@@ -45,7 +45,8 @@ def _entry(data: Data, document: str, name: str, claim: Claim) -> Entry:
         except Missing as missing:
             evidence, note, reason = [], "", str(missing)
     verdict = judge(name, evidence, reason=reason, note=note, runs=runs)
-    return Entry(document, name, claim, verdict, tuple(data.paged[run] for run in runs if run in data.paged))
+    paged = data.paged
+    return Entry(document, name, claim, verdict, tuple(paged[run] for run in runs if run in paged))
 
 
 def _weighed(data: Data, claim: Claim) -> tuple[list[Evidence], str]:

@@ -119,9 +119,11 @@ class Data:
     def paged(self) -> dict[str, str]:
         """The runs with a page in the same book: the name under which `recording` notes each, and its id."""
         pages = {run.id: run.id for run in self.main.runs}
-        if self.main.dir.parent == PUBLISHED and (PUBLISHED / DRIVING).exists():
-            pages |= {f"{DRIVING}/{run.id}": run.id for run in self.study(DRIVING).runs}
-        return pages
+        try:
+            beside = self.study(DRIVING).runs if self.main.dir.parent == PUBLISHED else []
+        except Missing:
+            beside = []
+        return pages | {f"{DRIVING}/{run.id}": run.id for run in beside}
 
     def carried(self) -> "Data":
         """The same data with A3C as the original ran it, its gradients carried over; Individual never had that fault.
