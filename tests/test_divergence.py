@@ -82,12 +82,10 @@ def results(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return tmp_path
 
 
-def test_the_summary_of_a_run_names_the_diverged_learners_of_all_its_shards(
-    results: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(driver, "BLOCK", 1)
-    settings = SMALL | {"lr": 1e38, "seeds": 2, "cores": 1, "device": "cpu", "core": "gru"}
-    run = driver.run(parse(settings), progress=False)
+def test_the_summary_of_a_run_names_the_diverged_learners_of_all_its_shards(results: Any) -> None:
+    config = parse(SMALL | {"lr": 1e38, "seeds": 2, "cores": 1, "device": "cpu", "core": "gru"})
+    runs.Run.open(config, block=1).release()
+    run = driver.run(config, progress=False)
     assert run.complete
     assert len(run.table("episodes")) == 2 * 2 * 4
     told = run.provenance["diverged"]
