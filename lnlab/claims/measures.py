@@ -113,24 +113,10 @@ def _test(data: Data, arm: str, rest: str) -> Array:
     return data.test(arm, (group,) if group else (), mode)
 
 
-def _test_by_group(data: Data, arm: str) -> Array:
-    """D1's overall return: the mean of the three groups' means, not of the 18 scenarios."""
-    return np.asarray(np.mean([data.test(arm, (group,)) for group in ("seen", "intra", "extra")], axis=0))
-
-
-def _sweep(data: Data, arm: str, mode: str) -> Array:
-    return np.asarray(data.sweep(arm, pooled.EVERY, mode).mean(axis=(1, 2)))
-
-
 def constant(data: Data, arm: str, mode: str) -> Array:
     """(n_seeds, n_learners) 1 where one action makes up more than 99 % of a policy's actions, else 0."""
     shares = [data.sweep(arm, pooled.EVERY, mode, value=f"share_{action}").mean(axis=1) for action in ACTIONS]
     return (np.max(shares, axis=0) > COLLAPSED).astype(float)
-
-
-def _worst_velocity(data: Data, arm: str, mode: str) -> Array:
-    """Lowest velocity of a learner, mean over a seed's learners: the same number of cells for every arm."""
-    return np.asarray(data.sweep(arm, pooled.EVERY, mode).min(axis=1).mean(axis=1))
 
 
 def _through(
@@ -225,10 +211,6 @@ def _workers_a_model(config: object) -> int:
     return config.workers // config.learners_per_seed  # type: ignore[attr-defined]
 
 
-def _worst_block(data: Data, arm: str) -> Array:
-    return np.asarray(data.curve(arm, "value_loss")[1].max(axis=1))
-
-
 def _last_blocks(data: Data, arm: str) -> Array:
     """Value loss of the last tenth of the blocks of episodes."""
     losses = data.curve(arm, "value_loss")[1]
@@ -259,9 +241,17 @@ def logged(data: Data, arm: str, column: str) -> tuple[Array, Array]:
     return updates[updates > 0], values[:, updates > 0]
 
 
+def _records(data: Data, arm: str, column: str) -> Array:
+    return records(data, arm, column)[1]
+
+
+def _logged(data: Data, arm: str, column: str) -> Array:
+    return logged(data, arm, column)[1]
+
+
 def window(data: Data, arm: str, column: str) -> Array:
     """(n_seeds, n_logs) at the updates that D5 summarises, at least its first seven and last eight."""
-    values = logged(data, arm, column)[1][:, :LOGGED]
+    values = _logged(data, arm, column)[:, :LOGGED]
     if values.shape[1] < FIRST + LAST:
         raise Missing(f"needs {FIRST + LAST} logged updates of {arm}; there are {values.shape[1]}")
     return values
@@ -284,28 +274,24 @@ def _over(last: int, first: int, values: Array) -> Array:
     return np.asarray(values[:, -last:].mean(axis=1) / values[:, :first].mean(axis=1))
 
 
-OF_RECORDS: dict[str, Summary] = {
-    "last": lambda values: values[:, -1],
-    "largest": lambda values: values.max(axis=1),
-    "smallest": lambda values: values.min(axis=1),
-    "growth": lambda values: values[:, -1] / values[:, 0],
+OF_COLUMN: dict[str, tuple[Callable[[Data, str, str], Array], Summary]] = {  # what is read of a column, its summary
+    "last": (_records, lambda values: values[:, -1]),
+    "largest": (_records, lambda values: values.max(axis=1)),
+    "smallest": (_records, lambda values: values.min(axis=1)),
+    "growth": (_records, lambda values: values[:, -1] / values[:, 0]),
+    "late": (_logged, late),
+    "mean": (_logged, lambda values: values.mean(axis=1)),
+    "sd": (_logged, lambda values: values.std(axis=1)),
+    "rise": (_logged, lambda values: late(values) / values[:, 0]),
+    "relative_sd": (window, lambda values: values.std(axis=1) / values.mean(axis=1)),
+    "trend": (window, partial(_over, LAST, FIRST)),
+    "ends": (window, partial(_over, 5, 5)),
+    "fifth": (window, lambda values: values[:, 4] / values[:, 0]),
 }
-OF_LOGGED: dict[str, Summary] = {
-    "late": late,
-    "mean": lambda values: values.mean(axis=1),
-    "sd": lambda values: values.std(axis=1),
-    "rise": lambda values: late(values) / values[:, 0],
-}
-OF_WINDOW: dict[str, Summary] = {
-    "relative_sd": lambda values: values.std(axis=1) / values.mean(axis=1),
-    "trend": partial(_over, LAST, FIRST),
-    "ends": partial(_over, 5, 5),
-    "fifth": lambda values: values[:, 4] / values[:, 0],
-}
-OF_CLIPPED: dict[str, Summary] = {
-    "clipped": lambda values: values.mean(axis=1),
-    "clipped_sd": lambda values: values.std(axis=1),
-}
+
+
+def _of_column(read: Callable[[Data, str, str], Array], summary: Summary) -> Family:
+    return lambda data, arm, column: np.asarray(summary(read(data, arm, column)))
 
 
 def _exponent(data: Data, arm: str, column: str, start: float = 0.0) -> Array:
@@ -323,19 +309,19 @@ def _inflation(data: Data, arm: str) -> Array:
     """|the Q that the actor maximises| over |Q of the same actions on the critic's features|, late in training."""
     if data.run(arm).config.actor_features == "detached":
         raise ValueError(f"{arm}: the actor's Q is the critic's by construction, which no run can tell")
-    actor, critic = (np.abs(logged(data, arm, f"{who}_q")[1]) for who in ("actor", "critic"))
+    actor, critic = (np.abs(_logged(data, arm, f"{who}_q")) for who in ("actor", "critic"))
     return late(actor) / late(critic)
 
 
 def _own_layers(data: Data, arm: str) -> Array:
     """Share of the actor's gradient in its own layers, late in training."""
-    own, whole = (logged(data, arm, f"actor_{part}grad_norm")[1] for part in ("mlp_", ""))
+    own, whole = (_logged(data, arm, f"actor_{part}grad_norm") for part in ("mlp_", ""))
     return late(own / whole)
 
 
 def _twins_apart(data: Data, arm: str) -> Array:
     """|Q1 − Q2| over the SD of Q in a batch, late in training."""
-    first, second, spread = (late(logged(data, arm, name)[1]) for name in ("q1_mean", "q2_mean", "q1_std"))
+    first, second, spread = (late(_logged(data, arm, name)) for name in ("q1_mean", "q2_mean", "q1_std"))
     return np.asarray(np.abs(first - second) / spread)
 
 
@@ -371,10 +357,6 @@ def quarters(data: Data, arm: str) -> tuple[Array, Array]:
     return defined(means, f"returns of {arm}"), sds
 
 
-def _fall(data: Data, arm: str) -> Array:
-    return _over(1, 1, quarters(data, arm)[0])
-
-
 def _alerted(data: Data, arm: str) -> Array:
     """1 where an alert that D5 asks for fires at any time, else 0."""
     fired = first_fired(data.table(arm, "records"), data.table(arm, "returns"))
@@ -390,10 +372,6 @@ def _check(data: Data, arm: str, step: str) -> Array:
     return np.asarray(rows.groupby("seed")["return"].mean().sort_index(), dtype=float)
 
 
-def _summarised(read: Callable[[Data, str, str], Array], summary: Summary) -> Family:
-    return lambda data, arm, column: np.asarray(summary(read(data, arm, column)))
-
-
 # -- names ----------------------------------------------------------------------------------------------------------
 _MODE = {"greedy", "sampled"}.__contains__
 _TEST = {f"{mode}{group}" for mode in ("greedy", "sampled") for group in ("", ".seen", ".intra", ".extra")}.__contains__
@@ -403,9 +381,10 @@ _GRADIENT = {"actor", "actor_cnn", "actor_mlp", "critic", "critic_cnn", "critic_
 
 FAMILIES: dict[str, tuple[Family, Callable[[str], bool]]] = {  # beginning of a name: values, what may follow its dot
     "test": (_test, _TEST),
-    "sweep": (_sweep, _MODE),
+    "sweep": (lambda data, arm, mode: data.sweep(arm, pooled.EVERY, mode).mean(axis=(1, 2)), _MODE),
     "constant": (lambda data, arm, mode: constant(data, arm, mode).mean(axis=1), _MODE),
-    "worst_velocity": (_worst_velocity, _MODE),
+    # the lowest velocity of a learner, mean over a seed's learners: the same number of cells for every arm
+    "worst_velocity": (lambda data, arm, mode: data.sweep(arm, pooled.EVERY, mode).min(axis=1).mean(axis=1), _MODE),
     "own_velocity": (_own_velocity, _MODE),
     "extra_minus_seen": (lambda data, arm, worker: extra_minus_seen(data, arm)[:, int(worker)], str.isdigit),
     "inside": (lambda data, arm, quantity: data.diagnostic(arm, quantity), _INSIDE),
@@ -415,10 +394,9 @@ FAMILIES: dict[str, tuple[Family, Callable[[str], bool]]] = {  # beginning of a 
     "after_500": (partial(_through, start=500), _INSIDE),
     "first_row_above": (_row_above, {"50", "70", "90"}.__contains__),
     "return_after": (_return_after, str.isdigit),
-    **{name: (_summarised(lambda *of: records(*of)[1], each), _COLUMN) for name, each in OF_RECORDS.items()},
-    **{name: (_summarised(lambda *of: logged(*of)[1], each), _COLUMN) for name, each in OF_LOGGED.items()},
-    **{name: (_summarised(window, each), _COLUMN) for name, each in OF_WINDOW.items()},
-    **{name: (_summarised(after_clipping, each), _GRADIENT) for name, each in OF_CLIPPED.items()},
+    **{name: (_of_column(*each), _COLUMN) for name, each in OF_COLUMN.items()},
+    "clipped": (lambda data, arm, name: after_clipping(data, arm, name).mean(axis=1), _GRADIENT),
+    "clipped_sd": (lambda data, arm, name: after_clipping(data, arm, name).std(axis=1), _GRADIENT),
     "exponent": (_exponent, _COLUMN),
     "late_exponent": (partial(_exponent, start=0.5), _COLUMN),
     "policy": (_episodes("policy"), _EPISODES),
@@ -426,7 +404,10 @@ FAMILIES: dict[str, tuple[Family, Callable[[str], bool]]] = {  # beginning of a 
     "check": (_check, str.isdigit),
 }
 NAMED: dict[str, Values] = {
-    "test_by_group": _test_by_group,
+    # D1's overall return: the mean of the three groups' means, not of the 18 scenarios
+    "test_by_group": lambda data, arm: np.mean(
+        [data.test(arm, (each,)) for each in ("seen", "intra", "extra")], axis=0
+    ),
     "over_scenarios": _over_scenarios,
     "workers_not_below_seen": lambda data, arm: (extra_minus_seen(data, arm) >= 0).sum(axis=1),
     "workers_return_sd": lambda data, arm: data.worker_metric(arm, "return_sd_last_1000").mean(axis=1),
@@ -437,7 +418,7 @@ NAMED: dict[str, Values] = {
     "return_first_quarter": partial(_part_of_training, 0, 0.25),
     "return_middle": partial(_part_of_training, 0.45, 0.55),
     "value_time_correlation": partial(_through, quantity="value_time_correlation", empty=0.0),
-    "value_loss_worst_block": _worst_block,
+    "value_loss_worst_block": lambda data, arm: data.curve(arm, "value_loss")[1].max(axis=1),
     "value_loss_last_blocks": _last_blocks,
     "updates_to_recovery": _updates_to_recovery,
     "inflation": _inflation,
@@ -445,6 +426,6 @@ NAMED: dict[str, Values] = {
     "twins_apart": _twins_apart,
     "quarter_mean_fall": lambda data, arm: quarters(data, arm)[0][:, 0] - quarters(data, arm)[0][:, 1:].mean(axis=1),
     "quarter_sd_fall": lambda data, arm: quarters(data, arm)[1][:, 0] - quarters(data, arm)[1][:, 1:].mean(axis=1),
-    "quarter_trend": _fall,
+    "quarter_trend": lambda data, arm: _over(1, 1, quarters(data, arm)[0]),
     "alerted": _alerted,
 }
