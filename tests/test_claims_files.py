@@ -1,14 +1,20 @@
 """Claims files: what is wrong is refused with file and line; what a row says becomes evidence, by hand arithmetic."""
 
+import contextlib
+import copy
+import functools
+import operator
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from lnlab.analysis.claims import Direction, Number, Sum
 from lnlab.claims import evidence, rows
-from lnlab.claims.documents import Document, documents, hypotheses, read
+from lnlab.claims.documents import FOLDER, Claim, Document, documents, hypotheses, read
 from lnlab.claims.measures import named, over_time
 from lnlab.claims.rows import KINDS, arithmetic, expanded
 from lnlab.claims.special import SPECIAL
@@ -51,6 +57,7 @@ def test_a_file_as_it_should_be_is_read(tmp_path):
         (GOOD.replace("{norm}", "{nrom}"), "lacks {norm}"),
         (GOOD.replace("a3c-gru-{norm}", "{agent}-gru-{norm}"), "{agent} does not expand; allowed: {algorithm}, {core}"),
         (GOOD.replace("above", "up"), "Input should be 'above', 'below' or 'within'"),
+        (GOOD.replace("side", "but_for: lrr, side"), "unknown setting 'lrr'; choose one of"),
         (GOOD.replace(", side: above", ""), "row 2 needs a side, for a direction, or runs, for a number"),
         (GOOD.replace("effect", '"effect on {who}"'), "names what a3c-gru-ln has not; it has algorithm, core, norm"),
         ("{value: x, of: return_mean, arm: a3c-gru-{norm}, side: above}", "but got '{'"),
@@ -93,6 +100,28 @@ def test_a_wrong_claim_is_refused_with_file_line_and_what_is_allowed(tmp_path, o
         checked(tmp_path, old=old, new=new)
     assert words in str(refused.value)
     assert "d9.yml, line " in str(refused.value)
+
+
+JUNK = (None, 5, "x", "{", [], {}, ["x"], {"a": 1}, True, "{norm.x}", " of ")
+
+
+def places(value, way=()):
+    """The ways to everything inside dicts and lists."""
+    yield way
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield from places(value[key], (*way, key))
+
+
+@pytest.mark.parametrize("claim", ["D1.9", "D3.14", "D4.10", "D5.6"])
+def test_whatever_stands_in_a_claim_is_accepted_or_refused_as_wrong(claim):
+    given = yaml.safe_load((FOLDER / f"{claim[:2].lower()}.yml").read_text(encoding="utf-8"))["claims"][claim]
+    for way in places(given):
+        for junk in JUNK:
+            changed = {claim: copy.deepcopy(given)}
+            holder = functools.reduce(operator.getitem, (claim, *way)[:-1], changed)
+            holder[(claim, *way)[-1]] = junk
+            with contextlib.suppress(ValidationError):
+                TypeAdapter(dict[str, Claim]).validate_python(changed)
 
 
 def test_the_published_files_use_every_kind_of_row_and_every_special():

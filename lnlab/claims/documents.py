@@ -9,12 +9,13 @@ import difflib
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from string import Formatter
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
-from lnlab.claims.rows import KINDS, AnyRow, Change, Compared, Minus, Row, Sided, Value
+from lnlab.claims.rows import KINDS, AnyRow, Change, Compared, Minus, Row, Setting, Sided, Value
 from lnlab.config import ConfigError
 from lnlab.paths import BOOK
 
@@ -39,7 +40,7 @@ class Claim(BaseModel):
     origin: str = ""  # where the public repository that the documents come from explains a number
     note: str = ""  # to the reader; a {} stands for the number of each row of `aside`
     aside: list[Value | Change | Minus] = []
-    needs: dict[str, int | float | str] = {}  # settings without which no run can speak on the claim
+    needs: dict[Setting, int | float | str] = {}  # settings without which no run can speak on the claim
     untestable: str = ""  # why there is no evidence
     evidence: list[AnyRow] = []
 
@@ -47,8 +48,9 @@ class Claim(BaseModel):
     def _whole(self) -> "Claim":
         if bool(self.evidence) == bool(self.untestable):
             raise ValueError("give evidence, or untestable: why there is none")
-        if self.note.count("{}") != len(self.aside):
-            raise ValueError(f"the note has {self.note.count('{}')} places {{}} for {len(self.aside)} rows of aside")
+        places = [name for _, name, _, _ in Formatter().parse(self.note) if name is not None]
+        if any(places) or len(places) != len(self.aside):
+            raise ValueError(f"the note has {len(places)} places {{}} for {len(self.aside)} rows of aside")
         _refuse_unfit(self.evidence)
         return self
 

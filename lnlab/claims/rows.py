@@ -41,6 +41,7 @@ from lnlab.analysis.claims import Side
 from lnlab.claims.measures import named
 from lnlab.claims.special import SPECIAL
 from lnlab.claims.studies import known, labels
+from lnlab.config import RunConfig, TD3Config
 
 VALUES = {"algorithm": ("a3c", "individual"), "core": ("gru", "ff"), "norm": ("ln", "none")}
 OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
@@ -92,7 +93,7 @@ def said(text: str, arm: str) -> str:
     """The text of a row about one arm."""
     try:
         return text.format(**labels(arm))
-    except (KeyError, IndexError):
+    except (KeyError, IndexError, AttributeError):
         raise ValueError(f"{text!r} names what {arm} has not; it has {', '.join(labels(arm))}") from None
 
 
@@ -123,12 +124,26 @@ def _arm(name: str) -> str:
     return arms[0]
 
 
-def _arms(given: Any) -> list[str]:
-    return [arm for pattern in ([given] if isinstance(given, str) else given) for arm in expanded(pattern)]
+def _texts(given: object) -> list[str]:
+    """A text or a list of texts, as a list."""
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts) or not texts:
+        raise ValueError(f"{given!r} should be a text or a list of texts")
+    return texts
 
 
-def _measure_or_places(given: Any) -> Any:
-    return _measure(given) if isinstance(given, str) else [place(text) for text in given]
+def _arms(given: object) -> list[str]:
+    return [arm for pattern in _texts(given) for arm in expanded(pattern)]
+
+
+def _measure_or_places(given: object) -> str | list[Place]:
+    return _measure(given) if isinstance(given, str) else [place(text) for text in _texts(given)]
+
+
+def _setting(name: str) -> str:
+    if name not in (settings := {*RunConfig.model_fields, *TD3Config.model_fields}):
+        raise ValueError(f"unknown setting {name!r}; choose one of {', '.join(sorted(settings))}")
+    return name
 
 
 Printed = Annotated[float, BeforeValidator(arithmetic)]
@@ -136,6 +151,7 @@ Measure = Annotated[str, AfterValidator(_measure)]
 Arm = Annotated[str, AfterValidator(_arm)]
 Arms = Annotated[list[str], BeforeValidator(_arms)]  # an arm, a pattern, or a list of them
 APlace = Annotated[Place, BeforeValidator(place)]
+Setting = Annotated[str, AfterValidator(_setting)]
 
 
 # -- rows -----------------------------------------------------------------------------------------------------------
@@ -189,7 +205,7 @@ class Compared(Sided):
     pair: str = ""
     statistic: Literal["", "sd", "worst_tenth"] = ""  # of seeds, instead of the measure's own
     runs: int | None = None
-    but_for: str = ""  # the only setting in which the two arms may differ
+    but_for: Setting | None = None  # the only setting in which the two arms may differ
 
     @property
     def sides(self) -> list[tuple[str, Place, Place]]:
