@@ -12,6 +12,7 @@ from lnlab.claims.documents import documents
 from lnlab.claims.studies import Data
 from lnlab.report import d5, evidence, hypotheses, ledger, placement, workers_why
 
+pytestmark = pytest.mark.slow
 ROUNDINGS = 0.03  # of a sum: one rule now, that differs in the second order, or is stricter where zeros were lost
 
 
@@ -93,7 +94,6 @@ PARTS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("part", list(PARTS))
 def test_parts_of_the_data_are_judged_as_before(part):
     before, after = ledger.ledger(PARTS[part](old())), judge.ledger(PARTS[part](new()))
