@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 from lnlab.config import Config
-from lnlab.files import read_json
+from lnlab.files import locked, read_json, try_lock
+from lnlab.papermill_job import STOP_SECONDS
 from lnlab.paths import NOTEBOOKS, ROOT
 from lnlab.runs import Run
 
 TEMPLATE = NOTEBOOKS / "train.ipynb"
-STOP_SECONDS = 30.0  # for a stopped run to reach the end of its episode and write a checkpoint
 LOG_LINES = 12  # shown of a failed run
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",  # two kernels with a thread per core each take turns instead of running side by side
@@ -22,13 +22,17 @@ ENVIRONMENT = {
 
 
 class Job:
-    """The execution of one run. `start`, look at `ended`, then `settle`; or `interrupt` and `join`."""
+    """The execution of one run. `start`, look at `ended`, then `settle`; or `interrupt` and `join`.
+
+    One job at a time has a run, from its start until its papermill has ended, whatever becomes of the study.
+    """
 
     def __init__(self, config: Config, template: Path = TEMPLATE) -> None:
         self.config, self.template = config, template
         self.run = Run.at(config)
         self.page = self.run.dir / "page.ipynb"
         self.log = self.run.dir / "log.txt"
+        self.held = False  # by another process, as `start` found
         self._process: subprocess.Popen[bytes] | None = None
         self._counted = self.run.reports_done
 
@@ -61,20 +65,34 @@ class Job:
         before, self._counted = self._counted, self.run.reports_done
         return (self._counted - before) * self.config.steps_per_report
 
-    def start(self) -> None:
+    def start(self) -> bool:
+        """Start papermill; False if another job or a training is still at work on the run, whose files stay as they
+        are."""
         self.run.dir.mkdir(parents=True, exist_ok=True)
-        self.page.unlink(missing_ok=True)  # a page of an earlier attempt must not pass for this one
+        lock = try_lock(self.run.dir / ".job")
+        if lock is None:
+            return False
+        try:
+            if any(locked(folder) for folder in [self.run.dir, *self.run.dir.glob("shards/*")]):
+                return False
+            self.page.unlink(missing_ok=True)  # a page of an earlier attempt must not pass for this one
+            self._process = self._papermill(lock)
+        finally:
+            os.close(lock)  # papermill holds it now
+        return True
+
+    def _papermill(self, lock: int) -> "subprocess.Popen[bytes]":
         with self.log.open("wb") as log:
             # In its own session: Ctrl-C in the terminal reaches the study only, which then stops its runs one by one.
-            # Without a closed stdin papermill could take its notebook from there and overwrite the template.
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 self.command,
                 cwd=ROOT,
-                env=os.environ | ENVIRONMENT,
-                stdin=subprocess.DEVNULL,
+                env=os.environ | ENVIRONMENT | {"LNLAB_RESULTS": str(self.run.dir.parent.parent)},
+                stdin=subprocess.PIPE,  # closes with this process, see lnlab/papermill_job.py
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=[lock],
                 preexec_fn=_hear_interrupts,
             )
 
@@ -85,7 +103,7 @@ class Job:
         settings = {k: v for k, v in self.config if k in named or v != defaults[k]}
         # -r passes text as it stands; -p would read a profile named 2024 as a number
         parameters = [each for k, v in settings.items() for each in ("-r" if isinstance(v, str) else "-p", k, str(v))]
-        papermill = [sys.executable, "-m", "papermill", "--no-progress-bar", "-k", "python3"]
+        papermill = [sys.executable, "-m", "lnlab.papermill_job", "--no-progress-bar", "-k", "python3"]
         return [*papermill, str(self.template), str(self.page), *parameters]
 
     def settle(self) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lnlab.config import Config, ConfigError, RunConfig
 from lnlab.config_td3 import TD3Config
+from lnlab.runs import BLOCK
 
 FLOAT = 4
 VEHICLE = 10_000  # bytes of an offloading environment and its random numbers
@@ -22,33 +23,39 @@ ACTIVATIONS = 4 * (12_800 + 5_184 + 3_136) + 4 * 4 * FRAME  # bytes of a picture
 CGROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
-def refuse_too_large(config: Config, processes: int, block: int, device: str = "cpu") -> None:
+def block(config: Config, cores: int, device: str = "cpu") -> int:
+    """Seeds of a shard. A stack of small networks is one program; a CNN keeps a core busy with one seed."""
+    if not isinstance(config, RunConfig):
+        return 1
+    return config.seeds if device == "cuda" else min(BLOCK, -(-config.seeds // cores))
+
+
+def refuse_too_large(config: Config, cores: int, device: str = "cpu") -> None:
     """Stop before anything is made for a run that cannot fit.
 
     Args:
         config: the run's settings.
-        processes: how many train side by side.
-        block: seeds that a process trains at once.
+        cores: processes that train side by side, each a block of seeds; no more than there are seeds.
         device: cpu or cuda.
 
     Raises:
         ConfigError: the machine, or its GPU, has less memory than the run takes.
     """
-    asked, there = needed(config, processes, block), available(device)
+    asked, there = needed(config, cores, block(config, cores, device)), available(device)
     if there is None or asked <= there:
         return
     sizes = ("seeds", "episodes", "workers", "hidden", "eval_episodes", "capacity", "batch_size", "steps")
     named = ", ".join(f"{name}={getattr(config, name)}" for name in sizes if hasattr(config, name))
     raise ConfigError(
-        f"{config.run_id} needs about {asked / 1e9:,.1f} GB of memory in {processes} processes, and there are "
+        f"{config.run_id} needs about {asked / 1e9:,.1f} GB of memory in {cores} processes, and there are "
         f"{there / 1e9:,.1f} GB; choose smaller sizes ({named}) or fewer cores"
     )
 
 
-def needed(config: Config, processes: int, block: int) -> int:
-    """Bytes that a run takes at most: `processes` that train `block` seeds each, and the tables at the end."""
+def needed(config: Config, processes: int, seeds: int) -> int:
+    """Bytes that a run takes at most: `processes` that train `seeds` each side by side, and the tables at the end."""
     if isinstance(config, RunConfig):
-        return processes * _actor_critics(config, block) + config.seeds * config.episodes * config.workers * ROW
+        return processes * _actor_critics(config, seeds) + config.seeds * config.episodes * config.workers * ROW
     return processes * _off_policy(config) + config.seeds * config.reports * ROW
 
 

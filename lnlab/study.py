@@ -8,6 +8,7 @@ import difflib
 import fnmatch
 import itertools
 import math
+import re
 import signal
 import sys
 import threading
@@ -16,46 +17,111 @@ import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from tqdm.auto import tqdm
 
 from lnlab.config import EXTENT, Config, ConfigError, kind, parse
 from lnlab.jobs import TEMPLATE, Job
+from lnlab.memory import refuse_too_large
 from lnlab.paths import STUDY
 from lnlab.provenance import usable_cores
 from lnlab.runs import Run
+from lnlab.settings import LONGEST_PROFILE, PROFILE, shown
+from lnlab.signals import ending_signals
+from lnlab.trainers.admission import refuse_impossible
 
 COST = {"gru": 2.0, "ln": 1.2, "td3": 500.0, "ddpg": 500.0}  # of a step; only the order of starting depends on it
 POLL_SECONDS = 0.5
+MOST_RUNS = 1000  # of an experiment: more is a slip
+DECIDED = {"profile", "cores", "resume"}  # settings that the study itself gives to its runs
+
+
+class Profile(BaseModel):
+    """A table [profiles.NAME] of a study file: how much is run."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    about: str = ""
+    experiments: list[str] = Field(min_length=1)
+    seeds: int | None = None
+    first_seed: int | None = None
+    episodes: int | None = None
+    steps: int | None = None
+    eval_episodes: int | None = None
+
+    @property
+    def extent(self) -> dict[str, int]:
+        """The sizes that are given."""
+        return self.model_dump(include=EXTENT, exclude_none=True)
+
+
+class Experiment(BaseModel):
+    """A table [experiments.NAME] of a study file: one run for every combination of the values under `arms`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    about: str = ""
+    arms: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    fixed: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Experiment":
+        if decided := DECIDED & {*self.arms, *self.fixed}:
+            raise ValueError(f"{min(decided)} is decided when the study runs")
+        if twice := self.arms.keys() & self.fixed.keys():
+            raise ValueError(f"{min(twice)} stands in arms and in fixed")
+        if (runs := math.prod(map(len, self.arms.values()))) > MOST_RUNS:
+            raise ValueError(f"arms make {shown(runs)} runs; at most {MOST_RUNS} are allowed")
+        return self
+
+    @property
+    def combinations(self) -> list[dict[str, Any]]:
+        """The settings of every run."""
+        return [
+            self.fixed | dict(zip(self.arms, values, strict=True)) for values in itertools.product(*self.arms.values())
+        ]
+
+
+class Study(BaseModel):
+    """A study file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    profiles: dict[Annotated[str, Field(pattern=PROFILE, max_length=LONGEST_PROFILE)], Profile] = Field(min_length=1)
+    experiments: dict[str, Experiment] = Field(min_length=1)
 
 
 def profiles(study: Path = STUDY) -> dict[str, str]:
     """Names of the profiles and what each is for."""
-    return {name: table.get("about", "") for name, table in _read(study)["profiles"].items()}
+    return {name: profile.about for name, profile in _read(study).profiles.items()}
 
 
 def expand(profile: str, study: Path = STUDY) -> list[Config]:
     """The runs of a profile: for each of its experiments, every combination of the arms.
 
     Raises:
-        ConfigError: a name or value in the file is not allowed, or two arms are the same run.
+        ConfigError: the file cannot be read, a name or value in it is not allowed, or two arms are the same run.
 
     >>> [config.run_id for config in expand("quick")][:3]
     ['a3c-gru-none', 'a3c-gru-ln', 'a3c-ff-none']
     """
     content = _read(study)
-    extent = dict(_entry(content, "profiles", profile, {"about", "experiments", *EXTENT}))
-    extent.pop("about", None)
-    configs = [
-        parse(_that_apply(extent, settings) | settings | {"profile": profile})
-        for name in extent.pop("experiments")
-        for settings in _combinations(_entry(content, "experiments", name, {"about", "arms", "fixed"}))
-    ]
+    found = _named(content.profiles, profile, "profiles", study)
+    configs = []
+    for name in found.experiments:
+        for settings in _named(content.experiments, name, "experiments", study).combinations:
+            try:
+                configs.append(parse(_that_apply(found.extent, settings) | settings | {"profile": profile}))
+            except ConfigError as error:
+                raise ConfigError(f"{study}: [experiments.{name}] in [profiles.{profile}]: {error}") from None
+    if idle := [name for name in found.extent if not any(name in type(config).model_fields for config in configs)]:
+        raise ConfigError(f"{study}: [profiles.{profile}] gives {idle[0]}, which none of its runs has")
     ids = [config.run_id for config in configs]
     if len(ids) != len(set(ids)):
         twice = sorted({each for each in ids if ids.count(each) > 1})
-        raise ConfigError(f"profile {profile!r} has the same run twice: {', '.join(twice)}")
+        raise ConfigError(f"{study}: [profiles.{profile}] has the same run twice: {', '.join(twice)}")
     return configs
 
 
@@ -85,7 +151,8 @@ def execute(
         only: pattern for the run ids, see `select`.
 
     Raises:
-        ConfigError: a setting is wrong, or a run directory holds a run with other settings.
+        ConfigError: a setting is wrong, an environment or the memory cannot carry its run, or a run directory holds a
+            run with other settings.
         KeyboardInterrupt: stopped; every run has kept a checkpoint.
     """
     configs = select(expand(profile, study), only)
@@ -94,6 +161,10 @@ def execute(
     todo = sorted((config for config in configs if not Job(config).done), key=_cost, reverse=True)
     side_by_side = max(1, min(jobs or usable_cores(), len(todo)))
     cores = max(1, usable_cores() // side_by_side)
+    for config in todo:
+        refuse_impossible(config)
+        if config.device != "cuda":
+            refuse_too_large(config, min(cores, config.seeds))
     waiting = [Job(config.model_copy(update={"cores": cores}), template) for config in todo]
     with _bar(profile, configs, waiting) as bar, terminate_like_ctrl_c():
         return _run_all(waiting, side_by_side, bar)
@@ -104,9 +175,7 @@ def _run_all(waiting: list[Job], side_by_side: int, bar: tqdm) -> list[str]:
     failed: list[str] = []
     try:
         while waiting or running:
-            while waiting and len(running) < side_by_side:
-                running.append(waiting.pop(0))
-                running[-1].start()
+            running += _start(waiting, side_by_side - len(running), bar)
             time.sleep(POLL_SECONDS)
             ended = [job for job in running if job.ended]
             bar.update(sum(job.new_steps() for job in running))
@@ -119,6 +188,23 @@ def _run_all(waiting: list[Job], side_by_side: int, bar: tqdm) -> list[str]:
     finally:
         stop(running)
     return failed
+
+
+def _start(waiting: list[Job], places: int, bar: tqdm) -> list[Job]:
+    """Start as many of the waiting jobs as there are places; one that another process is at work on waits on."""
+    started: list[Job] = []
+    for job in list(waiting):
+        if len(started) == places:
+            break
+        if job.held and job.done:  # by the other process
+            waiting.remove(job)
+        elif job.start():
+            started.append(job)
+            waiting.remove(job)
+        elif not job.held:
+            job.held = True
+            bar.write(f"waiting {job.run.id}  another process is at work on it", file=sys.stderr)
+    return started
 
 
 def stop(jobs: Iterable[Job]) -> None:
@@ -161,45 +247,63 @@ def _cost(config: Config) -> float:
 
 @contextmanager
 def terminate_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM, as batch systems and `timeout` send it, ends a study as cleanly as Ctrl-C."""
+    """SIGTERM and SIGHUP, as batch systems and closed terminals send them, end a study as cleanly as Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {each: signal.signal(each, signal.default_int_handler) for each in ending_signals()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
-def _read(study: Path) -> dict[str, Any]:
-    with study.open("rb") as file:
-        return tomllib.load(file)
+def _read(study: Path) -> Study:
+    """The study file, in the structure that it must have.
+
+    Raises:
+        ConfigError: it cannot be read, is not TOML, or has another structure; the message names file and key.
+    """
+    try:
+        with study.open("rb") as file:
+            return Study.model_validate(tomllib.load(file))
+    except OSError as error:
+        raise ConfigError(f"{study} cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        raise ConfigError(f"{study}: {_explain(error.errors()[0])}") from None
+    except (ValueError, RecursionError) as error:  # of TOML, of its encoding, of numbers and nests without end
+        raise ConfigError(f"{study} is not TOML: {error}") from None
 
 
-def _entry(content: dict[str, Any], kind: str, name: str, allowed: set[str]) -> dict[str, Any]:
-    """The table [kind.name], which may hold the `allowed` keys only."""
-    table = content[kind].get(name)
-    if table is None:
-        near = difflib.get_close_matches(name, content[kind], n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ConfigError(
-            f"unknown name {name!r}{hint} among the {kind} of study.toml; allowed: {', '.join(content[kind])}"
-        )
-    unknown = sorted(set(table) - allowed)
-    if unknown:
-        raise ConfigError(f"[{kind}.{name}] has the unknown key {unknown[0]!r}; allowed: {', '.join(sorted(allowed))}")
-    return table
+def _explain(problem: Any) -> str:
+    """One fault of the structure in a sentence that names the table and the key."""
+    path = [str(each) if re.fullmatch(r"[\w-]{1,64}", str(each)) else shown(each) for each in problem["loc"]]
+    table, key = ".".join(path[:2]), ".".join(path[2:])
+    if problem["type"] == "extra_forbidden":
+        cls: Any = {"profiles": Profile, "experiments": Experiment}[path[0]] if key else Study
+        where, unknown = (f"[{table}] has the", key) if key else ("it has the", table)
+        return f"{where} unknown key {unknown!r}; allowed: {', '.join(cls.model_fields)}"
+    if problem["type"] == "missing":
+        return f"[{table}] has no {key}" if key else f"[{table}] is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"[{table}]: {message}"
+    if problem["type"] == "model_type":
+        message = "Input should be a table"
+    named = f"[{table}] {key}" if key else table
+    return f"{named} = {shown(problem['input'])} is not allowed: {message[0].lower()}{message[1:]}"
+
+
+def _named(tables: dict[str, Any], name: str, kind: str, study: Path) -> Any:
+    """The table [kind.name] of the study file."""
+    if name in tables:
+        return tables[name]
+    near = difflib.get_close_matches(name, tables, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise ConfigError(f"unknown name {shown(name)}{hint} among the {kind} of {study}; allowed: {', '.join(tables)}")
 
 
 def _that_apply(extent: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     """The sizes of a profile that the algorithm has: `episodes` are A3C's and Individual's, `steps` TD3's."""
     return {name: size for name, size in extent.items() if name in kind(settings.get("algorithm", "a3c")).model_fields}
-
-
-def _combinations(experiment: dict[str, Any]) -> list[dict[str, Any]]:
-    arms = experiment.get("arms", {})
-    return [
-        experiment.get("fixed", {}) | dict(zip(arms, values, strict=True))
-        for values in itertools.product(*arms.values())
-    ]

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
 from lnlab.config import RunConfig, parse
@@ -40,13 +41,18 @@ def start(settings: dict[str, object]) -> subprocess.Popen[bytes]:
         [sys.executable, "-c", SCRIPT.format(settings=settings)],
         stderr=subprocess.PIPE,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
+        start_new_session=True,
     )
 
 
 def wait_for_checkpoint(folder: Path) -> None:
+    wait_for(folder, "shards/*/manifest-previous.json")
+
+
+def wait_for(folder: Path, pattern: str, number: int = 1) -> None:
     deadline = time.monotonic() + 60
-    while not list(folder.glob("shards/*/manifest-previous.json")):
-        assert time.monotonic() < deadline, "no checkpoint within a minute"
+    while len(list(folder.glob(pattern))) < number:
+        assert time.monotonic() < deadline, f"no {pattern} within a minute"
         time.sleep(0.02)
 
 
@@ -88,7 +94,7 @@ def test_more_seeds_are_added_to_a_complete_run_and_fewer_are_there_already(resu
     assert (first.dir / "episodes.parquet").stat().st_mtime_ns == stamp
 
 
-@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stopped_run_resumes_to_the_bits_of_an_uninterrupted_one(results: Path, by: signal.Signals) -> None:
     settings = SLOW | {"profile": by.name.lower()}
     process = start(settings)
@@ -106,6 +112,31 @@ def test_a_stopped_run_resumes_to_the_bits_of_an_uninterrupted_one(results: Path
     resumed = driver.run(parse(settings), progress=False)
     straight = driver.run(parse(SLOW | {"profile": "straight"}), progress=False)
     assert_same_tables(straight, resumed)
+
+
+def test_a_closed_terminal_stops_every_process_at_a_checkpoint(results: Path) -> None:
+    """It sends SIGHUP to the whole group."""
+    settings = SLOW | {"profile": "group", "seeds": 2, "cores": 2, "episodes": 400}
+    process = start(settings)
+    folder = results / "group" / parse(settings).run_id
+    wait_for(folder, "shards/*/.lock", 2)
+    os.killpg(process.pid, signal.SIGHUP)
+    assert "run it again to go on" in process.communicate(timeout=60)[1].decode()
+    assert Run(folder).status == "stopped"
+
+
+def test_a_killed_process_is_named_and_the_others_keep_a_checkpoint(results: Path) -> None:
+    settings = SLOW | {"profile": "killed", "seeds": 2, "cores": 2, "episodes": 400}
+    process = start(settings)
+    folder = results / "killed" / parse(settings).run_id
+    wait_for(folder, "shards/*/.lock", 2)
+    worker = next(each for each in psutil.Process(process.pid).children() if "spawn_main" in " ".join(each.cmdline()))
+    worker.kill()
+    said = process.communicate(timeout=60)[1].decode().splitlines()[-1]
+    assert "a training process was killed by SIGKILL, as the system does when memory runs out; run it again" in said
+    assert "__main__" not in said
+    assert Run(folder).status == "failed"
+    assert Run(folder).reports_done > 0
 
 
 def test_a_script_that_trains_at_import_is_told_what_to_do(results: Path, tmp_path: Path) -> None:

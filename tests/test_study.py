@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -16,6 +18,7 @@ import pytest
 
 from lnlab import jobs, runs
 from lnlab.config import ConfigError, parse
+from lnlab.files import try_lock
 from lnlab.jobs import Job
 from lnlab.paths import PACKAGE
 from lnlab.runs import Run, load
@@ -156,6 +159,125 @@ def test_mistakes_in_the_file_are_named(tmp_path, before, after, message):
         expand("tiny", study_file(tmp_path, STUDY.replace(before, after)))
 
 
+# Every place of a study file, its value as it should be, and the kinds of value that may stand there.
+PLACES = {
+    "profiles": ("{tiny = {experiments = ['main'], seeds = 2}}", set()),
+    "profiles.tiny": ("{experiments = ['main'], seeds = 2}", set()),
+    "profiles.tiny.about": ("'a test'", {"text"}),
+    "profiles.tiny.experiments": ("['main']", set()),
+    "profiles.tiny.seeds": ("2", {"number"}),
+    "profiles.tiny.first_seed": ("2", {"number"}),
+    "profiles.tiny.episodes": ("6", {"number"}),
+    "profiles.tiny.eval_episodes": ("0", {"number"}),
+    "experiments": ("{main = {fixed = {workers = 2}}}", {"table of tables"}),
+    "experiments.main": ("{fixed = {workers = 2}}", {"empty table"}),
+    "experiments.main.about": ("'a test'", {"text"}),
+    "experiments.main.arms": ("{norm = ['none', 'ln']}", {"table of lists", "empty table"}),
+    "experiments.main.arms.norm": ("['none', 'ln']", set()),
+    "experiments.main.fixed": ("{workers = 2}", {"empty table"}),
+    "experiments.main.fixed.core": ("'gru'", set()),
+    "experiments.main.fixed.lr": ("1e-3", {"number", "fraction"}),
+    "experiments.main.fixed.gradient_carry": ("true", {"truth"}),
+}
+KINDS = {
+    "text": "'some text'",
+    "number": "3",
+    "negative number": "-3",
+    "huge number": "1" + 400 * "0",
+    "fraction": "0.5",
+    "infinite": "inf",
+    "no number": "nan",
+    "truth": "true",
+    "date": "2026-01-01",
+    "list": "['gru', 1]",
+    "empty list": "[]",
+    "list of lists": "[['ln']]",
+    "table of texts": "{some = 'text'}",
+    "table of lists": "{lr = [1e-3, 1e-4]}",
+    "table of tables": "{some = {}}",
+    "empty table": "{}",
+}
+
+
+def malformed() -> Iterator[tuple[str, str, str]]:
+    """Study files with a value of a wrong kind in one place: their text, that place, and the kind."""
+    for place in PLACES:
+        # what lies above the place or below it would be there twice
+        others = [
+            each for each in PLACES if not f"{each}.".startswith(f"{place}.") and not f"{place}.".startswith(f"{each}.")
+        ]
+        needed = {"profiles.tiny.experiments", "experiments.main.fixed"}
+        lines = [f"{each} = {PLACES[each][0]}" for each in others if each in needed]
+        for kind in sorted(KINDS.keys() - PLACES[place][1]):
+            yield "\n".join([*lines, f"{place} = {KINDS[kind]}"]), place, kind
+
+
+MALFORMED = list(malformed())
+
+
+@pytest.mark.parametrize(
+    ("text", "place"), [each[:2] for each in MALFORMED], ids=[f"{place}: {kind}" for _, place, kind in MALFORMED]
+)
+def test_a_value_of_a_wrong_kind_is_answered_in_one_line_that_names_file_and_key(tmp_path, text, place):
+    key = "main" if place == "experiments.main.fixed" else place.split(".")[-1]  # its table may hold any key
+    assert_refused(study_file(tmp_path, text), key)
+
+
+def assert_refused(path: Path, key: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        expand("tiny", path)
+    said = str(error.value)
+    assert str(path) in said
+    assert key in said
+    assert "\n" not in said
+    assert len(said) < 1000 + len(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("", "profiles"),
+        ("profiles", "TOML: Expected '='"),
+        ("[profiles.tiny", "TOML"),
+        ("[profiles.tiny]\nseeds = 1\nseeds = 2", "TOML: Cannot overwrite a value"),
+        ("[profiles.tiny]\nseeds = ", "TOML: Invalid value"),
+        ("a = " + 5000 * "[" + 5000 * "]", "TOML"),
+        ("a = " + 5000 * "1", "TOML"),
+        (STUDY.replace("[profiles.tiny]", "[profile.tiny]"), "profile"),
+        (STUDY.replace("[profiles.tiny]", "[profiles.Tiny]"), "Tiny"),
+        (STUDY.replace("[profiles.tiny]", f"[profiles.{300 * 'a'}]"), "aaa"),
+        (STUDY.replace("[profiles.tiny]", "[profiles.other]"), "tiny"),
+        (STUDY.replace("[experiments.main]", "[experiments.other]"), "main"),
+        (STUDY.replace("[experiments.main]", "[experiment.main]"), "experiment"),
+        (STUDY.replace('["main"]', '[""]'), "''"),
+        (STUDY.replace("arms =", "arm ="), "arm"),
+        (STUDY.replace("fixed =", '"fi\\nxed" ='), "fi"),
+        (STUDY.replace("{workers = 2}", '{profile = "other"}'), "profile"),
+        (STUDY.replace("{workers = 2}", "{cores = 1}"), "cores"),
+        (STUDY.replace("{workers = 2}", "{resume = false}"), "resume"),
+        (STUDY.replace("{workers = 2}", '{norm = "ln"}'), "norm"),
+        (STUDY.replace('norm = ["none", "ln"]', 'profile = ["a", "b"]'), "profile"),
+        (
+            STUDY.replace('norm = ["none", "ln"]', f"lr = {[1 + i for i in range(40)]}, hidden = {list(range(1, 40))}"),
+            "1560",
+        ),
+        (STUDY.replace('"none", "ln"', '"ln", "ln"'), "a3c-gru-ln-w2"),
+        (STUDY.replace("episodes = 6", "steps = 100"), "steps"),
+        (STUDY.replace("seeds = 2", "seeds = 1000000000"), "seeds"),
+        (STUDY.replace("workers = 2", "rollout = 30"), "rollout"),
+    ],
+)
+def test_a_study_file_that_makes_no_sense_is_answered_in_one_line_that_names_file_and_key(tmp_path, text, key):
+    assert_refused(study_file(tmp_path, text), key)
+
+
+def test_a_study_file_that_cannot_be_read_is_named(tmp_path):
+    assert_refused(tmp_path / "not there.toml", "No such file")
+    assert_refused(tmp_path, "directory")
+    (tmp_path / "latin.toml").write_bytes("about = 'é'".encode("latin-1"))
+    assert_refused(tmp_path / "latin.toml", "TOML")
+
+
 def test_an_unknown_profile_is_answered_with_the_known_ones():
     with pytest.raises(ConfigError, match=r"'quik' \(did you mean 'quick'\?\).*smoke, quick, paper"):
         expand("quik")
@@ -185,25 +307,26 @@ def test_the_papermill_line_gives_text_as_text():
 
 
 def test_failures_leave_the_others_alone_and_only_they_are_tried_again(root, monkeypatch, capfd):
-    """Four runs: one succeeds, one fails in training, one after it, and one is being trained by another process."""
+    """Four runs: one succeeds, one fails in training, one after it, and one waits for another process to let it go."""
     good, broken, late, held = ids = ["a3c-gru-none-w2", "a3c-gru-ln-w2", "a3c-ff-none-w2", "a3c-ff-ln-w2"]
     study_file(root, STUDY.replace("arms = {", 'arms = {core = ["gru", "ff"], '))
     monkeypatch.setenv("FAKE_FAILURE", broken)
     monkeypatch.setenv("FAKE_LATE_FAILURE", late)
     other = Run.open(next(config for config in expand("tiny", root / "study.toml") if config.run_id == held))
     train(other, until=4)
-    assert sorted(run_tiny(root)) == sorted([broken, late, held])
+    release = threading.Thread(target=release_after, args=(other, root / "results" / "tiny" / late))
+    release.start()
+    assert sorted(run_tiny(root)) == sorted([broken, late])
+    release.join()
     said = capfd.readouterr().err
     study = load(root / "results" / "tiny")
     assert {run.id: run.status for run in study.runs} == dict(
-        zip(ids, ["complete", "failed", "complete", "running"], strict=True)
+        zip(ids, ["complete", "failed", "complete", "complete"], strict=True)
     )
     assert "broken on purpose" in study[broken].provenance["error"]
     assert "ValueError: broken on purpose" in said
-    assert "is being trained by another process" in said
-    assert other.reports_done == 2 * 4
+    assert said.count(f"waiting {held}  another process is at work on it") == 1
 
-    other.release()
     monkeypatch.delenv("FAKE_FAILURE")
     monkeypatch.delenv("FAKE_LATE_FAILURE")
     kept = [study[good].dir / "page.ipynb", study[good].dir / "episodes.parquet", study[late].dir / "episodes.parquet"]
@@ -213,6 +336,15 @@ def test_failures_leave_the_others_alone_and_only_they_are_tried_again(root, mon
     assert [path.stat().st_mtime_ns for path in kept] == written  # no training was repeated, nor the good page
 
 
+def release_after(run: Run, other: Path) -> None:
+    """Let a run go once another one is complete."""
+    deadline = time.monotonic() + 180
+    while Run(other).status != "complete" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert run.reports_done == 2 * 4
+    run.release()
+
+
 def test_other_settings_stop_the_study_before_anything_runs(root):
     Run.open(parse({"norm": "ln", "workers": 2, "seeds": 9, "profile": "tiny"})).release()
     with pytest.raises(ConfigError, match="episodes is 500 there, 6 asked"):
@@ -220,11 +352,36 @@ def test_other_settings_stop_the_study_before_anything_runs(root):
     assert not (root / "results" / "tiny" / "a3c-gru-none-w2").exists()
 
 
-def test_sigterm_ends_a_study_like_ctrl_c():
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_sigterm_and_sighup_end_a_study_like_ctrl_c(ending):
+    before = signal.getsignal(ending)
     with pytest.raises(KeyboardInterrupt), terminate_like_ctrl_c():
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) == before
+        os.kill(os.getpid(), ending)
+    assert signal.getsignal(ending) == before
+
+
+def test_a_study_under_nohup_goes_on_when_the_terminal_closes():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with terminate_like_ctrl_c():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_job_leaves_the_files_of_one_that_is_at_work(root):
+    """Whoever is at work on the run: papermill, whose kernel does not train yet, a training, or its last process."""
+    job = Job(parse({"profile": "tiny"}), root / "notebooks" / "train.ipynb")
+    shard = job.run.dir / "shards" / "0-4"
+    shard.mkdir(parents=True)
+    for path in (job.page, job.log):
+        path.write_text("of another")
+    for held in (job.run.dir / ".job", job.run.dir / ".lock", shard / ".lock"):
+        lock = try_lock(held)
+        assert lock is not None
+        assert not job.start()
+        assert [path.read_text() for path in (job.page, job.log)] == ["of another"] * 2
+        os.close(lock)
 
 
 def test_jobs_that_do_not_stop_are_killed_each(monkeypatch):

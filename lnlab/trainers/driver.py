@@ -1,8 +1,8 @@
 """Trains a run to its end: blocks of seeds over processes, checkpoints on the way, then the test scenarios.
 
 One process a core with one torch thread each: two threads in one process are slower, since the tensors of a block are
-small. A stop (Ctrl-C, SIGTERM, or the loss of the parent) ends every process after its current episode, with a
-checkpoint.
+small. A stop (Ctrl-C, SIGTERM, SIGHUP, or the loss of the parent) ends every process after its current episode, with
+a checkpoint.
 """
 
 import contextlib
@@ -24,9 +24,10 @@ from tqdm.auto import tqdm
 from lnlab.analysis.diagnostics import checkpoints, diagnose
 from lnlab.config import Config, ConfigError, RunConfig
 from lnlab.evaluation import SCENARIOS, SWEEP, evaluate
-from lnlab.memory import refuse_too_large
+from lnlab.memory import block, refuse_too_large
 from lnlab.provenance import usable_cores
-from lnlab.runs import BLOCK, Run, Shard
+from lnlab.runs import Run, Shard
+from lnlab.signals import ending_signals
 from lnlab.trainers.a3c import ActorCriticTrainer, Report
 from lnlab.trainers.admission import refuse_impossible, require_norm
 from lnlab.trainers.divergence import first_divergences
@@ -59,9 +60,8 @@ def run(config: Config, *, progress: bool = True, on_report: Listener | None = N
     refuse_impossible(config)
     device = resolve_device(config.device)
     cores = 1 if device == "cuda" else min(config.cores or usable_cores(), config.seeds)
-    block = _block(config, device, cores)
-    refuse_too_large(config, cores, block, device)
-    directory = Run.open(config, block=block)
+    refuse_too_large(config, cores, device)
+    directory = Run.open(config, block=block(config, cores, device))
     if directory.complete:
         return directory
     try:
@@ -77,13 +77,6 @@ def run(config: Config, *, progress: bool = True, on_report: Listener | None = N
         directory.fail(error)
         raise
     return directory
-
-
-def _block(config: Config, device: str, cores: int) -> int:
-    """Seeds of a shard. A stack of small networks is one program; a CNN keeps a core busy with one seed."""
-    if not isinstance(config, RunConfig):
-        return 1
-    return config.seeds if device == "cuda" else min(BLOCK, -(-config.seeds // cores))
 
 
 def resolve_device(device: str) -> str:
@@ -172,8 +165,10 @@ def _train_in_processes(
         for worker in workers:
             worker.start()
     done: list[bool] = []
+    codes: list[int] = []  # of the processes that have ended
     try:
-        while len(done) < len(shards) and (any(w.is_alive() for w in workers) or not back.empty()):
+        while len(done) < len(shards) and not any(codes) and (len(codes) < len(workers) or not back.empty()):
+            codes = [worker.exitcode for worker in workers if worker.exitcode is not None]
             if stopped():
                 halt.set()
             with contextlib.suppress(Empty):
@@ -184,11 +179,21 @@ def _train_in_processes(
             worker.join(timeout=30)
             worker.kill()
     if len(done) < len(shards) and not stopped():
-        raise RuntimeError(
+        raise RuntimeError(_why_it_died(min(codes)))
+    return done
+
+
+def _why_it_died(code: int) -> str:
+    if code >= 0:
+        return (
             "the training processes died; their errors are above. A script that trains on several cores must keep its "
             "work under `if __name__ == '__main__':`, since each process imports it; or choose cores=1"
         )
-    return done
+    reason = ", as the system does when memory runs out" if code == -signal.SIGKILL else ""
+    return (
+        f"a training process was killed by {signal.Signals(-code).name}{reason}; run it again to go on from the last "
+        "checkpoint"
+    )
 
 
 def _take(message: Any, listener: Listener, done: list[bool]) -> None:
@@ -201,8 +206,9 @@ def _take(message: Any, listener: Listener, done: list[bool]) -> None:
 
 
 def _work(config: Config, shards: list[Shard], device: str, todo: Any, back: Any, halt: Event) -> None:
-    """A training process: Ctrl-C is the parent's business, and without a parent there is nothing to do."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A training process: signals, which reach the whole group, are the parent's business; without a parent it ends."""
+    for each in [signal.SIGINT, *ending_signals()]:
+        signal.signal(each, signal.SIG_IGN)
     parent = os.getppid()
 
     def stopped() -> bool:
@@ -219,12 +225,12 @@ def _work(config: Config, shards: list[Shard], device: str, todo: Any, back: Any
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """A function that tells whether Ctrl-C or SIGTERM came: a run may stop only between episodes."""
+    """A function that tells whether Ctrl-C, SIGTERM or SIGHUP came: a run may stop only between episodes."""
     flag = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield flag.is_set
         return
-    before = {each: signal.signal(each, lambda *_: flag.set()) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.signal(each, lambda *_: flag.set()) for each in [signal.SIGINT, *ending_signals()]}
     try:
         yield flag.is_set
     finally:

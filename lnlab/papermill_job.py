@@ -1,0 +1,32 @@
+"""`python -m lnlab.papermill_job`, with papermill's own arguments: papermill that ends with the study that started it.
+
+The study holds the other end of the standard input and writes nothing into it, so that it closes when the study is
+gone, however it died. Papermill then hears Ctrl-C: it interrupts its kernel, and training writes a checkpoint. A kernel
+that has lost its papermill ends by itself.
+"""
+
+import os
+import signal
+import threading
+import time
+
+STOP_SECONDS = 30.0  # for a stopped run to reach the end of its episode and write a checkpoint
+
+
+def main() -> None:
+    """Run papermill, and watch the study meanwhile."""
+    threading.Thread(target=_end_with_the_study, daemon=True).start()
+    from papermill.cli import papermill
+
+    papermill()
+
+
+def _end_with_the_study() -> None:
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(STOP_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
