@@ -280,6 +280,10 @@ def _print_runs(runs: Sequence["Run"]) -> None:
 
 
 def _report(options: argparse.Namespace, _: list[str]) -> int:
+    from lnlab.paths import RESULTS
+    from lnlab.report.needs import complete
+
+    complete(RESULTS / options.profile)  # without a complete run refused at once: what builds takes seconds to load
     from lnlab.report.build import build
 
     build(options.profile)

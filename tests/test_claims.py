@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lnlab.analysis.claims import VERDICTS, Direction, Number, Sum, judge, number
-from lnlab.analysis.intervals import Interval
+from lnlab.analysis.claims import VERDICTS, Direction, Number, Side, Sum, judge, number
+from lnlab.analysis.intervals import Interval, interval
 
 UP, DOWN, OPEN = (Interval(m, m - 1, m + 1, 30) for m in (2.0, -2.0, 0.5))
 AGREES, DIFFERS = (Number("x", p, Interval(10, 9, 11, 30), 5, 15, 1) for p in (7.0, 20.0))
@@ -50,6 +50,28 @@ def test_unknown_bounds_leave_a_direction_open() -> None:
     one_seed = Interval(5.0, float("nan"), float("nan"), 1)
     assert up(one_seed).outcome == "open"
     assert Direction("x", one_seed, "within", 9.0).outcome == "open"
+
+
+@pytest.mark.parametrize(("side", "threshold"), [("above", 0.0), ("below", 9.0), ("within", 9.0), ("above", 9.0)])
+def test_equal_scores_of_few_seeds_leave_a_direction_open(side: Side, threshold: float) -> None:
+    for score in (5.0, 0.1 + 0.2):
+        assert Direction("x", interval([score] * 4 + [score * (1 + 1e-15)]), side, threshold).outcome == "open"
+    assert Direction("x", interval([5.0] * 30), "above").outcome == "holds"
+    assert Direction("x", interval([5.0] * 4 + [5.1]), "above").outcome == "holds"
+
+
+def test_equal_shares_of_few_seeds_decide_what_their_bounds_allow() -> None:
+    """Five seeds of five: the share lies above one half, and may lie above nine tenths."""
+    all_of_five = interval([1.0] * 5, bounds=(0, 1))
+    assert Direction("x", all_of_five, "above", 0.5).outcome == "holds"
+    assert Direction("x", all_of_five, "above", 0.9).outcome == "open"
+    assert Direction("x", all_of_five, "below", 0.5).outcome == "opposes"
+
+
+def test_equal_scores_of_few_seeds_leave_a_number_open() -> None:
+    assert [number("x", printed, [3.0] * 5).outcome for printed in (3.0, 4.0)] == ["open", "open"]
+    assert [number("x", printed, [3.0] * 20).outcome for printed in (3.0, 4.0)] == ["agrees", "differs"]
+    assert judge("D0.1", [up(UP), number("x", 3.0, [3.0] * 5)]).verdict == "not replicated"
 
 
 def test_without_evidence_a_reason_is_needed() -> None:

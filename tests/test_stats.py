@@ -180,6 +180,91 @@ def test_equal_seeds_have_no_width(seeds):
     assert stats.interval(np.full((seeds, 3), 2.5)) == (2.5, 2.5, 2.5, seeds)
 
 
+# Where an interval degrades: seeds without spread, bounded quantities, few seeds
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-12, 1e-6, 1e-3, 0.01, 0.03, 0.1])
+def test_one_odd_seed_of_twenty_neither_makes_nor_takes_the_whole_interval(noise):
+    """Resamples without it have next to no spread: studentised, they gave the estimate or tens of thousands."""
+    x = np.eye(20)[0] + noise * np.random.default_rng(0).normal(size=20)
+    found = stats.interval(x)
+    half = scipy.stats.t.ppf(0.975, 19) * x.std(ddof=1) / math.sqrt(20)
+    assert found.low < found.estimate < found.high < found.estimate + 5 * half
+    if noise < 0.03:
+        assert found == pytest.approx((x.mean(), x.mean() - half, x.mean() + half, 20))
+
+
+@pytest.mark.parametrize("statistic", [stats.iqm, stats.std, stats.worst_decile])
+def test_other_statistics_of_a_seed_among_equal_ones_stay_near_too(statistic):
+    x = np.eye(25)[:2].sum(axis=0) + 1e-9 * np.random.default_rng(0).normal(size=25)
+    found = stats.interval(x, statistic)
+    assert -2 < found.low <= found.estimate <= found.high < 2
+
+
+def test_a_few_resamples_without_spread_change_nothing():
+    x = np.array([0.0] * 12 + [1.0] * 12)  # all of one kind in 2^-23 of the resamples
+    plain = stats.cluster_bootstrap(x)
+    assert stats.interval(x) == plain != stats.jackknife_t(x)
+
+
+def test_bounds_cut_an_interval_and_leave_others_alone():
+    x = np.array([0.0, 0.0, 0.0, 0.5, 1.0])
+    plain = stats.interval(x)
+    assert plain.low < 0
+    assert stats.interval(x, bounds=(0, 1)) == (plain.estimate, 0.0, plain.high, 5)
+    y = 0.5 + 0.01 * np.arange(5)
+    assert stats.interval(y, bounds=(0, 1)) == stats.interval(y)
+    assert stats.interval(100 * x, bounds=(0, 100))[1:3] == pytest.approx((0.0, 100 * plain.high))
+
+
+@pytest.mark.parametrize("n", [5, 12, 30])
+@pytest.mark.parametrize("k", [0, 1])
+def test_equal_bounded_scores_have_wilsons_interval(n, k):
+    wilson = stats.wilson(k * n, n)
+    assert stats.interval(np.full((n, 3), float(k)), bounds=(0, 1)) == pytest.approx(wilson)
+    assert stats.interval([100.0 * k] * n, bounds=(0, 100))[:3] == pytest.approx([100 * each for each in wilson[:3]])
+    assert np.ptp(stats.interval([0.25] * n, bounds=(0, 1))[1:3]) > 0
+    assert stats.clopper_pearson(k * n, n).low <= wilson.low
+
+
+def test_bounds_leave_one_seed_without_an_interval():
+    assert math.isnan(stats.interval([0.5], bounds=(0, 1)).low)
+
+
+@pytest.mark.parametrize(("value", "bounds"), [(57.0, (0, 1)), (-0.1, (0, 1)), (0.5, (1, 0)), (0.5, (NAN, 1))])
+def test_an_estimate_outside_its_bounds_is_refused(value, bounds):
+    with pytest.raises(ValueError, match=rf"{value:g} lies outside the bounds"):
+        stats.interval([value] * 5, bounds=bounds)
+
+
+def test_a_difference_of_shares_stays_between_minus_one_and_one():
+    a, b = np.array([1.0, 1, 1, 0, 1]), np.zeros(5)
+    assert stats.paired_difference(a, b).high > 1
+    found = stats.paired_difference(a, b, bounds=(-1, 1))
+    assert (found.estimate, found.high) == (0.8, 1.0)
+    alike = stats.paired_difference(np.ones(5), np.ones(5), bounds=(-1, 1))
+    assert -1 < alike.low < alike.estimate == 0 < alike.high < 1
+    assert stats.contrast({"a": a, "b": b}, {"a": 1, "b": -1}, bounds=(-1, 1)) == found
+
+
+def test_scores_that_differ_by_rounding_are_equal():
+    x = [0.3, 0.1 + 0.2, 0.3, 0.3, 0.3]
+    low, high = stats.interval(x)[1:3]
+    assert low == high
+    assert stats.interval(x, bounds=(0, 1))[1:3] == pytest.approx(stats.interval([0.3] * 5, bounds=(0, 1))[1:3])
+    assert np.ptp(stats.paired_difference(x, [0.3] * 5)[1:3]) == 0
+    tiny = 1e-9 * np.arange(5)
+    assert np.ptp(stats.interval(0.3 + tiny)[1:3]) > 0  # which is no rounding
+
+
+def test_an_iqm_of_few_seeds_does_not_lose_the_one_that_it_trims_away():
+    x = [0.0, 0.1, 0.2, 0.3, -8.0]
+    found, mean = stats.interval(x, stats.iqm), stats.interval(x)
+    assert stats.jackknife_t(x, stats.iqm).low > -0.2
+    assert found.estimate == pytest.approx(0.1)  # its own
+    assert found.high - found.low == pytest.approx(mean.high - mean.low)
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of the logarithm of what is not positive
 def test_a_statistic_undefined_on_some_resamples_has_no_interval():
     x = np.array([-3.0] * 8 + [3.0] * 17)  # mean 1.08, but negative in one resample of thirty

@@ -8,6 +8,7 @@ import pytest
 import scipy.stats
 
 from lnlab.analysis import stats
+from lnlab.analysis.correlation import rank_correlation
 
 
 def arms(seeds: int, scenarios: int, shift: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -194,6 +195,53 @@ def test_wilcoxon_by_hand_and_of_equal_arms():
     a = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
     assert stats.wilcoxon(a, np.zeros(5)) == pytest.approx(2 / 32)  # all signs alike: 2 of 2^5
     assert stats.wilcoxon(a, a) == 1.0
+
+
+# numbers of tenths: the sums of random signs, and the ranks, are those of the whole numbers, in spite of rounding
+TENTHS = [
+    ([2, 3, 4, 0, 0], [4, 4, 1, 1, 4]),
+    ([1, 2, 4], [3, 3, 1]),  # the differences add up to zero
+    ([3, 1, 2, 6, 5, 4], [2, 2, 2, 3, 2, 9]),
+    ([3, 1, 7, 6, 5, 4, 9, 8, 1, 2, 3, 7, 5, 8], [2, 3, 3, 3, 2, 9, 4, 4, 4, 4, 4, 3, 2, 2]),
+]
+
+
+@pytest.mark.parametrize(("a", "b"), TENTHS)
+@pytest.mark.parametrize("scale", [0.1, 0.3, 1e-9, 1e9])
+@pytest.mark.parametrize("test", [stats.sign_flip_test, stats.wilcoxon])
+def test_paired_tests_of_decimals_are_those_of_whole_numbers(test, a, b, scale):
+    assert test(scale * np.array(a), scale * np.array(b)) == test(a, b)
+    assert test(1 + 0.1 * np.array(a), 1 + 0.1 * np.array(b)) == test(a, b)
+
+
+def test_wilcoxon_gives_ties_their_mean_rank():
+    assert stats.wilcoxon([0.2, 0.3, 0.4, 0, 0], [0.4, 0.4, 0.1, 0.1, 0.4]) == 0.375  # 12 of 32 sign patterns
+
+
+@pytest.mark.parametrize("seeds", [4, 20])
+def test_sign_flips_of_differences_that_add_up_to_zero_give_one(seeds):
+    a = np.tile([0.1, 0.2, 0.4, 0.7], seeds // 4)
+    assert stats.sign_flip_test(a, np.roll(a, 1)) == 1.0
+    assert stats.sign_flip_test(np.repeat(0.3, seeds), np.repeat(0.1 + 0.2, seeds)) == 1.0
+
+
+def test_differences_far_below_the_largest_score_are_kept():
+    """One diverged seed does not make the others alike."""
+    a = np.array([1e10, 1.0, 2.0, 3.0, 4.0, 5.0])
+    b = a - np.array([1e9, 0.001, 0.002, 0.003, 0.004, 0.005])
+    assert stats.wilcoxon(a, b) == stats.wilcoxon(a - b, np.zeros(6)) == pytest.approx(2 / 64)
+
+
+def test_ties_are_ties_in_spite_of_rounding():
+    a, b = [0.1 + 0.2, 0.5], [0.3, 0.3]
+    assert stats.probability_of_improvement(a, b).estimate == 0.75  # a tie and a win, twice
+    assert stats.cliffs_delta(a, b).estimate == 0.5
+    assert stats.performance_profile([0.1 + 0.2, 0.2, 0.4], [0.3, -np.inf]).share == pytest.approx([1 / 3, 1])
+    curve = stats.kaplan_meier([0.3, 0.1 + 0.2, 0.5], np.array([True, True, False]))
+    assert (curve.time.tolist(), curve.events.tolist()) == ([0.0, 0.3, 0.5], [0, 2, 0])
+    noise = np.array([0.0, 0.1 + 0.2 - 0.3, 0.0, 1.0])
+    assert rank_correlation(noise, [1, 2, 3, 4]) == rank_correlation([0, 0, 0, 1], [1, 2, 3, 4])
+    assert rank_correlation([0.3, 0.1 + 0.2, 0.3], [1, 2, 3]) == (0, -1, 1, 3)  # a constant
 
 
 def test_mcnemar_counts_the_seeds_that_disagree():

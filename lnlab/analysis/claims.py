@@ -8,6 +8,7 @@ A claim becomes evidence of three kinds.
 - Direction: an effect with its 95 % interval and the side of a threshold on which the claim puts it. It *holds* if the
   whole interval lies on that side, *opposes* if it lies on the other, and is *open* otherwise. A claim of "no
   difference" names a margin instead: it holds if the interval lies within it.
+  Equal scores of fewer than 20 seeds leave a number or a direction *open*: an interval without width says nothing.
 - Sum: arithmetic within the document. It is *right* if the printed result follows from the printed operands, up to the
   rounding of what is printed.
 
@@ -30,11 +31,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from lnlab.analysis.intervals import Interval, interval
+from lnlab.analysis.intervals import BOOTSTRAP_FROM, Interval, interval
 
 VERDICTS = ("replicated", "direction only", "not replicated", "contradicted", "arithmetic error", "untestable")
 Side = Literal["above", "below", "within"]
 Outcome = Literal["agrees", "differs", "holds", "opposes", "open", "right", "wrong"]
+
+
+def _equal(found: Interval) -> bool:
+    """Few seeds with one score: that they have no spread does not mean that there is none."""
+    return found.n < BOOTSTRAP_FROM and found.low == found.high
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class Number:
 
     @property
     def outcome(self) -> Outcome:
+        if _equal(self.found):
+            return "open"
         return "agrees" if self.low <= self.printed <= self.high else "differs"
 
 
@@ -66,6 +74,8 @@ class Direction:
     @property
     def outcome(self) -> Outcome:
         low, high = self.found.low, self.found.high
+        if _equal(self.found):
+            return "open"
         if self.side == "within":
             inside, outside = max(-low, high) <= self.threshold, low > self.threshold or high < -self.threshold
         else:

@@ -12,9 +12,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from lnlab.analysis.descriptive import Array
-from lnlab.analysis.intervals import Combination, Interval, Statistic, checked, estimate, student
-from lnlab.analysis.rates import score_interval
+from lnlab.analysis.descriptive import ROUNDING, Array, settled
+from lnlab.analysis.intervals import (
+    Bounds,
+    Combination,
+    Interval,
+    Statistic,
+    checked,
+    estimate,
+    score_interval,
+    student,
+)
 
 EXACT_SEEDS = 16  # up to here all 2^n sign patterns are counted
 
@@ -25,14 +33,18 @@ def contrast(
     statistic: Statistic = np.mean,
     confidence: float = 0.95,
     rng: np.random.Generator | None = None,
+    *,
+    bounds: Bounds | None = None,
 ) -> Interval:
     """sum over arms of weight * statistic(scores of the arm), with its interval over seeds resampled in all arms alike.
 
     Scores are (n_seeds, ...), one shape for every arm; arms without a weight are left out. The weights add up to zero.
     With a statistic `lambda x, axis: np.log(np.mean(x, axis))` the exponential of the result is a ratio of means.
+    `bounds` are the least and the largest value of the result, such as (-1, 1) for a difference of shares (`interval`).
 
     Raises:
-        ValueError: an arm is unknown or has another shape, the weights do not add up to zero, or a score is not finite.
+        ValueError: an arm is unknown or has another shape, the weights do not add up to zero, a score is not finite,
+            or the estimate lies outside the bounds.
 
     >>> scores = {"ln": [3.0, 5.0, 4.0], "none": [1.0, 2.0, 3.0]}
     >>> print(contrast(scores, {"ln": 1, "none": -1}))
@@ -44,7 +56,7 @@ def contrast(
     if not math.isclose(sum(weights.values()), 0, abs_tol=1e-9):
         raise ValueError(f"the weights of a contrast add up to zero; got {dict(weights)}")
     arms = _same_shape({arm: scores_by_arm[arm] for arm in weights})
-    return estimate(Combination.of(arms, list(weights.values()), statistic), confidence, rng)
+    return estimate(Combination.of(arms, list(weights.values()), statistic), confidence, rng, bounds)
 
 
 def paired_difference(
@@ -53,9 +65,11 @@ def paired_difference(
     statistic: Statistic = np.mean,
     confidence: float = 0.95,
     rng: np.random.Generator | None = None,
+    *,
+    bounds: Bounds | None = None,
 ) -> Interval:
     """statistic(a) - statistic(b) with its interval; a, b (n_seeds, ...) paired by seed, as in `contrast`."""
-    return contrast({"a": a, "b": b}, {"a": 1.0, "b": -1.0}, statistic, confidence, rng)
+    return contrast({"a": a, "b": b}, {"a": 1.0, "b": -1.0}, statistic, confidence, rng, bounds=bounds)
 
 
 def factorial_weights(levels: Sequence[tuple[str, str]], effect: Collection[int]) -> dict[str, float]:
@@ -113,9 +127,16 @@ def cliffs_delta(a: ArrayLike, b: ArrayLike, *, paired: bool = True, confidence:
 def sign_flip_test(a: ArrayLike, b: ArrayLike, rng: np.random.Generator | None = None, reps: int = 100_000) -> float:
     """Two-sided p-value of the paired permutation test: how often random signs give a mean difference as large.
 
+    It asks whether the arms are alike: whether the differences lie about zero as they would with the arms exchanged.
+    Equal means are not enough. If they are skewed, it rejects equal means too often (`benchmarks.coverage` measures
+    it), so an effect on the mean needs an interval that leaves out zero as well.
+
     Scores (n_seeds, ...) are averaged per seed. Exact up to 16 seeds (2^n sign patterns), then (1 + hits) / (1 + reps).
+
+    >>> sign_flip_test([0.1, 0.2, 0.4], [0.3, 0.3, 0.1])  # the differences add up to zero
+    1.0
     """
-    difference = _differences(a, b)
+    difference, largest = _differences(a, b)
     n = difference.size
     exact = n <= EXACT_SEEDS
     if exact:
@@ -123,14 +144,21 @@ def sign_flip_test(a: ArrayLike, b: ArrayLike, rng: np.random.Generator | None =
     else:
         flips = (np.random.default_rng(0) if rng is None else rng).integers(2, size=(reps, n))
     sums = np.abs((1 - 2 * flips) @ difference)
-    hits = int(np.sum(sums >= abs(difference.sum()) * (1 - 1e-9)))  # sums of the same terms differ by rounding
+    hits = int(np.sum(sums >= abs(difference.sum()) - ROUNDING * largest.max()))
     return hits / len(sums) if exact else (1 + hits) / (1 + reps)
 
 
 def wilcoxon(a: ArrayLike, b: ArrayLike) -> float:
-    """Two-sided p-value of Wilcoxon's signed-rank test on the seeds' mean scores; equal pairs are left out."""
-    difference = _differences(a, b)
-    return float(stats.wilcoxon(difference).pvalue) if difference.any() else 1.0
+    """Two-sided p-value of Wilcoxon's signed-rank test on the seeds' mean scores; equal pairs are left out.
+
+    It asks whether the arms are alike, as `sign_flip_test` does, and differs from it in that sizes are ranks.
+
+    >>> wilcoxon([0.2, 0.3, 0.4, 0, 0], [0.4, 0.4, 0.1, 0.1, 0.4])  # ranks of the gains 3, of the losses 1.5, 1.5, 4, 5
+    0.375
+    """
+    difference, largest = _differences(a, b)
+    size = settled(np.abs(difference), largest)
+    return float(stats.wilcoxon(np.sign(difference) * size).pvalue) if size.any() else 1.0
 
 
 def mcnemar(a: ArrayLike, b: ArrayLike) -> float:
@@ -163,7 +191,8 @@ def holm(pvalues: ArrayLike) -> NDArray[np.float64]:
 def _wins(x: Array, y: Array) -> Array:
     """How often seed i of x beats seed j of y over the scenarios, ties one half: (n, m)."""
     x, y = x.reshape(len(x), 1, -1), y.reshape(1, len(y), -1)
-    return np.asarray((np.sign(x - y).mean(axis=2) + 1) / 2)
+    gap = np.where(np.abs(x - y) <= ROUNDING * np.maximum(np.abs(x), np.abs(y)), 0.0, x - y)
+    return np.asarray((np.sign(gap).mean(axis=2) + 1) / 2)
 
 
 def _variance(values: Array) -> float:
@@ -171,10 +200,10 @@ def _variance(values: Array) -> float:
     return float(values.var(ddof=1)) / values.size if values.size > 1 else math.nan
 
 
-def _differences(a: ArrayLike, b: ArrayLike) -> Array:
-    """Mean score of a minus mean score of b for each seed: (n_seeds,)."""
-    x, y = _same_shape({"a": a, "b": b})
-    return np.asarray((x - y).reshape(len(x), -1).mean(axis=1))
+def _differences(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
+    """Mean score of a minus that of b for each seed, and the largest of its scores, which rounds it: (n_seeds,)."""
+    x, y = (arm.reshape(len(arm), -1) for arm in _same_shape({"a": a, "b": b}))
+    return np.asarray((x - y).mean(axis=1)), np.maximum(np.abs(x), np.abs(y)).max(axis=1)
 
 
 def _same_shape(scores_by_arm: Mapping[str, ArrayLike]) -> list[Array]:

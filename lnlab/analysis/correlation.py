@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from lnlab.analysis.descriptive import settled
 from lnlab.analysis.intervals import Interval, checked, normal
 
 
@@ -24,6 +25,7 @@ def rank_correlation(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> In
     a, b = checked(x, "x"), checked(y, "y")
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"x and y must hold one number for each seed; got {a.shape} and {b.shape}")
+    a, b = settled(a, np.abs(a).max()), settled(b, np.abs(b).max())  # ties are ties in spite of rounding
     n = len(a)
     if n < 2 or not (np.ptp(a) > 0 and np.ptp(b) > 0):
         return Interval(0.0, -1.0, 1.0, n)

@@ -5,14 +5,14 @@ the textbook's formulas and simulated coverage.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from lnlab.analysis.descriptive import Array
-from lnlab.analysis.intervals import Interval, checked, normal, student
+from lnlab.analysis.descriptive import ROUNDING, Array, settled
+from lnlab.analysis.intervals import Interval, checked, normal, score_interval, student
 
 
 class Profile(NamedTuple):
@@ -64,26 +64,13 @@ def performance_profile(scores: ArrayLike, thresholds: ArrayLike, confidence: fl
     taus, values = np.asarray(thresholds, dtype=float), checked(scores)
     n = len(values)
     values = values.reshape(n, -1)  # (N, K)
-    shares = np.mean(values[:, :, None] > taus, axis=1)  # (N, T)
+    above = values[:, :, None] - taus > ROUNDING * np.abs(values[:, :, None])  # 0.1 + 0.2 is not above 0.3
+    shares = np.mean(above, axis=1)  # (N, T)
     single = values.shape[1] == 1  # then the share fixes its own variance and the normal quantile is right
     quantile = normal(confidence) if single else student(n, confidence)
     error = shares.std(axis=0, ddof=1) / math.sqrt(n) if n > 1 else np.full(taus.shape, np.nan)
     low, high = score_interval(shares.mean(axis=0), error, quantile, fewest=n, most=values.size)
     return Profile(taus, shares.mean(axis=0), low, high, n)
-
-
-def score_interval(share: ArrayLike, error: ArrayLike, quantile: float, fewest: float, most: float) -> tuple[Any, Any]:
-    """Wilson's interval of a share whose standard error is known, for share (1 - share) / error^2 independent scores.
-
-    Their effective number is held between `fewest` and `most`; where the error is zero it is `fewest`, so that the
-    interval keeps its width at 0 and 1 (modified Wilson interval for clustered shares, Dean & Pagano 2015).
-    """
-    p, variance = np.asarray(share, dtype=float), np.square(np.asarray(error, dtype=float))
-    number = np.divide(p * (1 - p), variance, out=np.full(p.shape, float(fewest)), where=variance > 0)
-    ratio = quantile**2 / np.clip(number, fewest, most)
-    centre = (p + ratio / 2) / (1 + ratio)
-    half = np.sqrt(ratio * p * (1 - p) + ratio**2 / 4) / (1 + ratio)
-    return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
 
 
 def kaplan_meier(time: ArrayLike, event: ArrayLike, confidence: float = 0.95) -> Survival:
@@ -98,6 +85,7 @@ def kaplan_meier(time: ArrayLike, event: ArrayLike, confidence: float = 0.95) ->
     refused = times[~(np.isfinite(times) & (times > 0))]
     if refused.size:
         raise ValueError(f"every time must be positive and finite; got {refused.tolist()}")
+    times = settled(times, times)
     moments = np.concatenate([[0.0], np.unique(times)])
     at_risk = np.sum(times >= moments[:, None], axis=1).astype(float)
     events = np.sum((times == moments[:, None]) & happened, axis=1).astype(float)

@@ -230,8 +230,8 @@ def _diverged(study: Study, page: str) -> str:
     if page != SUMMARY and not asked:
         return ""  # such as the page on speed
     others = [study.dir.parent / name for name in [*asked.get("beside", []), asked.get("or", "")] if name]
-    beside = [run for folder in others for run in needs.complete_in(folder) if folder != study.dir]
-    return note([*study.runs, *beside])
+    read_too = [run for folder in others for run in needs.complete_in(folder) if folder != study.dir]
+    return note([*study.runs, *read_too])
 
 
 def analyses() -> list[str]:

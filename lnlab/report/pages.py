@@ -169,7 +169,7 @@ def run_card(run: Run, data: str) -> str:
 
 
 def gather_run(run: Run, book: Path, data: str) -> Path:
-    """The page of a complete run from the notebook that trained it.
+    """The page of a complete run from the notebook that trained it; one that failed after training is executed again.
 
     Raises:
         PageError: the run is not complete, or its notebook cannot become a page.
@@ -179,9 +179,18 @@ def gather_run(run: Run, book: Path, data: str) -> Path:
         raise PageError(
             f"run {run.id} in {run.dir} is {run.status}, not complete: {run.provenance.get('error', 'run it again')}"
         )
-    if not notebook.exists():
+    if not _passes(notebook):
         show(run)
     return gather(notebook, book, f"runs/{run.id}", title=run_title(run.config), card=run_card(run, data))
+
+
+def _passes(notebook: Path) -> bool:
+    """Whether a notebook is there and may become a page; half a file is left where papermill was killed."""
+    try:
+        check(nbformat.read(notebook, as_version=4), notebook)
+    except (FileNotFoundError, nbformat.reader.NotJSONError, PageError):
+        return False
+    return True
 
 
 def write(path: Path, text: str) -> None:
