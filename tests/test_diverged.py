@@ -10,7 +10,7 @@ import pytest
 from lnlab.analysis.metrics import FAILED_LOSS, METRICS, with_failure_scores
 from lnlab.config import RunConfig
 from lnlab.diverged import Divergence, Scored, divergences, note, scored
-from lnlab.paths import PUBLISHED
+from lnlab.paths import BOOK, PUBLISHED
 from lnlab.report import pages
 from lnlab.runs import Run, load
 
@@ -57,8 +57,9 @@ def lose_gradient(run: Run) -> None:
 
 
 def test_published_runs_have_no_diverged_seed_and_are_read_as_they_are():
-    for run in load(PUBLISHED / "paper").runs + load(PUBLISHED / "driving").runs:
-        assert divergences(run) == []
+    for folder in PUBLISHED.iterdir():
+        for run in load(folder).runs:
+            assert divergences(run) == []
     pd.testing.assert_frame_equal(Scored(RUN).table("metrics"), Run(RUN).table("metrics"))
 
 
@@ -106,6 +107,7 @@ def test_a_lost_value_loss_counts_as_the_failure_score_and_nothing_else_changes(
 
 
 def test_the_failure_score_is_worse_than_any_loss_of_the_published_runs():
+    assert f"**failure score** of {FAILED_LOSS:,.0f}." in (BOOK / "methods.md").read_text(encoding="utf-8")
     loss = [name for name, metric in METRICS.items() if metric.failure_score == FAILED_LOSS]
     for folder in PUBLISHED.glob("*/*"):
         if (folder / "metrics.parquet").exists():

@@ -72,14 +72,15 @@ def curves(study: Study) -> output.FigureOutput | output.Text:
     if every.empty:
         return output.Text("No training episode ended in these runs, so there is no return to show.")
     points = every.groupby(["agent", "norm", "run", "x"], sort=False)["return"]
-    bands = points.agg(["mean", "sem", "count"]).reset_index()
+    bands = points.agg(["mean", "sem", "count"]).reset_index().sort_values("x", kind="stable")
+    bands = bands[bands["count"] == bands.groupby("run")["count"].transform("max")]  # the mean of the same seeds
     half = student.ppf(0.975, np.maximum(bands["count"] - 1, 1)) * bands["sem"]
     bands = bands.assign(low=bands["mean"] - half, high=bands["mean"] + half).rename(columns={"count": "n"})
     ends = bands.groupby("run", sort=False).tail(1)
     words = "; ".join(f"{run} {mean:.3g}" for run, mean in zip(ends.run, ends["mean"], strict=True))
     caption = (
         "Return in training: every seed thin, the mean thick, its pointwise 95 % interval shaded; "
-        f"n = {counted(bands.n)} seeds."
+        f"n = {counted(bands.n)} seeds. Of TD3 and DDPG means of the episodes that ended in a twentieth of the steps."
     )
     data = bands[["agent", "norm", "run", "x", "mean", "low", "high", "n"]]
     drawn = _draw(study, every, bands)
