@@ -209,10 +209,10 @@ def _work(config: Config, shards: list[Shard], device: str, todo: Any, back: Any
     """A training process: signals, which reach the whole group, are the parent's business; without a parent it ends."""
     for each in [signal.SIGINT, *ending_signals()]:
         signal.signal(each, signal.SIG_IGN)
-    parent = os.getppid()
+    parent = multiprocessing.parent_process()  # not os.getppid(): it may have died while this process was starting
 
     def stopped() -> bool:
-        return halt.is_set() or os.getppid() != parent
+        return halt.is_set() or parent is None or not parent.is_alive()
 
     try:
         while not stopped():
