@@ -109,6 +109,7 @@ def swap(fresh: Path, target: Path) -> None:
         _flush_folder(path) if path.is_dir() else _flush(path)
     _flush_folder(fresh)
     _, old = _names_beside(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
     remove_tree(old, below=target.parent)
     if target.exists() and not _exchange(fresh, target):
         os.rename(target, old)

@@ -18,13 +18,13 @@ RETURNS = {"random": 100.0, "policy": 20.0}
 
 @dataclass
 class Fake:
-    """What a made run shows; seeds differ by 1 % of it for each place."""
+    """What a made run shows, on the mean over seeds or in the first; equal scores of few seeds would decide nothing."""
 
     exponent: float = 0.0  # of the actor's feature norm, which is `start` before learning
     start: float = 16.0
     inflation: float = 1.0  # actor_q over critic_q
-    saturation: float = 1.0
-    mlp_gradient: float = 0.0
+    saturation: float = 0.999
+    mlp_gradient: float = 1e-6
     clip_scale: float = 0.5
     gradient_growth: float = 1.0  # of both gradients, from the first logged update to the last
     moments: tuple[float, float] = (1.0, 3.0)  # critic loss, TD errors, Q and gradient: first and last logged update
@@ -60,22 +60,34 @@ def whole(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     return frame.reindex(columns=list(TABLES[name]))
 
 
+def differs(config: TD3Config, seed: int) -> float:
+    """About 1e-4, another number for each arm and seed, 0 on the mean over the seeds of an arm."""
+    drawn = np.random.default_rng([*config.run_id.encode()]).normal(0, 1e-4, config.seeds)
+    return float(drawn[seed] - drawn.mean())
+
+
 def records(fake: Fake, config: TD3Config, seed: int) -> pd.DataFrame:
     step = np.arange(100, config.steps + 1, 100)
     updates = np.maximum(0, step - config.learning_starts)
+    apart = differs(config, seed)
     learning, scale = updates > 0, 1 + 0.01 * seed
     rising = np.interp(updates, [updates[learning][0], updates[-1]], fake.moments) * scale
-    norm = np.where(learning, fake.start * np.maximum(updates, 1.0) ** fake.exponent, fake.start) * scale
+    norm = np.where(learning, fake.start * np.maximum(updates, 1.0) ** (fake.exponent + apart), fake.start) * scale
     phase = np.where(step < config.learning_starts, "random", np.where(learning, "policy", "mixed"))
     rows = {"seed": seed, "step": step, "updates": updates, "alive": True, "phase": phase}
     rows |= {"actor_feature_norm_probe": norm, "critic_feature_norm_probe": 16.0 * scale}
     seen = dict.fromkeys(("critic_loss", "td_error_1", "td_error_2", "q1_mean", "q2_mean", "critic_q"), rising)
-    seen |= {"q1_std": 1.0, "actor_q": rising * fake.inflation, "actor_feature_norm": norm, "pretanh": 5.0}
-    seen |= {"saturation": fake.saturation, "actor_mlp_grad_norm": fake.mlp_gradient}
+    seen |= {
+        "q1_std": 1.0,
+        "actor_q": rising * fake.inflation * (1 + apart),
+        "actor_feature_norm": norm,
+        "pretanh": 5.0,
+    }
+    seen |= {"saturation": fake.saturation * (1 + apart), "actor_mlp_grad_norm": fake.mlp_gradient * (1 + apart)}
     grown = np.zeros(len(step))
     grown[learning] = np.linspace(0, 1, learning.sum())
     for who, limit in (("actor", 1.0), ("critic", 10.0)):
-        norm_ = limit / fake.clip_scale * fake.gradient_growth**grown
+        norm_ = limit / fake.clip_scale * (fake.gradient_growth * (1 + apart)) ** grown
         seen |= {f"{who}_grad_norm": norm_, f"{who}_clip_scale": limit / norm_}
         seen |= {f"{who}_cnn_grad_norm": (0.9 if who == "critic" else 1.0) * norm_}
     known = {"reward": 1.0, "speed": 2.0, "steer": 0.5, "throttle": 0.9, "actor_conv1_rms": 1.0}

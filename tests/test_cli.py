@@ -17,6 +17,7 @@ from lnlab.config import ConfigError, RunConfig, TD3Config, parse
 from lnlab.paths import ROOT
 from lnlab.runs import Run
 from lnlab.settings import limits
+from tests.by_hand import made
 from tests.fakes import train
 
 
@@ -244,9 +245,12 @@ def test_data_without_a_commit_are_not_published(tmp_path, monkeypatch, capsys):
     assert main(["publish", "test", "--data-only", "--allow-dirty"]) == 0
 
 
-def test_report_builds_the_profile(monkeypatch):
+def test_report_builds_the_profile(monkeypatch, capsys):
     built: list[str] = []
     monkeypatch.setitem(sys.modules, "lnlab.report.build", SimpleNamespace(build=built.append))
+    assert main(["report", "quick"]) == 1
+    assert "holds no run; train some with: lnlab study quick" in capsys.readouterr().err
+    made(runs.RESULTS / "quick")
     assert main(["report", "quick"]) == 0
     assert built == ["quick"]
 

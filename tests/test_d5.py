@@ -57,10 +57,10 @@ def short(tmp_path_factory):
 def make(tmp_path):
     """Made runs of the two original arms with other numbers."""
 
-    def study(**fakes: Fake) -> Data:
+    def study(*, seeds: int = 3, **fakes: Fake) -> Data:
         arms = LEAKY | {name.replace("_", "-"): fake for name, fake in fakes.items()}
         folder = tmp_path / str(len(list(tmp_path.iterdir()))) / "driving"
-        return Data(load(driving_fakes.study(folder, arms)))
+        return Data(load(driving_fakes.study(folder, arms, seeds=seeds)))
 
     return study
 
@@ -122,9 +122,9 @@ def test_the_trend_and_the_window_are_those_of_29_logged_updates(data):
 
 def test_growth_and_inflation_are_decades(data):
     runs = Driving.of(data)
-    assert driving_data.feature_growth(runs, "none-leaky") == pytest.approx(3.8 * math.log10(4000))
-    assert driving_data.inflation(runs, "ln-leaky") == pytest.approx(math.log10(20))
-    assert driving_data.late_exponent(runs, "none-leaky") == pytest.approx(3.8)
+    assert driving_data.feature_growth(runs, "none-leaky") == pytest.approx(3.8 * math.log10(4000), rel=1e-3)
+    assert driving_data.inflation(runs, "ln-leaky") == pytest.approx(math.log10(20), rel=1e-3)
+    assert driving_data.late_exponent(runs, "none-leaky") == pytest.approx(3.8, rel=1e-3)
 
 
 def test_returns_by_phase_are_means_of_the_episodes_of_a_seed(data):
@@ -210,9 +210,9 @@ def test_the_feature_norms_are_those_of_the_last_record(data):
     found = judged(data, "D5.1").verdict.evidence
     last = 16 * 4000**0.1 * np.array([1, 1.01, 1.02])
     (norm,) = [each for each in found if isinstance(each, Number) and each.what.startswith("feature norm")]
-    assert norm.found.estimate == pytest.approx(last.mean())
+    assert norm.found.estimate == pytest.approx(last.mean(), rel=1e-3)
     ratio = next(each for each in found if isinstance(each, Direction) and "minus" in each.what)
-    assert ratio.found.estimate == pytest.approx(3.7 * math.log10(4000))
+    assert ratio.found.estimate == pytest.approx(3.7 * math.log10(4000), rel=1e-3)
     assert outcomes(data, "D5.1")["largest feature norm with LayerNorm"] == "opposes"  # 36.7 to 37.4
 
 
@@ -254,7 +254,9 @@ def test_readiness_needs_every_condition(data, make):
     assert judged(data, "D5.14").verdict.verdict == "contradicted"
     fine = Fake(inflation=1.0, saturation=0.1, returns={"random": 20.0, "policy": 90.0})
     bad = Fake(exponent=3.8, moments=(60.0, 80.0))  # the alert on the TD error fires
-    ready = ledger.entries(make(ln_leaky=fine, none_leaky=bad), "D5")
+    few = ledger.entries(make(ln_leaky=fine, none_leaky=bad), "D5")  # that it fires in 3 of 3 seeds proves little
+    assert list(outcomes_of(few, "D5.14").values()) == ["holds", "holds", "holds", "open"]
+    ready = ledger.entries(make(ln_leaky=fine, none_leaky=bad, seeds=20), "D5")
     assert list(outcomes_of(ready, "D5.14").values()) == ["holds"] * 4
     assert "**Ready for a long run**" in d5_readiness.decision(ready)
     silent = ledger.entries(make(ln_leaky=fine), "D5")  # no alert tells the exploded arm from the other
@@ -314,8 +316,8 @@ def test_arms_in_bfloat16_are_set_beside_those_in_float32(data, tmp_path):
     driving_fakes.study(tmp_path / "driving-coarse", far, precision="bfloat16")
     rows = d5_precision.compared(Data(load(tmp_path / "driving")))
     found = rows[rows.precision == "difference"].set_index(["arm", "what"])
-    assert found.estimate["ln-leaky", "growth"] == pytest.approx(0.4 * math.log10(4000))
-    assert found.estimate["ln-leaky", "saturated"] == pytest.approx(-0.05)
+    assert found.estimate["ln-leaky", "growth"] == pytest.approx(0.4 * math.log10(4000), rel=1e-3)
+    assert found.estimate["ln-leaky", "saturated"] == pytest.approx(-0.049, abs=1e-3)
     assert found.outcome.tolist() == ["holds"] * 3 + ["opposes", "holds", "holds"]
     said = "Of 6 differences between the two precisions 5 stay within their margins, 1 lie beyond them."
     assert d5_precision.said(rows) == said

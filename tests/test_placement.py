@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -20,16 +21,17 @@ QUANTITIES = ("return_final", "explosion_episodes_all")
 
 
 def write(folder, norm, core="gru"):
-    """Five seeds of an arm, whose numbers differ by a hundredth from seed to seed; a feedforward one has no state."""
+    """Five seeds of an arm, whose numbers differ by about a hundredth from seed to seed; a feedforward one has no state."""
 
     def value(quantity, seed):
-        return (RETURNS[norm] if quantity == "return_final" else 0.25) + seed / 100
+        here = np.random.default_rng([seed, *norm.encode()]).normal() / 100
+        return (RETURNS[norm] if quantity == "return_final" else 0.25) + here
 
     profile = "paper" if norm in ("none", "ln") else "placement"
     made(folder / profile, range(5), value, QUANTITIES, core=core, norm=norm)
     inside = {name: levels[norm] for name, levels in INSIDE.items() if core == "gru" or name != "state_saturated"}
     rows = [
-        (seed, -1, 2000, name, level + seed / 1000)
+        (seed, -1, 2000, name, level + np.random.default_rng([seed, *norm.encode()]).normal() / 1000)
         for seed, (name, level) in itertools.product(range(5), inside.items())
     ]
     table = pd.DataFrame(rows, columns=["seed", "worker", "step", "quantity", "value"])
