@@ -1,0 +1,38 @@
+"""What a page needs to be written: tidy tables, plots, words for numbers, and outputs that travel into the book.
+
+A cell of a page reads, in five to fifteen lines,
+
+    arms = named("a3c-gru-ln", "a3c-gru-none")
+    found = values(data, {"return": "return_final"}, arms)
+    show.table(estimates(found), "levels", caption="Return at the end of training.")
+"""
+
+from lnlab.book import plot, show, words
+from lnlab.book.show import holds
+from lnlab.book.tidy import (
+    bands,
+    contrasts,
+    curves,
+    estimates,
+    minus,
+    named,
+    through_training,
+    values,
+)
+from lnlab.claims.studies import Data
+
+__all__ = [
+    "Data",
+    "bands",
+    "contrasts",
+    "curves",
+    "estimates",
+    "holds",
+    "minus",
+    "named",
+    "plot",
+    "show",
+    "through_training",
+    "values",
+    "words",
+]

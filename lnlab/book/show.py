@@ -1,0 +1,81 @@
+"""What a cell shows: tables of estimates as words, figures, sentences that hold. Captions tell n and the interval."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lnlab.book import output, words
+from lnlab.claims.studies import Data
+from lnlab.paths import PUBLISHED
+
+
+class NoLongerTrueError(AssertionError):
+    """A sentence of the published book that its data contradict."""
+
+
+def table(
+    rows: pd.DataFrame, name: str, *, caption: str, index: str = "arm", columns: str = "measure",
+    digits: int | dict[str, int] | None = None,
+) -> output.TableOutput:  # fmt: skip
+    """Estimates (columns estimate, low, high, n) as words: a line each `index`, a column each value of `columns`.
+
+    `digits` are decimals, of all columns or by column; without it one, or two where all estimates lie below 5. In order
+    of appearance; n/a where there is no row.
+    """
+    digits = digits if isinstance(digits, dict) else dict.fromkeys(rows[columns].unique(), digits)
+    small = rows.estimate.abs().groupby(rows[columns]).max() < 5
+    said = [words.estimate(row, _decimals(digits.get(key), bool(small[key]))) for key, row in _rows(rows, columns)]
+    wide = rows.assign(said=said).pivot(index=index, columns=columns, values="said").fillna("n/a")
+    wide = wide.loc[rows[index].unique(), rows[columns].unique()].rename_axis(columns=None).reset_index()
+    return output.table(name, wide, caption=f"{caption} {extent(rows)}", data=rows)
+
+
+def _rows(rows: pd.DataFrame, column: str) -> Any:
+    return zip(rows[column], rows.itertuples(), strict=True)
+
+
+def _decimals(given: int | None, small: bool) -> int:
+    return 1 + small if given is None else given
+
+
+def listing(shown: pd.DataFrame, name: str, *, caption: str, data: pd.DataFrame | None = None) -> output.TableOutput:
+    """A table of words as they are; `data` are the numbers behind them."""
+    told = f" {extent(data)}" if data is not None and {"low", "n"} <= set(data) else ""
+    return output.table(name, shown, caption=f"{caption}{told}", data=data)
+
+
+def figure(drawn: Figure, name: str, *, alt: str, caption: str, data: pd.DataFrame) -> output.FigureOutput:
+    """A figure, the sentence that stands for it, and the numbers it shows."""
+    told = f" {extent(data)}" if {"low", "n"} <= set(data) else ""
+    return output.figure(name, drawn, alt=alt, caption=f"{caption}{told}", data=data)
+
+
+def text(said: str) -> output.Text:
+    """Markdown."""
+    return output.Text(said)
+
+
+def extent(rows: pd.DataFrame) -> str:
+    """How many seeds stand behind the rows, and what the brackets are.
+
+    >>> extent(pd.DataFrame({"n": [30, 10]}))
+    '95 % intervals over n = 10 to 30 seeds.'
+    """
+    return f"95 % intervals over n = {words.counted(int(n) for n in rows.n if np.isfinite(n) and n)} seeds."
+
+
+def holds(data: Data, *said: tuple[str, bool]) -> output.Text:
+    """Sentences, each with the condition under which it is true, as one paragraph.
+
+    A report on other runs leaves out those that are not true there.
+
+    Raises:
+        NoLongerTrueError: the published data contradict one.
+    """
+    false = [sentence for sentence, true in said if not true]
+    if false and PUBLISHED in data.main.dir.parents:
+        raise NoLongerTrueError(f"the data no longer say so: {'; '.join(false)}")
+    kept = [sentence for sentence, true in said if true]
+    return output.Text(" ".join(kept) or "*None of what the published runs show here is clear in these runs.*")

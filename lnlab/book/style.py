@@ -1,0 +1,103 @@
+"""One look for every figure: readable on light and dark pages, same bytes from the same data.
+
+Backgrounds are transparent, text and axes mid-grey (contrast about 4:1 on white and on the dark page), text stays text.
+"""
+
+import functools
+import io
+import re
+import zlib
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lnlab.models.norms import NORMS
+
+P = ParamSpec("P")
+
+GREY = "#767676"  # 4.54 : 1 on white, 4.4 : 1 on the dark page
+FAINT = "#76767640"
+OTHERS = ("#a05ab4", "#2a9d8f", "#c8553d", "#5b8e2f", "#8a6d3b", "#4f7cac")  # of lines that are no norm
+NORM_COLOUR = {name: norm.colour for name, norm in NORMS.items()}
+NORM_LABEL = {name: norm.label for name, norm in NORMS.items()}
+ALGORITHM_LABEL = {"a3c": "A3C", "individual": "Individual", "td3": "TD3", "ddpg": "DDPG"}
+FEATURES_LABEL = {"leaky": "leaky", "detached": "detached"}
+CORE_LABEL = {"gru": "GRU", "ff": "feedforward"}
+GROUP_LABEL = {"seen": "Seen", "intra": "Intra", "extra": "Extra"}
+
+RC: dict[Any, Any] = {
+    "svg.hashsalt": "lnlab",  # element ids from content, not from chance
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.labelsize": 10,
+    "text.color": GREY,
+    "axes.labelcolor": GREY,
+    "axes.edgecolor": GREY,
+    "axes.titlecolor": GREY,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "legend.frameon": False,
+    "legend.labelcolor": GREY,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.transparent": True,
+    "path.simplify": True,
+}
+
+
+def label(hue: str) -> str:
+    """What readers call the value of a hue: a norm by its label, all else by its name."""
+    return NORM_LABEL.get(hue, hue)
+
+
+def colour(hue: str) -> str:
+    """The colour of a norm, by its name or label; what is no norm gets the next of OTHERS by a hash of its name."""
+    by_label = {norm.label: norm.colour for norm in NORMS.values()}
+    return NORM_COLOUR.get(hue) or by_label.get(hue) or OTHERS[zlib.crc32(hue.encode()) % len(OTHERS)]
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """A figure function in this style: Matplotlib reads most settings when an artist is made."""
+
+    @functools.wraps(draw)
+    def inside(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with mpl.rc_context(RC):
+            return draw(*args, **kwargs)
+
+    return inside
+
+
+def axes(
+    rows: int = 1, columns: int = 1, *, width: float = 6.6, height: float = 2.6, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure of rows × columns panels, `height` inches a row, without global state (no pyplot)."""
+    figure = Figure(figsize=(width, height * rows), layout="constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+
+
+def svg(figure: Figure) -> str:
+    """The figure as SVG text: no date, fixed ids, coordinates to a tenth of a point (a seventh of a pixel)."""
+    buffer = io.StringIO()
+    with mpl.rc_context(RC):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "lnlab"})
+    return rounded(buffer.getvalue())
+
+
+def rounded(text: str) -> str:
+    """SVG whose paths have one decimal; a line of 2000 points would else be a file of its own."""
+    return re.sub(r' d="[^"]*"', _round_path, text)
+
+
+def _round_path(path: re.Match[str]) -> str:
+    return re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), path[0])

@@ -1,0 +1,152 @@
+"""Tidy tables for an analysis: the scores of every arm, estimates with their intervals, contrasts paired by seed.
+
+    arms = {"LayerNorm": "a3c-gru-ln", "no norm": "a3c-gru-none"}
+    found = values(data, {"return": "return_final"}, arms)
+    estimates(found)                                                     # a row each measure and arm
+    contrasts(found, {"LayerNorm": minus("LayerNorm", "no norm")})       # a row each effect and measure
+
+The seed is the unit of replication: a score is the mean of a seed's learners, episodes and scenarios.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from lnlab.analysis.stats import Interval, contrast, interval, sign_flip_test
+from lnlab.book import words
+from lnlab.claims import measures as of
+from lnlab.claims.evidence import log
+from lnlab.claims.evidence import percent as in_percent
+from lnlab.claims.studies import Data, Missing, paired
+
+Names = Mapping[str, str] | Iterable[str]  # label → name, or names that are their own labels
+FOUND = list(Interval._fields)  # estimate, low, high, n
+
+
+def named(*arms: str) -> dict[str, str]:
+    """Arms by what readers call them: label → run id.
+
+    >>> named("a3c-gru-ln", "a3c-gru-none")
+    {'A3C GRU, LayerNorm': 'a3c-gru-ln', 'A3C GRU, no norm': 'a3c-gru-none'}
+    """
+    return {words.arm(each): each for each in arms}
+
+
+def minus(new: str, old: str) -> dict[str, float]:
+    """Weights of the contrast new − old."""
+    return {new: 1.0, old: -1.0}
+
+
+def values(data: Data, measures: Names, arms: Names, *, optional: bool = False) -> pd.DataFrame:
+    """One row a measure and arm: measure and arm (their labels), run (its id), norm, scores, statistic.
+
+    Args:
+        measures: names of `lnlab.claims.measures`.
+        arms: run ids, of another profile as profile/run-id.
+        optional: a measure that an arm does not have is left out, such as a state's of a feedforward network.
+
+    Raises:
+        ValueError: there is no such measure; the message lists them.
+        Missing: a run is not there, or has no such number.
+    """
+    rows = []
+    for (measure, name), (arm, run) in ((m, a) for m in _named(measures) for a in _named(arms)):
+        norm, found = data.run(run).config.norm, of.named(name)
+        try:
+            rows.append((measure, arm, run, norm, found.values(data, run), found.statistic))
+        except Missing:
+            if not optional:
+                raise
+    return pd.DataFrame(rows, columns=["measure", "arm", "run", "norm", "scores", "statistic"])
+
+
+def _named(names: Names) -> list[tuple[str, str]]:
+    return list(names.items()) if isinstance(names, Mapping) else [(each, each) for each in names]
+
+
+def estimates(found: pd.DataFrame) -> pd.DataFrame:
+    """The `values` as measure, arm, run, norm, estimate, low, high (95 %, over seeds) and n (seeds)."""
+    rows = [interval(scores, statistic) for scores, statistic in zip(found.scores, found.statistic, strict=True)]
+    return _beside(found.drop(columns=["scores", "statistic"]), rows)
+
+
+def contrasts(
+    found: pd.DataFrame, effects: Mapping[str, Mapping[str, float]], *, percent: bool = False, test: bool = False
+) -> pd.DataFrame:
+    """Weighted sums over arms, over the seeds that all of them have: effect, measure, estimate, low, high, n.
+
+    Args:
+        found: of `values`.
+        effects: label → arm → weight; the weights add up to zero (`minus`).
+        percent: of two arms, the percent by which the mean of the first lies above the second's.
+        test: adds p of the paired sign-flip test, which asks whether two arms are alike.
+    """
+    keys, rows, tests = [], [], []
+    for effect, weights in effects.items():
+        for measure, part in found.groupby("measure", sort=False):
+            by_arm = part.set_index("arm")
+            if set(weights) - set(by_arm.index):  # the measure is optional, and one of the arms has none
+                continue
+            scores = dict(zip(weights, paired(*by_arm.scores[list(weights)]), strict=True))
+            statistic = by_arm.statistic.iloc[0]
+            keys.append((effect, measure))
+            change = contrast(scores, weights, log(statistic) if percent else statistic)
+            rows.append(in_percent(change) if percent else change)
+            tests.append(sign_flip_test(*scores.values()) if test else np.nan)
+    table = _beside(pd.DataFrame(keys, columns=["effect", "measure"]), rows)
+    return table.assign(p=tests) if test else table
+
+
+def seeds(found: pd.DataFrame) -> pd.DataFrame:
+    """The `values` of plain measures, a row a seed: measure, arm, run, norm, seed (its place), value."""
+    rows = found.drop(columns="statistic").assign(seed=[range(len(each)) for each in found.scores])
+    return (
+        rows.explode(["scores", "seed"], ignore_index=True).rename(columns={"scores": "value"}).astype({"value": float})
+    )
+
+
+def _beside(keys: pd.DataFrame, rows: Sequence[Interval]) -> pd.DataFrame:
+    return pd.concat([keys.reset_index(drop=True), pd.DataFrame(rows, columns=FOUND)], axis=1)
+
+
+# -- through training -------------------------------------------------------------------------------------------------
+def curves(data: Data, quantities: Names, arms: Names, *, table: str = "curves") -> pd.DataFrame:
+    """Learning curves, a row a seed and block of episodes: quantity, arm, run, norm, seed, episode, value.
+
+    A seed is the mean of its workers. Quantities are columns of the table.
+    """
+    parts = []
+    for arm, run in _named(arms):
+        rows, names = data.table(run, table), dict(_named(quantities))
+        wide = rows.groupby(["seed", "episode"])[list(names.values())].mean().reset_index()
+        long = wide.rename(columns={name: label for label, name in names.items()})
+        long = long.melt(["seed", "episode"], list(names), "quantity", "value")
+        parts.append(long.assign(arm=arm, run=run, norm=data.run(run).config.norm))
+    return pd.concat(parts, ignore_index=True)[["quantity", "arm", "run", "norm", "seed", "episode", "value"]]
+
+
+def through_training(data: Data, quantities: Names, arms: Names) -> pd.DataFrame:
+    """Diagnostics (`lnlab.analysis.quantities`) at every moment they were taken: columns as of `curves`.
+
+    A learner for which one is not defined is left out of its seed's mean: a constant critic correlates with nothing.
+    Arms that have none of a quantity have no rows of it.
+    """
+    labels = {name: label for label, name in _named(quantities)}
+    parts = []
+    for arm, run in _named(arms):
+        rows = data.table(run, "diagnostics")
+        rows = rows[rows.quantity.isin(labels)].assign(quantity=lambda each: each.quantity.map(labels))
+        mean = rows.groupby(["quantity", "seed", "step"]).value.mean().reset_index().rename(columns={"step": "episode"})
+        parts.append(mean.assign(arm=arm, run=run, norm=data.run(run).config.norm))
+    return pd.concat(parts, ignore_index=True)[["quantity", "arm", "run", "norm", "seed", "episode", "value"]]
+
+
+def bands(rows: pd.DataFrame, x: str = "episode") -> pd.DataFrame:
+    """Mean over seeds with a pointwise 95 % Student-t interval: quantity, arm, run, norm, x, mean, low, high, n."""
+    by = ["quantity", "arm", "run", "norm", x]
+    found = rows.groupby(by, sort=False).value.agg(["mean", "sem", "count"]).reset_index()
+    half = student.ppf(0.975, np.maximum(found["count"] - 1, 1)) * found["sem"]
+    found = found.assign(low=found["mean"] - half, high=found["mean"] + half, n=found["count"])
+    return found.drop(columns=["sem", "count"])

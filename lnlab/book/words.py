@@ -1,0 +1,82 @@
+"""The only place where a number becomes text."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from lnlab.claims.studies import labels
+
+NARROW = "\N{NO-BREAK SPACE}"
+
+
+def number(value: float, digits: int = 1) -> str:
+    """A number with a true minus sign, thousands separated; `n/a` where undefined.
+
+    >>> number(-1234.56)
+    '−1,234.6'
+    """
+    return f"{value:,.{digits}f}".replace("-", "−") if np.isfinite(value) else "n/a"
+
+
+def estimate(row: Any, digits: int = 1) -> str:
+    r"""An estimate and its interval (anything with estimate, low, high); the estimate alone where there is none.
+
+    >>> from lnlab.analysis.stats import Interval
+    >>> estimate(Interval(89.71, 88.1, 91.29, 30))
+    '89.7 [88.1,\xa091.3]'
+    """
+    middle = number(row.estimate, digits)
+    if not np.isfinite(row.low):
+        return middle
+    return f"{middle} [{number(row.low, digits)},{NARROW}{number(row.high, digits)}]"
+
+
+def probability(p: float) -> str:
+    """A p-value.
+
+    >>> probability(0.00016), probability(0.0432), probability(1.0)
+    ('<\xa0.001', '.043', '1')
+    """
+    if p < 0.001:
+        return f"<{NARROW}.001"
+    return f"{p:.3f}".removeprefix("0") if p < 0.9995 else "1"
+
+
+def rate(lr: float) -> str:
+    """A learning rate as the command line takes it.
+
+    >>> rate(0.0003), rate(0.01)
+    ('3e-4', '1e-2')
+    """
+    return f"{lr:.0e}".replace("e-0", "e-")
+
+
+def counted(numbers: Iterable[int]) -> str:
+    """How many seeds, for a caption.
+
+    >>> counted([30, 10, 30])
+    '10 to 30'
+    """
+    fewest, most = min(numbers := list(numbers), default=0), max(numbers, default=0)
+    return f"{most}" if fewest == most else f"{fewest} to {most}"
+
+
+def listed(items: Iterable[str]) -> str:
+    """Words in a row.
+
+    >>> listed(["A", "B", "C"]), listed(["A"])
+    ('A, B and C', 'A')
+    """
+    *first, last = items
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def arm(run: str) -> str:
+    """What readers call an arm.
+
+    >>> arm("a3c-gru-ln")
+    'A3C GRU, LayerNorm'
+    """
+    *agent, norm = [value for name, value in labels(run).items() if name in ("algorithm", "core", "norm")]
+    return f"{' '.join(agent)}, {norm}"
