@@ -16,6 +16,7 @@ from lnlab.book.tidy import (
     estimates,
     minus,
     named,
+    seeds,
     through_training,
     values,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "minus",
     "named",
     "plot",
+    "seeds",
     "show",
     "through_training",
     "values",

@@ -1,5 +1,7 @@
 """What a cell shows: tables of estimates as words, figures, sentences that hold. Captions tell n and the interval."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,3 +81,25 @@ def holds(data: Data, *said: tuple[str, bool]) -> output.Text:
         raise NoLongerTrueError(f"the data no longer say so: {'; '.join(false)}")
     kept = [sentence for sentence, true in said if true]
     return output.Text(" ".join(kept) or "*None of what the published runs show here is clear in these runs.*")
+
+
+def claims(data: Data, document: str, section: str = "") -> Any:
+    """The claims of a document, or of one of its sections, with their verdicts; each opens to its evidence."""
+    from lnlab.report import ledger
+    from lnlab.report.evidence import Data as Old
+
+    found = ledger.entries(Old(data.main), document, section)
+    shown = ledger.cards(found)
+    if not section:
+        return shown
+    file = f"claims-{document.lower()}-{section.replace(' ', '-')}"
+    files = {kind: (f"{file}{Path(old).suffix}", content) for kind, (old, content) in shown.files.items()}
+    return replace(shown, files=files)
+
+
+def verdicts(data: Data, document: str) -> output.TableOutput:
+    """How many claims of a document got each verdict."""
+    from lnlab.report import ledger
+    from lnlab.report.evidence import Data as Old
+
+    return ledger.count_table(ledger.entries(Old(data.main), document))

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from lnlab.analysis.stats import Interval, contrast, interval, sign_flip_test
+from lnlab.analysis.stats import Interval, contrast, interval, mean, sign_flip_test
 from lnlab.book import words
 from lnlab.claims import measures as of
 from lnlab.claims.evidence import log
@@ -81,7 +81,7 @@ def contrasts(
         found: of `values`.
         effects: label → arm → weight; the weights add up to zero (`minus`).
         percent: of two arms, the percent by which the mean of the first lies above the second's.
-        test: adds p of the paired sign-flip test, which asks whether two arms are alike.
+        test: adds p of the paired sign-flip test, which asks whether two arms are alike; NaN for pooled measures.
     """
     keys, rows, tests = [], [], []
     for effect, weights in effects.items():
@@ -94,7 +94,7 @@ def contrasts(
             keys.append((effect, measure))
             change = contrast(scores, weights, log(statistic) if percent else statistic)
             rows.append(in_percent(change) if percent else change)
-            tests.append(sign_flip_test(*scores.values()) if test else np.nan)
+            tests.append(sign_flip_test(*scores.values()) if test and statistic in (np.mean, mean) else np.nan)
     table = _beside(pd.DataFrame(keys, columns=["effect", "measure"]), rows)
     return table.assign(p=tests) if test else table
 
@@ -140,7 +140,9 @@ def through_training(data: Data, quantities: Names, arms: Names) -> pd.DataFrame
         rows = rows[rows.quantity.isin(labels)].assign(quantity=lambda each: each.quantity.map(labels))
         mean = rows.groupby(["quantity", "seed", "step"]).value.mean().reset_index().rename(columns={"step": "episode"})
         parts.append(mean.assign(arm=arm, run=run, norm=data.run(run).config.norm))
-    return pd.concat(parts, ignore_index=True)[["quantity", "arm", "run", "norm", "seed", "episode", "value"]]
+    found = pd.concat(parts, ignore_index=True)[["quantity", "arm", "run", "norm", "seed", "episode", "value"]]
+    order = {label: place for place, label in enumerate(labels.values())}
+    return found.sort_values("quantity", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
 def bands(rows: pd.DataFrame, x: str = "episode") -> pd.DataFrame:

@@ -392,6 +392,11 @@ FAMILIES: dict[str, tuple[Family, Callable[[str], bool]]] = {  # beginning of a 
     "through": (_through, _INSIDE),
     "through_500": (partial(_through, end=500), _INSIDE),
     "after_500": (partial(_through, start=500), _INSIDE),
+    # 1 where the mean return over 100 episodes and all workers passes a level, else 0
+    "passes": (
+        lambda data, arm, level: (data.metric(arm, f"episode_above_{level}", empty=0.0) > 0).astype(float),
+        {"50", "70", "90"}.__contains__,
+    ),
     "first_row_above": (_row_above, {"50", "70", "90"}.__contains__),
     "return_after": (_return_after, str.isdigit),
     **{name: (_of_column(*each), _COLUMN) for name, each in OF_COLUMN.items()},
