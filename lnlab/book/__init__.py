@@ -10,6 +10,7 @@ A cell of a page reads, in five to fifteen lines,
 from lnlab.book import plot, show, words
 from lnlab.book.show import holds
 from lnlab.book.tidy import (
+    at_best,
     bands,
     contrasts,
     curves,
@@ -17,6 +18,7 @@ from lnlab.book.tidy import (
     minus,
     named,
     seeds,
+    shared,
     through_training,
     values,
 )
@@ -24,6 +26,7 @@ from lnlab.claims.studies import Data
 
 __all__ = [
     "Data",
+    "at_best",
     "bands",
     "contrasts",
     "curves",
@@ -33,6 +36,7 @@ __all__ = [
     "named",
     "plot",
     "seeds",
+    "shared",
     "show",
     "through_training",
     "values",

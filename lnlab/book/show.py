@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lnlab.book import output, words
+from lnlab.claims import documents, judge
 from lnlab.claims.studies import Data
 from lnlab.paths import PUBLISHED
 
@@ -103,3 +104,27 @@ def verdicts(data: Data, document: str) -> output.TableOutput:
     from lnlab.report.evidence import Data as Old
 
     return ledger.count_table(ledger.entries(Old(data.main), document))
+
+
+def hypotheses(data: Data, of: str, name: str = "hypotheses") -> output.TableOutput:
+    """What our own hypotheses of a set (book/claims/hypotheses.yml) predicted, and what was found; a line a prediction.
+
+    All were written before the runs they speak of, with their margins.
+    """
+    says = documents.hypotheses()[of]
+    rows = []
+    for hypothesis, found in judge.tested(data, of).items():
+        told = {"hypothesis": says[hypothesis].says, "verdict": judge.settled(found)}
+        if isinstance(found, str):
+            rows.append(told | {"prediction": found, "outcome": "not tested"})
+            continue
+        rows += [told | {"prediction": each.what, **each.found._asdict(), "outcome": each.outcome} for each in found]
+    table = pd.DataFrame(rows).reindex(columns=[*rows[0], *({"estimate", "low", "high", "n"} - set(rows[0]))])
+    shown = table[["hypothesis", "prediction"]].assign(
+        found=[words.precise(row.estimate, row.low, row.high) for row in table.itertuples()], outcome=table.outcome
+    )
+    again = shown.hypothesis.duplicated()
+    shown.loc[again, "hypothesis"] = ""
+    shown.loc[~again, "hypothesis"] += " **" + table.verdict[~again].str.capitalize() + ".**"
+    caption = "Predictions written before the runs, with what was found."
+    return listing(shown, name, caption=caption, data=table)

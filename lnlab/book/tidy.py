@@ -8,10 +8,12 @@
 The seed is the unit of replication: a score is the mean of a seed's learners, episodes and scenarios.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from lnlab.analysis.stats import Interval, contrast, interval, mean, sign_flip_test
@@ -39,27 +41,63 @@ def minus(new: str, old: str) -> dict[str, float]:
     return {new: 1.0, old: -1.0}
 
 
-def values(data: Data, measures: Names, arms: Names, *, optional: bool = False) -> pd.DataFrame:
-    """One row a measure and arm: measure and arm (their labels), run (its id), norm, scores, statistic.
+def values(
+    data: Data, measures: Names, arms: Names, *, optional: bool = False, settings: Sequence[str] = ()
+) -> pd.DataFrame:
+    """One row a measure and arm: measure and arm (their labels), run (its id), norm, scores, statistic, settings.
 
     Args:
         measures: names of `lnlab.claims.measures`.
         arms: run ids, of another profile as profile/run-id.
         optional: a measure that an arm does not have is left out, such as a state's of a feedforward network.
+        settings: of the runs, such as "lr", a column each.
 
     Raises:
         ValueError: there is no such measure; the message lists them.
         Missing: a run is not there, or has no such number.
     """
     rows = []
-    for (measure, name), (arm, run) in ((m, a) for m in _named(measures) for a in _named(arms)):
-        norm, found = data.run(run).config.norm, of.named(name)
+    for (measure, name), (arm, run) in itertools.product(_named(measures), _named(arms)):
+        config, found = data.run(run).config, of.named(name)
+        asked = [getattr(config, each) for each in settings]
         try:
-            rows.append((measure, arm, run, norm, found.values(data, run), found.statistic))
+            rows.append((measure, arm, run, config.norm, found.values(data, run), found.statistic, *asked))
         except Missing:
             if not optional:
                 raise
-    return pd.DataFrame(rows, columns=["measure", "arm", "run", "norm", "scores", "statistic"])
+    return pd.DataFrame(rows, columns=["measure", "arm", "run", "norm", "scores", "statistic", *settings])
+
+
+def shared(found: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The `values` over the seeds that all rows with the same columns `by` have."""
+    fewest = found.scores.map(len).groupby([found[name] for name in by]).transform("min")
+    return found.assign(scores=[scores[:n] for scores, n in zip(found.scores, fewest, strict=True)])
+
+
+def at_best(found: pd.DataFrame, setting: str, by: Sequence[str] = ("measure", "arm", "norm")) -> pd.DataFrame:
+    """The `values` of each arm at its own best value of a setting, chosen on the other seeds: a row each `by`.
+
+    A setting that is chosen and judged on the same seeds looks better than it is, so a seed has its score at the value
+    that is best on average over the *other* seeds. Adds best (over all seeds) and edge (it lies at an end of those
+    tried).
+    """
+    rows = []
+    for key, part in shared(found, by).sort_values(setting).groupby(list(by), sort=False):
+        scores = np.column_stack(part.scores.to_list())
+        best = part[setting].iloc[scores.mean(axis=0).argmax()]
+        edge = best in (part[setting].min(), part[setting].max())
+        rows.append((*key, left_out(scores), part.statistic.iloc[0], best, edge))
+    return pd.DataFrame(rows, columns=[*by, "scores", "statistic", "best", "edge"])
+
+
+def left_out(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n_seeds,) each seed's score where the *other* seeds are best on average; scores (n_seeds, n_settings).
+
+    >>> left_out(np.array([[9.0, 1.0], [1.0, 4.0], [2.0, 4.0]])).tolist()  # the first seed alone speaks for column 0
+    [1.0, 1.0, 2.0]
+    """
+    others = scores.sum(axis=0) - scores
+    return np.asarray(scores[np.arange(len(scores)), others.argmax(axis=1)])
 
 
 def _named(names: Names) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from lnlab.analysis.stats import Interval
 from lnlab.claims.studies import labels
 
 NARROW = "\N{NO-BREAK SPACE}"
@@ -30,6 +31,18 @@ def estimate(row: Any, digits: int = 1) -> str:
     if not np.isfinite(row.low):
         return middle
     return f"{middle} [{number(row.low, digits)},{NARROW}{number(row.high, digits)}]"
+
+
+def precise(middle: float, low: float, high: float) -> str:
+    """An estimate and its interval with as many digits as the interval supports; n/a where it is undefined.
+
+    >>> precise(89.7134, 88.112, 91.288)
+    '89.7 [88.1,\xa091.3]'
+    """
+    if not np.isfinite(middle):
+        return "n/a"
+    digits = Interval(middle, low, high, 0)._decimals()
+    return estimate(Interval(middle, low, high, 0), digits)
 
 
 def probability(p: float) -> str:
