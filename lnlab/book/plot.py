@@ -53,12 +53,12 @@ def curves(
 @style.styled
 def grid(
     mean: pd.DataFrame, *, line: str = "quantity", column: str = "panel", hue: str = "norm", log: Sequence[str] = (),
-    height: float = 1.45,
+    x: str = "episode", xlabel: str = "episodes", height: float = 1.45,
 ) -> Figure:  # fmt: skip
     """Bands through training, a line of panels each value of `line`, whose own y axis they share.
 
     Args:
-        mean: columns episode, mean, low, high, and those named (`lnlab.book.tidy.bands`).
+        mean: columns x, mean, low, high, and those named (`lnlab.book.tidy.bands`).
         log: values of `line` with a logarithmic axis.
     """
     lines, names = list(mean[line].unique()), list(mean[column].unique())
@@ -69,17 +69,18 @@ def grid(
             axis.set_yscale("log")
         for kind, part in mean[(mean[line] == says) & (mean[column] == name)].groupby(hue, sort=False):
             low = np.maximum(part.low, part["mean"] / 100) if says in log else part.low
-            _line(axis, part, "episode", str(kind), y="mean")
-            axis.fill_between(part.episode, low, part.high, color=style.colour(str(kind)), alpha=0.25, linewidth=0)
-        axis.set_xscale("symlog", linthresh=10, linscale=0.5)
-        axis.set_xticks(EPISODES, [str(tick) for tick in EPISODES])
-        axis.minorticks_off()
+            _line(axis, part, x, str(kind), y="mean")
+            axis.fill_between(part[x], low, part.high, color=style.colour(str(kind)), alpha=0.25, linewidth=0)
+        if x == "episode":
+            axis.set_xscale("symlog", linthresh=10, linscale=0.5)
+            axis.set_xticks(EPISODES, [str(tick) for tick in EPISODES])
+            axis.minorticks_off()
         if place % len(names) == 0:
             axis.set_ylabel(says)
         if place < len(names):
             axis.set_title(name)
         if place >= len(axes) - len(names):
-            axis.set_xlabel("episodes")
+            axis.set_xlabel(xlabel)
     return _legend(figure, axes)
 
 

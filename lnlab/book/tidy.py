@@ -8,18 +8,23 @@
 The seed is the unit of replication: a score is the mean of a seed's learners, episodes and scenarios.
 """
 
+import functools
 import itertools
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import CensoredData, ecdf
 from scipy.stats import t as student
 
+from lnlab.analysis.intervals import Statistic
 from lnlab.analysis.stats import Interval, contrast, interval, mean, sign_flip_test
 from lnlab.book import words
+from lnlab.claims import judge, ledger
 from lnlab.claims import measures as of
-from lnlab.claims.evidence import log
+from lnlab.claims.evidence import combined, log
 from lnlab.claims.evidence import percent as in_percent
 from lnlab.claims.studies import Data, Missing, paired
 
@@ -42,15 +47,17 @@ def minus(new: str, old: str) -> dict[str, float]:
 
 
 def values(
-    data: Data, measures: Names, arms: Names, *, optional: bool = False, settings: Sequence[str] = ()
-) -> pd.DataFrame:
+    data: Data, measures: Names, arms: Names, *, optional: bool = False, settings: Sequence[str] = (),
+    statistic: Statistic | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """One row a measure and arm: measure and arm (their labels), run (its id), norm, scores, statistic, settings.
 
     Args:
         measures: names of `lnlab.claims.measures`.
         arms: run ids, of another profile as profile/run-id.
-        optional: a measure that an arm does not have is left out, such as a state's of a feedforward network.
+        optional: what is not there is left out: an arm that was not run, a state's measure of a feedforward network.
         settings: of the runs, such as "lr", a column each.
+        statistic: over seeds, in place of the measure's own, which is mostly the mean: `std`, `worst_decile`.
 
     Raises:
         ValueError: there is no such measure; the message lists them.
@@ -58,10 +65,11 @@ def values(
     """
     rows = []
     for (measure, name), (arm, run) in itertools.product(_named(measures), _named(arms)):
-        config, found = data.run(run).config, of.named(name)
-        asked = [getattr(config, each) for each in settings]
+        found = of.named(name)
         try:
-            rows.append((measure, arm, run, config.norm, found.values(data, run), found.statistic, *asked))
+            config, scores = data.run(run).config, found.values(data, run)
+            asked = [getattr(config, each) for each in settings]
+            rows.append((measure, arm, run, config.norm, scores, found.statistic, *asked))
         except Missing:
             if not optional:
                 raise
@@ -104,10 +112,24 @@ def _named(names: Names) -> list[tuple[str, str]]:
     return list(names.items()) if isinstance(names, Mapping) else [(each, each) for each in names]
 
 
-def estimates(found: pd.DataFrame) -> pd.DataFrame:
-    """The `values` as measure, arm, run, norm, estimate, low, high (95 %, over seeds) and n (seeds)."""
-    rows = [interval(scores, statistic) for scores, statistic in zip(found.scores, found.statistic, strict=True)]
+def estimates(found: pd.DataFrame, *, positive: bool = False) -> pd.DataFrame:
+    """The `values` as measure, arm, run, norm, estimate, low, high (95 %, over seeds) and n (seeds).
+
+    `positive` takes the interval of the logarithm, for an SD or a CV: no bound lies below zero.
+    """
+    pairs = list(zip(found.scores, found.statistic, strict=True))
+    if positive:
+        rows = [_exp(combined([scores], [1.0], log(statistic))) for scores, statistic in pairs]
+    else:
+        rows = [interval(scores, statistic) for scores, statistic in pairs]
     return _beside(found.drop(columns=["scores", "statistic"]), rows)
+
+
+def _exp(of: Interval) -> Interval:
+    """Of a logarithm; without bounds where one of them is infinite, as of few seeds that are equal."""
+    middle, low, high = np.exp(of[:3]).tolist()
+    known = np.isfinite(of[1:3]).all()
+    return Interval(middle, low if known else np.nan, high if known else np.nan, of.n)
 
 
 def contrasts(
@@ -137,12 +159,40 @@ def contrasts(
     return table.assign(p=tests) if test else table
 
 
+def printed(data: Data, document: str, claims: Sequence[str]) -> pd.DataFrame:
+    """Numbers that a document prints in some claims: claim, measure, of, source, estimate, low, high, n.
+
+    Three rows each: source is printed, here (our seeds by its definitions), or five new seeds (range of a repetition).
+    """
+    rows = ledger.evidence_rows(each for each in judge.entries(data, document) if each.id in claims)
+    rows = rows[rows.type == "number"].drop_duplicates("what", ignore_index=True)
+    rows[["measure", "of"]] = rows.what.str.split(": ", n=1, expand=True)
+    theirs = rows.assign(source="printed", estimate=rows.printed, low=np.nan, high=np.nan, n=np.nan)
+    again = rows.assign(source="five new seeds", estimate=np.nan, low=rows["from"], high=rows.to, n=np.nan)
+    found = pd.concat([theirs, rows.assign(source="here"), again], ignore_index=True)
+    return found[["claim", "measure", "of", "source", *FOUND]]
+
+
 def seeds(found: pd.DataFrame) -> pd.DataFrame:
     """The `values` of plain measures, a row a seed: measure, arm, run, norm, seed (its place), value."""
     rows = found.drop(columns="statistic").assign(seed=[range(len(each)) for each in found.scores])
     return (
         rows.explode(["scores", "seed"], ignore_index=True).rename(columns={"scores": "value"}).astype({"value": float})
     )
+
+
+@functools.cache
+def references(sweep: bool = False) -> pd.DataFrame:
+    """Test returns of policies that learn nothing, a row each policy, cloud and scenario, mean of 50 episodes.
+
+    Columns policy (what readers call it), cloud, scenario, group, capacity, velocity, return_mean. `sweep` is of the
+    velocities of D2 and D4. The standard error is below 0.4 in a group of scenarios.
+    """
+    from lnlab.evaluation import SCENARIOS, SWEEP, evaluate_policies
+
+    rows = evaluate_policies(50, groups=SWEEP if sweep else SCENARIOS)
+    rows = rows.assign(policy=rows.policy.map(words.POLICIES))
+    return rows[["policy", "cloud", "scenario", "group", "capacity", "velocity", "return_mean"]]
 
 
 def _beside(keys: pd.DataFrame, rows: Sequence[Interval]) -> pd.DataFrame:
@@ -183,10 +233,51 @@ def through_training(data: Data, quantities: Names, arms: Names) -> pd.DataFrame
     return found.sort_values("quantity", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
-def bands(rows: pd.DataFrame, x: str = "episode") -> pd.DataFrame:
-    """Mean over seeds with a pointwise 95 % Student-t interval: quantity, arm, run, norm, x, mean, low, high, n."""
+def through_records(data: Data, columns: Names, arms: Names) -> pd.DataFrame:
+    """Columns of the table `records` of TD3, a row a seed and record: columns as of `curves`, with updates for episode.
+
+    All records before the first update are one moment, that of zero updates.
+    """
+    parts = []
+    for (label, column), (arm, run) in itertools.product(_named(columns), _named(arms)):
+        updates, found = of.records(data, run, column)
+        start = max(np.count_nonzero(updates == 0) - 1, 0)
+        wide = pd.DataFrame(found[:, start:], columns=updates[start:]).rename_axis("seed").reset_index()
+        long = wide.melt("seed", var_name="updates").astype({"updates": float})
+        parts.append(long.assign(quantity=label, arm=arm, run=run, norm=data.run(run).config.norm))
+    return pd.concat(parts, ignore_index=True)[["quantity", "arm", "run", "norm", "seed", "updates", "value"]]
+
+
+def bands(rows: pd.DataFrame, x: str = "episode", geometric: Sequence[str] = ()) -> pd.DataFrame:
+    """Mean over seeds with a pointwise 95 % Student-t interval: quantity, arm, run, norm, x, mean, low, high, n.
+
+    The quantities in `geometric` are averaged as logarithms of their absolute values, which are then taken back.
+    """
     by = ["quantity", "arm", "run", "norm", x]
+    sizes = np.log10(rows.value.abs().clip(lower=1e-12))
+    rows = rows.assign(value=sizes.where(rows.quantity.isin(geometric), rows.value))
     found = rows.groupby(by, sort=False).value.agg(["mean", "sem", "count"]).reset_index()
     half = student.ppf(0.975, np.maximum(found["count"] - 1, 1)) * found["sem"]
     found = found.assign(low=found["mean"] - half, high=found["mean"] + half, n=found["count"])
+    taken, ends = found.quantity.isin(geometric), ["mean", "low", "high"]
+    found.loc[taken, ends] = 10 ** found.loc[taken, ends]
     return found.drop(columns=["sem", "count"])
+
+
+def survival(time: ArrayLike, happened: ArrayLike) -> pd.DataFrame:
+    """Share of seeds without an event after each time, by Kaplan and Meier: time, share, low, high (pointwise 95 %).
+
+    `time` (n_seeds,) is that of the event, or of the end of the run where `happened` (n_seeds,) is false. The interval
+    is Greenwood's on log(-log share): without width before the first event, undefined where no seed is left.
+
+    >>> survival([10, 20, 30, 30], [True, True, False, False]).share.tolist()
+    [1.0, 0.75, 0.5, 0.5]
+    """
+    share = ecdf(CensoredData.right_censored(time, ~np.asarray(happened, dtype=bool))).sf
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The confidence interval is undefined", RuntimeWarning)
+        ends = share.confidence_interval(method="log-log")
+    rows = {"time": share.quantiles, "share": share.probabilities}
+    rows |= {"low": ends.low.probabilities, "high": ends.high.probabilities}
+    table = pd.DataFrame({name: np.append(0.0 if name == "time" else 1.0, each) for name, each in rows.items()})
+    return table.mask(table.share == 1, table.fillna(1.0))

@@ -4,7 +4,7 @@ A3C and Individual learners:
 
 value_loss_mean, …         a metric of `lnlab.analysis.metrics`; `value_loss_sd@w0` is that of worker 0
 test.greedy, test.sampled  return in the 18 scenarios; `test.greedy.extra` in one group of them
-sweep.greedy, …            return over all velocities of D2 and D4
+sweep.greedy, …            return over all velocities of D2 and D4; `sweep.greedy.75` at one of them, in km/h
 constant.greedy, …         share of learners that take one action more than 99 times in 100
 inside.state_saturated     a diagnostic of `lnlab.analysis.quantities` at the end of training; `before.…` at its start
 through.value_explained    the same, mean over time through training; `through_500.` and `after_500.` in the first 500
@@ -18,7 +18,10 @@ late.saturation            mean of the last quarter of the logged updates; `mean
 trend.q1_mean              at the 29 updates that D5 summarises, last eight over first seven; `ends.` five over five,
                            `fifth.` fifth over first, `relative_sd.` SD over mean
 clipped.actor_cnn          gradient norm after clipping, there; `clipped_sd.` its SD
+power_fit.actor_q          R² of a power law of the updates, `exponential_fit.` of an exponential
 policy.return              mean over the episodes that the policy drives, `random.return` over those of chance
+quarter_mean.1             mean return of the first of four parts of the episodes, as D5 cuts them; `quarter_sd.` its SD,
+                           `quarter_policy.` share of its episodes in which the policy chose all actions
 check.5000                 return of the greedy test at a step
 
 `100*name` is a hundredfold, `log10.name` a logarithm, `gap.name` how many percent A3C (the arm) earns over Individual
@@ -26,6 +29,7 @@ learners of the same core and norm; `cells.sd` and its like pool cells as D2 and
 """
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -111,6 +115,13 @@ def _of(name: str, function: Summary) -> Measure:
 def _test(data: Data, arm: str, rest: str) -> Array:
     mode, _, group = rest.partition(".")
     return data.test(arm, (group,) if group else (), mode)
+
+
+def _velocities(data: Data, arm: str, rest: str) -> Array:
+    """(n_seeds, n_velocities, n_learners) by `mode`, `mode.cloud` or `mode.velocity`."""
+    mode, _, option = rest.partition(".")
+    velocities = (int(option),) if option.isdigit() else pooled.EVERY
+    return data.sweep(arm, velocities, mode, "refilled" if option == "refilled" else "budget")
 
 
 def constant(data: Data, arm: str, mode: str) -> Array:
@@ -305,6 +316,14 @@ def _exponent(data: Data, arm: str, column: str, start: float = 0.0) -> Array:
     return np.asarray(np.log10(values) @ x / (x @ x))
 
 
+def _fit(data: Data, arm: str, column: str, law: Callable[[Array], Array]) -> Array:
+    updates, values = logged(data, arm, column)
+    sizes = np.log10(np.abs(values))
+    if not sizes.std(axis=1).all():
+        raise Missing("needs a number that changes, to say how well a law fits it")
+    return np.array([np.corrcoef(law(updates), each)[0, 1] ** 2 for each in sizes])
+
+
 def _inflation(data: Data, arm: str) -> Array:
     """|the Q that the actor maximises| over |Q of the same actions on the critic's features|, late in training."""
     if data.run(arm).config.actor_features == "detached":
@@ -343,18 +362,23 @@ def _episodes(phase: str) -> Family:
     return values
 
 
-def quarters(data: Data, arm: str) -> tuple[Array, Array]:
+def quarters(data: Data, arm: str, column: str = "return") -> tuple[Array, Array]:
     """Mean and SD (ddof 0) of the returns in D5's four slices of the training episodes: two (n_seeds, 4).
 
-    A slice is [int(n k / 4) : int(n (k + 1) / 4)].
+    A slice is [int(n k / 4) : int(n (k + 1) / 4)]. Column `policy` is 1 where the policy chose all actions.
     """
     rows = data.table(arm, "returns").sort_values(["seed", "episode"])
-    seeds = [each.to_numpy(float) for _, each in rows.groupby("seed")["return"]]
+    rows = rows.assign(policy=rows.phase == "policy")
+    seeds = [each.to_numpy(float) for _, each in rows.groupby("seed")[column]]
     if min(map(len, seeds)) < 4:
         raise Missing("needs four training episodes of every seed; there are fewer")
     parts = [np.split(each, [len(each) * k // 4 for k in (1, 2, 3)]) for each in seeds]
     means, sds = (np.array([[getattr(part, name)() for part in seed] for seed in parts]) for name in ("mean", "std"))
     return defined(means, f"returns of {arm}"), sds
+
+
+def _quarter(column: str, moment: int) -> Family:
+    return lambda data, arm, number: quarters(data, arm, column)[moment][:, int(number) - 1]
 
 
 def _alerted(data: Data, arm: str) -> Array:
@@ -375,16 +399,17 @@ def _check(data: Data, arm: str, step: str) -> Array:
 # -- names ----------------------------------------------------------------------------------------------------------
 _MODE = {"greedy", "sampled"}.__contains__
 _TEST = {f"{mode}{group}" for mode in ("greedy", "sampled") for group in ("", ".seen", ".intra", ".extra")}.__contains__
+_SWEEP = re.compile(rf"(greedy|sampled)(\.refilled|\.({'|'.join(map(str, pooled.EVERY))}))?").fullmatch
 _INSIDE, _COLUMN = QUANTITIES.__contains__, COLUMNS["records"].__contains__
-_EPISODES = {*COLUMNS["returns"], "sd", "rate"}.__contains__
+_EPISODES, _FOURTH = {*COLUMNS["returns"], "sd", "rate"}.__contains__, set("1234").__contains__
 _GRADIENT = {"actor", "actor_cnn", "actor_mlp", "critic", "critic_cnn", "critic_mlp"}.__contains__
 
-FAMILIES: dict[str, tuple[Family, Callable[[str], bool]]] = {  # beginning of a name: values, what may follow its dot
+FAMILIES: dict[str, tuple[Family, Callable[[str], object]]] = {  # beginning of a name: values, what may follow its dot
     "test": (_test, _TEST),
-    "sweep": (lambda data, arm, mode: data.sweep(arm, pooled.EVERY, mode).mean(axis=(1, 2)), _MODE),
+    "sweep": (lambda data, arm, rest: _velocities(data, arm, rest).mean(axis=(1, 2)), _SWEEP),
     "constant": (lambda data, arm, mode: constant(data, arm, mode).mean(axis=1), _MODE),
     # the lowest velocity of a learner, mean over a seed's learners: the same number of cells for every arm
-    "worst_velocity": (lambda data, arm, mode: data.sweep(arm, pooled.EVERY, mode).min(axis=1).mean(axis=1), _MODE),
+    "worst_velocity": (lambda data, arm, rest: _velocities(data, arm, rest).min(axis=1).mean(axis=1), _SWEEP),
     "own_velocity": (_own_velocity, _MODE),
     "extra_minus_seen": (lambda data, arm, worker: extra_minus_seen(data, arm)[:, int(worker)], str.isdigit),
     "inside": (lambda data, arm, quantity: data.diagnostic(arm, quantity), _INSIDE),
@@ -404,8 +429,14 @@ FAMILIES: dict[str, tuple[Family, Callable[[str], bool]]] = {  # beginning of a 
     "clipped_sd": (lambda data, arm, name: after_clipping(data, arm, name).std(axis=1), _GRADIENT),
     "exponent": (_exponent, _COLUMN),
     "late_exponent": (partial(_exponent, start=0.5), _COLUMN),
+    # R² of the least-squares line of log10 |value| on log10 updates, and on updates
+    "power_fit": (partial(_fit, law=np.log10), _COLUMN),
+    "exponential_fit": (partial(_fit, law=np.asarray), _COLUMN),
     "policy": (_episodes("policy"), _EPISODES),
     "random": (_episodes("random"), _EPISODES),
+    "quarter_mean": (_quarter("return", 0), _FOURTH),
+    "quarter_sd": (_quarter("return", 1), _FOURTH),
+    "quarter_policy": (_quarter("policy", 0), _FOURTH),
     "check": (_check, str.isdigit),
 }
 NAMED: dict[str, Values] = {
