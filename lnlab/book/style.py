@@ -21,11 +21,21 @@ P = ParamSpec("P")
 GREY = "#767676"  # 4.54 : 1 on white, 4.4 : 1 on the dark page
 FAINT = "#76767640"
 OTHERS = ("#a05ab4", "#2a9d8f", "#c8553d", "#5b8e2f", "#8a6d3b", "#4f7cac")  # of lines that are no norm
+COLOUR = {"sampled": "#2a9d8f", "greedy": "#a05ab4", "here": "#2a9d8f", "printed": "#c8553d", "five new seeds": GREY}
 NORM_COLOUR = {name: norm.colour for name, norm in NORMS.items()}
 NORM_LABEL = {name: norm.label for name, norm in NORMS.items()}
 ALGORITHM_LABEL = {"a3c": "A3C", "individual": "Individual", "td3": "TD3", "ddpg": "DDPG"}
 FEATURES_LABEL = {"leaky": "leaky", "detached": "detached"}
 CORE_LABEL = {"gru": "GRU", "ff": "feedforward"}
+POLICY_LABEL = {  # reference policies, which learn nothing
+    "uniform": "uniform random",
+    "local": "always LOCAL",
+    "offload": "always OFFLOAD",
+    "discard": "always DISCARD",
+    "fit": "LOCAL if it fits, else OFFLOAD",
+    "t12": "T12: LOCAL if short and it fits, else OFFLOAD",
+    "accept20": "only tasks of at most 20 steps",
+}
 GROUP_LABEL = {"seen": "Seen", "intra": "Intra", "extra": "Extra"}
 
 RC: dict[Any, Any] = {
@@ -62,9 +72,11 @@ def label(hue: str) -> str:
 
 
 def colour(hue: str) -> str:
-    """The colour of a norm, by its name or label; what is no norm gets the next of OTHERS by a hash of its name."""
+    """The colour of a norm, by its name or label, or of another known hue; else one of OTHERS by a hash of its name."""
     by_label = {norm.label: norm.colour for norm in NORMS.values()}
-    return NORM_COLOUR.get(hue) or by_label.get(hue) or OTHERS[zlib.crc32(hue.encode()) % len(OTHERS)]
+    return (
+        COLOUR.get(hue) or NORM_COLOUR.get(hue) or by_label.get(hue) or OTHERS[zlib.crc32(hue.encode()) % len(OTHERS)]
+    )
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:

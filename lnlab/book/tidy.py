@@ -21,7 +21,7 @@ from scipy.stats import t as student
 
 from lnlab.analysis.intervals import Statistic
 from lnlab.analysis.stats import Interval, contrast, interval, mean, sign_flip_test
-from lnlab.book import words
+from lnlab.book import style, words
 from lnlab.claims import judge, ledger
 from lnlab.claims import measures as of
 from lnlab.claims.evidence import combined, log
@@ -191,7 +191,7 @@ def references(sweep: bool = False) -> pd.DataFrame:
     from lnlab.evaluation import SCENARIOS, SWEEP, evaluate_policies
 
     rows = evaluate_policies(50, groups=SWEEP if sweep else SCENARIOS)
-    rows = rows.assign(policy=rows.policy.map(words.POLICIES))
+    rows = rows.assign(policy=rows.policy.map(style.POLICY_LABEL))
     return rows[["policy", "cloud", "scenario", "group", "capacity", "velocity", "return_mean"]]
 
 
