@@ -21,12 +21,14 @@ class NoLongerTrueError(AssertionError):
 def table(
     rows: pd.DataFrame, name: str, *, caption: str, index: str = "arm", columns: str = "measure",
     digits: int | dict[str, int] | None = None,
-) -> output.TableOutput:  # fmt: skip
+) -> output.TableOutput | output.Text:  # fmt: skip
     """Estimates (columns estimate, low, high, n) as words: a line each `index`, a column each value of `columns`.
 
     `digits` are decimals, of all columns or by column; without it one, or two where all estimates lie below 5. In order
-    of appearance; n/a where there is no row.
+    of appearance; n/a where there is no row; a sentence where there is none at all.
     """
+    if rows.empty:
+        return output.Text("*The runs for this table are not there.*")
     digits = digits if isinstance(digits, dict) else dict.fromkeys(rows[columns].unique(), digits)
     small = rows.estimate.abs().groupby(rows[columns]).max() < 5
     said = [words.estimate(row, _decimals(digits.get(key), bool(small[key]))) for key, row in _rows(rows, columns)]

@@ -20,15 +20,7 @@ TYPE_LABEL = {"seen": "Seen", "intra": "Intra", "extra": "Extra", "all": "All 18
 CLOUD_LABEL = {"budget": "never refilled (budget)", "refilled": "refilled as in training"}
 ORDER = {name: place for place, name in enumerate([*style.ALGORITHM_LABEL, *style.CORE_LABEL, *style.NORM_LABEL])}
 REFERENCE_EPISODES = 50  # per scenario: their standard error is then below 0.4 in a group of scenarios
-POLICY_LABEL = {
-    "uniform": "uniform random",
-    "local": "always LOCAL",
-    "offload": "always OFFLOAD",
-    "discard": "always DISCARD",
-    "fit": "LOCAL if it fits, else OFFLOAD",
-    "t12": "T12: LOCAL if short and it fits, else OFFLOAD",
-    "accept20": "only tasks of at most 20 steps",
-}
+POLICY_LABEL = style.POLICY_LABEL
 
 
 def per_seed(rows: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
