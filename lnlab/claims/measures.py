@@ -20,7 +20,7 @@ trend.q1_mean              at the 29 updates that D5 summarises, last eight over
 clipped.actor_cnn          gradient norm after clipping, there; `clipped_sd.` its SD
 power_fit.actor_q          R² of a power law of the updates, `exponential_fit.` of an exponential
 policy.return              mean over the episodes that the policy drives, `random.return` over those of chance
-quarter_mean.1             mean return of the first of four parts of the episodes, as D5 cuts them; `quarter_sd.` its SD,
+quarter_mean.1             mean return of the first of the four parts in which D5 cuts a run; `quarter_sd.` its SD,
                            `quarter_policy.` share of its episodes in which the policy chose all actions
 check.5000                 return of the greedy test at a step
 
