@@ -26,7 +26,8 @@ from lnlab.claims import judge, ledger
 from lnlab.claims import measures as of
 from lnlab.claims.evidence import combined, log
 from lnlab.claims.evidence import percent as in_percent
-from lnlab.claims.studies import Data, Missing, paired
+from lnlab.claims.pooled import EVERY
+from lnlab.claims.studies import CAPACITY, Data, Missing, paired
 
 Names = Mapping[str, str] | Iterable[str]  # label → name, or names that are their own labels
 FOUND = list(Interval._fields)  # estimate, low, high, n
@@ -69,7 +70,7 @@ def values(
         try:
             config, scores = data.run(run).config, found.values(data, run)
             asked = [getattr(config, each) for each in settings]
-            rows.append((measure, arm, run, config.norm, scores, found.statistic, *asked))
+            rows.append((measure, arm, run, config.norm, scores, statistic or found.statistic, *asked))
         except Missing:
             if not optional:
                 raise
@@ -185,12 +186,13 @@ def seeds(found: pd.DataFrame) -> pd.DataFrame:
 def references(sweep: bool = False) -> pd.DataFrame:
     """Test returns of policies that learn nothing, a row each policy, cloud and scenario, mean of 50 episodes.
 
-    Columns policy (what readers call it), cloud, scenario, group, capacity, velocity, return_mean. `sweep` is of the
-    velocities of D2 and D4. The standard error is below 0.4 in a group of scenarios.
+    Columns policy (what readers call it), cloud, scenario, group, capacity, velocity, return_mean. `sweep` is of all
+    velocities of D2 and D4, each once. The standard error is below 0.4 in a group of scenarios.
     """
     from lnlab.evaluation import SCENARIOS, SWEEP, evaluate_policies
 
-    rows = evaluate_policies(50, groups=SWEEP if sweep else SCENARIOS)
+    slow = {"slow": [pair for pair in ((CAPACITY, each) for each in EVERY) if pair not in SWEEP["sweep"]]}
+    rows = pd.concat([evaluate_policies(50, groups=each) for each in ([slow, SWEEP] if sweep else [SCENARIOS])])
     rows = rows.assign(policy=rows.policy.map(style.POLICY_LABEL))
     return rows[["policy", "cloud", "scenario", "group", "capacity", "velocity", "return_mean"]]
 
