@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from lnlab.analysis.metrics import METRICS
+from lnlab.book import registered, words
+from lnlab.claims import studies
 from lnlab.columns import COLUMNS
 from lnlab.config import RunConfig
 from lnlab.report import (
@@ -18,7 +20,6 @@ from lnlab.report import (
     d1,
     d5,
     driving_advice,
-    effects,
     ledger,
     onset,
     output,
@@ -49,7 +50,7 @@ def write_all(study: Study, book: Path, paged: Sequence[Run], landing: bool = Tr
 
 
 def _of_landing(study: Study) -> dict[str, str]:
-    found = effects.effects(study)
+    found = registered.effects(studies.Data(study))
     advised = advice.advice(found, best_rates.table(Data(study))), driving_advice.advice(Data(study))
     return {
         "findings": findings(study),
@@ -74,10 +75,10 @@ def short_landing(study: Study, names: Sequence[str]) -> str:
 
 def findings(study: Study) -> str:
     """The findings as Markdown; each sentence's verb and numbers follow from the data."""
-    found, data = effects.effects(study), Data(study)
+    found, data = registered.effects(studies.Data(study)), Data(study)
     rates = {run.config.lr: "" for run in arms(study).runs}
     parts = {
-        f"A3C and Individual at a learning rate of {effects.listed(map(rate_words, rates))}": effects.summary(found),
+        f"A3C and Individual at a learning rate of {words.listed(map(rate_words, rates))}": registered.summary(found),
         "At other learning rates": best_rates.landing(data, found),
         "When learning starts": onset.landing(data),
         "Longer, and with other workers": settings_landing.landing(data),
@@ -93,7 +94,7 @@ def _after_title(text: str) -> str:
 
 def main_figure(found: pd.DataFrame) -> str:
     """The figure of the effects, which the page d1 draws, with its caption and alt text."""
-    drawn = effects.effect_figure(found)
+    drawn = registered.figure(found)
     file = f"/figures/{d1.PAGE}-{drawn.name}"
     options = f":name: fig-main\n:alt: {drawn.alt}\n:class: dark-light"
     return f":::{{figure}} {file}.svg\n{options}\n\n{drawn.caption} Data: {{download}}`CSV <{file}.csv>`.\n:::"
