@@ -3,7 +3,9 @@
 A3C and Individual learners:
 
 value_loss_mean, …         a metric of `lnlab.analysis.metrics`; `value_loss_sd@w0` is that of worker 0
-test.greedy, test.sampled  return in the 18 scenarios; `test.greedy.extra` in one group of them
+test.greedy, test.sampled  return in the 18 scenarios; `test.greedy.extra` in one group of them; `test_refilled.…` with
+                           a cloud that is refilled as in training
+over_scenarios.greedy, …   SD of the return over the 18 scenarios
 sweep.greedy, …            return over all velocities of D2 and D4; `sweep.greedy.75` at one of them, in km/h
 constant.greedy, …         share of learners that take one action more than 99 times in 100
 inside.state_saturated     a diagnostic of `lnlab.analysis.quantities` at the end of training; `before.…` at its start
@@ -112,9 +114,9 @@ def _of(name: str, function: Summary) -> Measure:
 
 
 # -- A3C and Individual learners ------------------------------------------------------------------------------------
-def _test(data: Data, arm: str, rest: str) -> Array:
+def _test(data: Data, arm: str, rest: str, cloud: str = "budget") -> Array:
     mode, _, group = rest.partition(".")
-    return data.test(arm, (group,) if group else (), mode)
+    return data.test(arm, (group,) if group else (), mode, cloud)
 
 
 def _velocities(data: Data, arm: str, rest: str) -> Array:
@@ -166,15 +168,20 @@ def _own_velocity(data: Data, arm: str, mode: str) -> Array:
     return np.asarray(own / workers - (cells.sum(axis=(1, 2)) - own) / (workers * (workers - 1)))
 
 
-def extra_minus_seen(data: Data, arm: str) -> Array:
-    """(n_seeds, n_learners), greedy."""
-    seen, extra = (data.scenarios(arm, (group,)).mean(axis=1) for group in ("seen", "extra"))
+def extra_minus_seen(data: Data, arm: str, mode: str = "greedy") -> Array:
+    """(n_seeds, n_learners) return on Extra minus that on Seen."""
+    seen, extra = (data.scenarios(arm, (group,), mode).mean(axis=1) for group in ("seen", "extra"))
     return np.asarray(extra - seen)
 
 
-def _over_scenarios(data: Data, arm: str) -> Array:
+def _of_learner(data: Data, arm: str, rest: str) -> Array:
+    mode, _, learner = rest.partition(".")
+    return extra_minus_seen(data, arm, mode)[:, int(learner)]
+
+
+def _over_scenarios(data: Data, arm: str, mode: str) -> Array:
     """Sample SD over the scenarios of all learners, 18 (A3C) or 90 (Individual)."""
-    scores = data.scenarios(arm)
+    scores = data.scenarios(arm, mode=mode)
     return np.asarray(scores.reshape(len(scores), -1).std(axis=1, ddof=1))
 
 
@@ -406,12 +413,14 @@ _GRADIENT = {"actor", "actor_cnn", "actor_mlp", "critic", "critic_cnn", "critic_
 
 FAMILIES: dict[str, tuple[Family, Callable[[str], object]]] = {  # beginning of a name: values, what may follow its dot
     "test": (_test, _TEST),
+    "test_refilled": (partial(_test, cloud="refilled"), _TEST),
     "sweep": (lambda data, arm, rest: _velocities(data, arm, rest).mean(axis=(1, 2)), _SWEEP),
     "constant": (lambda data, arm, mode: constant(data, arm, mode).mean(axis=1), _MODE),
     # the lowest velocity of a learner, mean over a seed's learners: the same number of cells for every arm
     "worst_velocity": (lambda data, arm, rest: _velocities(data, arm, rest).min(axis=1).mean(axis=1), _SWEEP),
     "own_velocity": (_own_velocity, _MODE),
-    "extra_minus_seen": (lambda data, arm, worker: extra_minus_seen(data, arm)[:, int(worker)], str.isdigit),
+    "extra_minus_seen": (_of_learner, re.compile(r"(greedy|sampled)\.\d+").fullmatch),
+    "over_scenarios": (_over_scenarios, _MODE),
     "inside": (lambda data, arm, quantity: data.diagnostic(arm, quantity), _INSIDE),
     "before": (lambda data, arm, quantity: data.diagnostic(arm, quantity, data.steps(arm)[0]), _INSIDE),
     "through": (_through, _INSIDE),
@@ -444,7 +453,6 @@ NAMED: dict[str, Values] = {
     "test_by_group": lambda data, arm: np.mean(
         [data.test(arm, (each,)) for each in ("seen", "intra", "extra")], axis=0
     ),
-    "over_scenarios": _over_scenarios,
     "workers_not_below_seen": lambda data, arm: (extra_minus_seen(data, arm) >= 0).sum(axis=1),
     "workers_return_sd": lambda data, arm: data.worker_metric(arm, "return_sd_last_1000").mean(axis=1),
     "policy_loss_change": lambda data, arm: np.abs(
