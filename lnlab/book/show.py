@@ -120,7 +120,10 @@ def hypotheses(data: Data, of: str, name: str = "hypotheses") -> output.TableOut
         if isinstance(found, str):
             rows.append(told | {"prediction": found, "outcome": "not tested"})
             continue
-        rows += [told | {"prediction": each.what, **each.found._asdict(), "outcome": each.outcome} for each in found]
+        for each in found:
+            bound = f"{'±' * (each.side == 'within')}{each.threshold:.3g}".replace("-", "−")
+            row = told | {"prediction": f"{each.what}: {each.side} {bound}"}
+            rows.append(row | each.found._asdict() | {"outcome": each.outcome})
     table = pd.DataFrame(rows).reindex(columns=[*rows[0], *({"estimate", "low", "high", "n"} - set(rows[0]))])
     shown = table[["hypothesis", "prediction"]].assign(
         found=[words.precise(row.estimate, row.low, row.high) for row in table.itertuples()], outcome=table.outcome

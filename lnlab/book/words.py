@@ -41,7 +41,7 @@ def precise(middle: float, low: float, high: float) -> str:
     """
     if not np.isfinite(middle):
         return "n/a"
-    digits = Interval(middle, low, high, 0)._decimals()
+    digits = min(Interval(middle, low, high, 0)._decimals(), 6)
     return estimate(Interval(middle, low, high, 0), digits)
 
 

@@ -229,9 +229,9 @@ def _diverged(study: Study, page: str) -> str:
     asked = needs.stated(NOTEBOOKS / f"{page}.ipynb")
     if page != SUMMARY and not asked:
         return ""  # such as the page on speed
-    others = [study.dir.parent / name for name in [*asked.get("beside", []), asked.get("or", "")] if name]
-    read_too = [run for folder in others for run in needs.complete_in(folder) if folder != study.dir]
-    return note([*study.runs, *read_too])
+    others = [study.dir.parent / name for name in asked.get("beside", [])]
+    read_too = [run for folder in others for run in needs.complete_in(folder)] + needs.of_arms(asked, study)
+    return note([*study.runs, *(run for run in read_too if run.dir.parent != study.dir)])
 
 
 def analyses() -> list[str]:

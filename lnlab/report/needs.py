@@ -3,8 +3,7 @@
 `metadata.lnlab.needs` of a notebook may hold (all of what is there must be met):
 
     runs     run ids: these runs of the profile are complete
-    where    list of setting → values: for each there is a complete run with one of the values
-    or       profile beside it whose runs count for `where` if the profile has none of these algorithms
+    arms     run ids that `lnlab.claims.studies` finds, of another profile as profile/run-id
     beside   names of profiles: one of them has a complete run in the folder beside the profile's
     tables   tables that these runs have
     seeds    fewest seeds of these runs
@@ -18,10 +17,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lnlab.claims.studies import Data, Missing
 from lnlab.paths import NOTEBOOKS
-from lnlab.runs import Run, load
+from lnlab.runs import Run, Study, load
 
-KEYS = {"runs", "where", "or", "beside", "tables", "seeds", "pages"}
+KEYS = {"runs", "arms", "beside", "tables", "seeds", "pages"}
 
 
 def complete(folder: Path) -> list[Run]:
@@ -81,21 +81,21 @@ def _lacks(needs: Mapping[str, Any], runs: list[Run], folder: Path) -> str:
             return f"the run {name}"
         if short := _short(there[name], needs):
             return f"{short} of {name}"
-    wheres = needs.get("where", [])
-    algorithms = {name for asked in wheres for name in asked["algorithm"]}
-    own = any(run.config.algorithm in algorithms for run in runs)
-    for asked in wheres:
-        if not any(_has(run, asked, needs) for run in (runs if own else _beside(folder, needs.get("or")))):
-            words = (f"{name}={'|'.join(map(str, values))}" for name, values in asked.items())
-            return f"a run with {' '.join(words)}"
-    if (others := needs.get("beside")) and not any(_beside(folder, each) for each in others):
+    try:
+        for run in of_arms(needs, Study(folder, runs)):
+            if short := _short(run, needs):
+                return f"{short} of {run.id}"
+    except Missing as missing:
+        return str(missing).removeprefix("needs ")
+    if (others := needs.get("beside")) and not any(complete_in(folder.parent / each) for each in others):
         return f"one of the profiles {', '.join(others)}"
     return ""
 
 
-def _has(run: Run, asked: Mapping[str, Any], needs: Mapping[str, Any]) -> bool:
-    settings = run.config.model_dump()
-    return all(settings.get(name) in values for name, values in asked.items()) and not _short(run, needs)
+def of_arms(needs: Mapping[str, Any], study: Study) -> list[Run]:
+    """The runs of the arms. Raises Missing where one is not there."""
+    data = Data(study)
+    return [data.run(arm) for arm in needs.get("arms", [])]
 
 
 def _short(run: Run, needs: Mapping[str, Any]) -> str:
@@ -104,10 +104,6 @@ def _short(run: Run, needs: Mapping[str, Any]) -> str:
         return f"{seeds} seeds"
     absent = [name for name in needs.get("tables", []) if not (run.dir / f"{name}.parquet").exists()]
     return f"the table {absent[0]}" if absent else ""
-
-
-def _beside(folder: Path, profile: str | None) -> list[Run]:
-    return complete_in(folder.parent / profile) if profile else []
 
 
 def complete_in(folder: Path) -> list[Run]:
