@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from lnlab.book import style
 
@@ -40,6 +41,8 @@ def curves(
         for kind, part in mean[mean[panel] == name].groupby(hue, sort=False):
             _line(axis, part, x, str(kind), y="mean")
         _refer(axis, references)
+    if log:
+        _plain_ticks(axes[0])
     if len(rows):
         axes[0].set_ylim(axes[0].get_ylim())  # set by what was measured: the band of few seeds would dwarf it
     for axis, name in zip(axes, names, strict=False):
@@ -71,6 +74,8 @@ def grid(
             low = np.maximum(part.low, part["mean"] / 100) if says in log else part.low
             _line(axis, part, x, str(kind), y="mean")
             axis.fill_between(part[x], low, part.high, color=style.colour(str(kind)), alpha=0.25, linewidth=0)
+        if says in log:
+            _plain_ticks(axis)
         if x == "episode":
             axis.set_xscale("symlog", linthresh=10, linscale=0.5)
             axis.set_xticks(EPISODES, [str(tick) for tick in EPISODES])
@@ -216,6 +221,15 @@ def _refer(axis: Axes, references: Lines | None, *, vertical: bool = False) -> N
     draw = axis.axvline if vertical else axis.axhline
     for (name, value), dash in zip((references or {}).items(), DASHES, strict=False):
         draw(value, color=style.GREY, linewidth=1.2, linestyle=dash, label=name)
+
+
+def _plain_ticks(axis: Axes) -> None:
+    """1, 2, 5, 10, … on a logarithmic axis of less than three decades, which has room for few powers of ten."""
+    low, high = axis.get_ylim()
+    if high < 1000 * low:
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _finish(figure: Figure, axes: list[Axes], columns: int, xlabel: str, ylabel: str) -> Figure:
