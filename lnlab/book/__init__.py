@@ -7,7 +7,7 @@ A cell of a page reads, in five to fifteen lines,
     show.table(estimates(found), "levels", caption="Return at the end of training.")
 """
 
-from lnlab.book import plot, show, words
+from lnlab.book import plot, registered, show, style, words
 from lnlab.book.show import holds
 from lnlab.book.tidy import (
     at_best,
@@ -41,9 +41,11 @@ __all__ = [
     "plot",
     "printed",
     "references",
+    "registered",
     "seeds",
     "shared",
     "show",
+    "style",
     "survival",
     "through_records",
     "through_training",

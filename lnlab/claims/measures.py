@@ -26,7 +26,7 @@ quarter_mean.1             mean return of the first of the four parts in which D
                            `quarter_policy.` share of its episodes in which the policy chose all actions
 check.5000                 return of the greedy test at a step
 
-`100*name` is a hundredfold, `log10.name` a logarithm, `gap.name` how many percent A3C (the arm) earns over Individual
+`100*name` is a hundredfold, as with other whole numbers, `log10.name` a logarithm, `gap.name` how many percent A3C (the arm) earns over Individual
 learners of the same core and norm; `cells.sd` and its like pool cells as D2 and D4 do. The others are in `NAMED`.
 """
 
@@ -84,8 +84,9 @@ def named(name: str) -> Measure:
     """
     head, _, tail = name.partition(".")
     quantity, _, worker = name.partition("@w")
-    if name.startswith("100*"):
-        return _of(name.removeprefix("100*"), lambda values: 100 * values)
+    factor, _, times = name.partition("*")
+    if times and factor.isdigit():
+        return _of(times, lambda values: int(factor) * values)
     if head == "log10":
         return _of(tail, np.log10)
     if head == "gap":
