@@ -108,10 +108,13 @@ def verdicts(data: Data, document: str) -> output.TableOutput:
     return ledger.count_table(ledger.entries(Old(data.main), document))
 
 
-def hypotheses(data: Data, of: str, name: str = "hypotheses") -> output.TableOutput:
+def hypotheses(
+    data: Data, of: str, name: str = "hypotheses",
+    *, caption: str = "Predictions written before the runs, with what was found.",
+) -> output.TableOutput:  # fmt: skip
     """What our own hypotheses of a set (book/claims/hypotheses.yml) predicted, and what was found; a line a prediction.
 
-    All were written before the runs they speak of, with their margins.
+    The caption tells when they were written.
     """
     says = documents.hypotheses()[of]
     rows = []
@@ -131,5 +134,4 @@ def hypotheses(data: Data, of: str, name: str = "hypotheses") -> output.TableOut
     again = shown.hypothesis.duplicated()
     shown.loc[again, "hypothesis"] = ""
     shown.loc[~again, "hypothesis"] += " **" + table.verdict[~again].str.capitalize() + ".**"
-    caption = "Predictions written before the runs, with what was found."
     return listing(shown, name, caption=caption, data=table)
