@@ -31,6 +31,7 @@ from lnlab.report.evidence import DRIVING
 from lnlab.runs import Run, Study, load, publish
 
 ANALYSES = (
+    "intro",
     "d1",
     "d2",
     "d3",
