@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lnlab.claims.studies import known
 from lnlab.columns_td3 import TABLES
 from lnlab.config import TD3Config
 from lnlab.files import write_json, write_table
-from lnlab.report.driving_data import ARMS
 
 LENGTHS = {"random": 50, "policy": 20}  # steps of an episode
 RETURNS = {"random": 100.0, "policy": 20.0}
@@ -32,7 +32,7 @@ class Fake:
 
 
 def study(folder: Path, fakes: dict[str, Fake], **extent: Any) -> Path:
-    """Write made runs, by arm, into `folder`."""
+    """Write made runs, by the run ids of the published ones, into `folder`."""
     for arm, fake in fakes.items():
         write(folder, arm, fake, **extent)
     return folder
@@ -42,8 +42,8 @@ def write(
     folder: Path, arm: str, fake: Fake, *, seeds: int = 3, steps: int = 5000, start: int = 1000, **more: Any
 ) -> None:
     """One complete run of an arm; `more` are further settings."""
-    extent = {"seeds": seeds, "steps": steps, "learning_starts": start, "batch_size": 32}
-    config = TD3Config(**ARMS[arm].settings, **extent, **more, profile=folder.name)
+    extent = {"seeds": seeds, "steps": steps, "learning_starts": start, "profile": folder.name}
+    config = TD3Config(**known()[arm].model_dump() | extent | more)
     run = folder / config.run_id
     run.mkdir(parents=True)
     write_json(run / "config.json", config.model_dump())

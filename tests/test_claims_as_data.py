@@ -10,7 +10,7 @@ from lnlab.analysis.claims import Direction, Evidence, Number, Sum
 from lnlab.claims import judge
 from lnlab.claims.documents import documents
 from lnlab.claims.studies import Data
-from lnlab.report import d5, evidence, hypotheses, ledger, placement, workers_why
+from lnlab.report import evidence, hypotheses, ledger, placement, workers_why
 
 pytestmark = pytest.mark.slow
 ROUNDINGS = 0.03  # of a sum: one rule now, that differs in the second order, or is stricter where zeros were lost
@@ -70,7 +70,6 @@ def test_a_document_is_judged_as_by_the_module_that_it_replaces(document):
 
 OLD = {
     "mechanism": lambda: hypotheses.tested(old()),
-    "driving": lambda: d5.tested(old()),
     "placement": lambda: placement.tested(old()),
     "workers-why": lambda: workers_why.tested(workers_why.pairs(old())),
 }

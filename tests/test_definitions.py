@@ -1,7 +1,5 @@
 """One definition for one name: each printed number has the value that the book's definition of its name gives."""
 
-import itertools
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,23 +9,15 @@ from lnlab.paths import PUBLISHED
 from lnlab.report import (
     checks_again,
     d2_claims,
-    d5,
-    d5_precision,
-    d5_readiness,
-    driving_advice,
-    driving_data,
     ledger,
     pieces,
     predictions,
     sensitivity_extent,
     settings_landing,
 )
-from lnlab.report.driving_data import MAIN, Driving
 from lnlab.report.evidence import Data, Missing, documents, printed
 from lnlab.runs import load
-from tests import driving_fakes
 from tests.by_hand import made
-from tests.driving_fakes import Fake
 
 QUANTITIES = ("return_final", "value_loss_all_mean")
 
@@ -140,62 +130,6 @@ def test_the_mechanism_and_d1_9_say_the_same_of_saturation(published):
     assert all(each.found.low > 0 for each in later)
 
 
-# -- TD3: what is meant by the end, and what is true by construction --------------------------------------------------
-@pytest.fixture(scope="module")
-def driving(tmp_path_factory):
-    arms = {"none-leaky": Fake(exponent=4.0, inflation=1e9), "ln-leaky": Fake(exponent=0.3, inflation=20.0)}
-    arms |= {"none-detached": Fake(exponent=0.5), "ln-detached": Fake()}
-    folder = tmp_path_factory.mktemp("defs")
-    driving_fakes.study(folder / "driving-coarse", arms, precision="bfloat16")
-    return Data(load(driving_fakes.study(folder / "driving", arms)))
-
-
-def test_the_q_of_the_landing_table_is_that_of_the_window_it_names(driving):
-    text = d5.landing(driving)
-    assert "over the last quarter of the logged updates" in text
-    assert "last record over the first" in text
-    rows = Driving.of(driving).table("ln-leaky", "records").dropna(subset="actor_q")
-    late = rows[rows.step > rows.step.max() - 1000]  # the last ten of forty
-    means = late.groupby("seed")[["actor_q", "critic_q"]].mean()
-    ratio = np.exp(np.log(means.actor_q / means.critic_q).mean())
-    assert f"| {ratio:.0f} [" in text
-
-
-@pytest.mark.parametrize("claim", ["D5.4", "D5.10", "D5.14", "D5.18"])
-def test_no_mean_over_the_last_quarter_is_called_the_end(driving, claim):
-    named = evidence(driving, claim)
-    assert named
-    assert not [what for what in named if "at the end" in what]
-    assert [what for what in named if driving_data.LATE in what]
-
-
-def test_the_two_qs_of_a_detached_arm_are_one_by_construction_and_no_finding(driving):
-    page = d5.landing(driving).splitlines()
-    assert [line.count("1 by construction") for line in page if "detached |" in line] == [1, 1]
-    assert [line.count("by construction") for line in page if "leaky |" in line] == [0, 0]
-    arms = d5.arm_table(driving).shown.set_index("arm").inflation
-    assert [text for arm, text in arms.items() if "detached" in arm] == ["0 by construction"] * 2
-    assert "the two are one and the same" in driving_advice.advice(driving)
-    with pytest.raises(ValueError, match="by construction"):
-        driving_data.inflation(Driving.of(driving), "ln-detached")
-
-
-def test_what_is_true_by_construction_is_neither_predicted_nor_counted(driving):
-    directions = [each for each in d5.tested(driving).values() if not isinstance(each, str)]
-    of_q = [each.what for each in itertools.chain(*directions) if "the actor's Q" in each.what]
-    assert of_q
-    assert not [what for what in of_q if what.endswith("detached")]
-    rows = d5_precision.compared(driving)
-    counted = rows[(rows.precision == "difference") & (rows.what == "inflation")].arm.tolist()
-    assert counted == [arm for arm in MAIN if arm.endswith("leaky")]
-    assert sum(d5_precision.counts(rows).values()) == 10
-    alerts = d5_readiness.alert_table(driving).shown.set_index("alert")
-    alert = alerts.loc[d5_readiness.ALERTS["actor_critic_ratio"]]
-    assert [alert[each] for each in alert.index if "detached" in each] == ["cannot fire"] * 2
-    factors = d5.factorial_table(driving).data
-    assert factors[factors.on == d5.MEASURES["inflation"]].effect.tolist() == ["LayerNorm, leaky arms"]
-
-
 # -- one coefficient of variation -------------------------------------------------------------------------------------
 def test_the_cv_of_the_same_cells_is_one_number_on_two_pages(published):
     rows = checks_again.compare(published).set_index(["algorithm", "quantity"])
@@ -216,9 +150,3 @@ def test_d2_13_is_judged_by_what_d2_says(published):
     (additive,) = [each for what, each in evidence(published, "D2.13").items() if "interaction" in what]
     assert (additive.side, additive.threshold) == ("within", pytest.approx(0.361 - 0.289))
     assert "log" not in additive.what  # effects that add, not ones that multiply
-
-
-def test_d5_5_counts_training_updates(driving):
-    assert "29 training updates" in says("D5.5")
-    (updates,) = evidence(driving, "D5.5").values()
-    assert (updates.computed, updates.printed, updates.outcome) == (4000, 29, "wrong")

@@ -18,7 +18,6 @@ from lnlab.report import (
     advice,
     best_rates,
     d1,
-    d5,
     driving_advice,
     ledger,
     onset,
@@ -51,7 +50,7 @@ def write_all(study: Study, book: Path, paged: Sequence[Run], landing: bool = Tr
 
 def _of_landing(study: Study) -> dict[str, str]:
     found = registered.effects(studies.Data(study))
-    advised = advice.advice(found, best_rates.table(Data(study))), driving_advice.advice(Data(study))
+    advised = advice.advice(found, best_rates.table(Data(study))), driving_advice.advice(studies.Data(study))
     return {
         "findings": findings(study),
         "figure": main_figure(found),
@@ -67,7 +66,7 @@ def short_landing(study: Study, names: Sequence[str]) -> str:
         f"# Report of the profile {study.dir.name}",
         f"{len(study.runs)} complete runs. {{doc}}`/summary` has their learning curves, their returns with intervals "
         "and what a norm changes, {doc}`/runs` a page for each, and {doc}`/methods` tells what they are.",
-        d5.landing(Data(study)) if "d5" in names else "",
+        driving_advice.landing(studies.Data(study)) if "d5" in names else "",
         f"## What became of the documents' claims\n\n{verdicts(study)}" if "claims" in names else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -82,7 +81,7 @@ def findings(study: Study) -> str:
         "At other learning rates": best_rates.landing(data, found),
         "When learning starts": onset.landing(data),
         "Longer, and with other workers": settings_landing.landing(data),
-        "TD3 on camera images": d5.landing(data),
+        "TD3 on camera images": driving_advice.landing(studies.Data(study)),
     }
     return "\n\n".join(f"**{title}.**{_after_title(text)}" for title, text in parts.items() if text)
 
