@@ -26,8 +26,9 @@ quarter_mean.1             mean return of the first of the four parts in which D
                            `quarter_policy.` share of its episodes in which the policy chose all actions
 check.5000                 return of the greedy test at a step
 
-`100*name` is a hundredfold, as with other whole numbers, `log10.name` a logarithm, `gap.name` how many percent A3C (the arm) earns over Individual
-learners of the same core and norm; `cells.sd` and its like pool cells as D2 and D4 do. The others are in `NAMED`.
+`100*name` is a hundredfold, as with other whole numbers, `log10.name` a logarithm, `gap.name` how many percent A3C
+(the arm) earns over Individual learners of the same core and norm; `cells.sd` and its like pool cells as D2 and D4 do.
+The others are in `NAMED`.
 """
 
 import functools
