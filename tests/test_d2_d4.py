@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 
 from lnlab.analysis.claims import Direction, Number, Sum, number
-from lnlab.analysis.stats import Interval, interval, paired_difference
-from lnlab.report import cells, d2, d2_claims, d2_figures, d4, d4_claims, d4_words, d4_workers, effects, ledger, matrix
-from lnlab.report.evidence import Data, Missing
+from lnlab.analysis.stats import Interval, interval, paired_difference, std
+from lnlab.book import estimates, printed, references, tidy
+from lnlab.claims import studies
+from lnlab.claims.measures import measure
+from lnlab.report import cells, d2_claims, d4_claims, effects, ledger, matrix
+from lnlab.report.evidence import Data
 from lnlab.runs import load
 from tests.by_hand import made
 
@@ -83,23 +86,20 @@ def test_the_range_holds_what_five_new_seeds_give(quantity):
     assert 0.86 < np.mean(np.array(hits) == "agrees") <= 1
 
 
-def test_worst_velocity_has_the_same_number_of_cells_for_every_arm():
-    one = np.array([[[3.0], [5.0]], [[4.0], [8.0]]])  # two seeds, two velocities, one learner
-    five = np.repeat(one, 5, axis=2)
-    assert cells.worst_learner_cells(one).tolist() == cells.worst_learner_cells(five).tolist() == [3.0, 4.0]
-
-
-def test_the_variance_of_the_cells_is_divided_without_a_rest(values):
-    shares = d2.variance_shares(values)
-    assert sum(shares[part] for part in d2.PARTS) == pytest.approx(1)
-    only_seeds = np.broadcast_to(np.array([1.0, 2.0, 4.0])[:, None, None], (3, 4, 5))
-    assert d2.variance_shares(only_seeds)["between seeds"] == pytest.approx(1)
+def test_worst_velocity_has_the_same_number_of_cells_for_every_arm(data):
+    cell = rows(data, "individual-gru-ln", cells.EVERY, "sampled", "refilled")
+    lowest = cell.groupby(["seed", "worker"]).return_mean.min().groupby("seed").mean()
+    found = measure(studies.Data(data.main), "worst_velocity.sampled.refilled", "individual-gru-ln")
+    assert found == pytest.approx(lowest.to_numpy())
 
 
 def test_a_spread_has_no_bound_below_zero():
-    found = cells.positive(np.array([1.0, 1.1, 0.9, 5.0]), lambda x, axis: np.std(x, axis=axis, ddof=1))
-    assert found.estimate == pytest.approx(np.std([1.0, 1.1, 0.9, 5.0], ddof=1))
+    scores = np.array([1.0, 1.1, 0.9, 5.0])
+    (found,) = estimates(pd.DataFrame({"scores": [scores], "statistic": [std]}), positive=True).itertuples()
+    assert found.estimate == pytest.approx(scores.std(ddof=1))
     assert 0 < found.low < found.estimate < found.high
+    (found,) = estimates(pd.DataFrame({"scores": [np.ones(4)], "statistic": [std]}), positive=True).itertuples()
+    assert (found.estimate, np.isnan(found.low), np.isnan(found.high)) == (0, True, True)
 
 
 # -- claims -----------------------------------------------------------------------------------------------------------
@@ -209,77 +209,50 @@ def crews(folder):
                     return level * (1 + (quantity == "greedy")) * (1 + seed / 100)
 
                 made(where, seeds, value, algorithm=algorithm, norm=norm, workers=workers)
-    return Data(load(folder / "paper"))
+    return studies.Data(load(folder / "paper"))
 
 
 def test_the_gap_is_that_of_each_number_of_workers(tmp_path):
-    found = d4_workers.gaps(crews(tmp_path)).set_index(["norm", "mode", "workers"])
+    data = crews(tmp_path)
+    arms = [f"{start}a3c-gru-{norm}{end}" for norm in ("none", "ln") for start, end in (("", ""), ("workers/", "-w3"))]
     gaps = {("none", 5): 20, ("none", 3): 32, ("ln", 5): 40, ("ln", 3): 52}  # 100 (60 / 50 − 1) and so on
-    for (norm, workers), percent in gaps.items():
-        for mode in d4.MODES:
-            assert found.estimate[norm, mode, workers] == pytest.approx(percent)
-            assert found.n[norm, mode, workers] == {5: 4, 3: 3}[workers]
+    for mode in ("greedy", "sampled"):
+        scores = tidy.values(data, [f"gap.test.{mode}"], arms, settings=["workers"])
+        found = estimates(scores).set_index(["norm", "workers"])
+        assert found.estimate.to_dict() == pytest.approx(gaps)
+        assert found.n.to_dict() == {key: {5: 4, 3: 3}[key[1]] for key in gaps}
 
 
 def test_a_number_of_workers_that_one_algorithm_lacks_is_left_out(tmp_path):
     data = crews(tmp_path)
     shutil.rmtree(tmp_path / "workers" / "individual-gru-none-w3")
-    rows = d4_workers.gaps(data)
-    assert set(zip(rows.norm, rows.workers, strict=True)) == {("none", 5), ("ln", 3), ("ln", 5)}
-    shown = d4_workers.table(rows).shown.set_index(["arms", "policies"])
-    assert shown.loc[("RNN, no norm", "greedy"), "3 workers"] == "n/a"
-    assert "n = 3 to 4 seeds" in d4_workers.table(rows).caption
-    assert "greedy, LayerNorm, 3 workers: 52" in d4_workers.figure(rows).alt
-    shutil.rmtree(tmp_path / "workers" / "individual-gru-ln-w3")
-    with pytest.raises(Missing, match="another number of workers"):
-        d4_workers.gaps(data)
+    arms = ["workers/a3c-gru-none-w3", "workers/a3c-gru-ln-w3", "workers/a3c-gru-ln-w10", "a3c-gru-ln"]
+    found = tidy.values(data, ["gap.test.greedy"], arms, optional=True)
+    assert found.run.tolist() == ["workers/a3c-gru-ln-w3", "a3c-gru-ln"]
+    with pytest.raises(studies.Missing, match="individual-gru-none-w3"):
+        tidy.values(data, ["gap.test.greedy"], arms)
 
 
 # -- pages ------------------------------------------------------------------------------------------------------------
-def test_main_effects_are_means_of_simple_ones_and_the_interaction_their_difference():
-    simple = [d4.EFFECTS["LayerNorm, with the RNN"], d4.EFFECTS["LayerNorm, without the RNN"]]
-    for cell in cells.MATRIX:
-        with_rnn, without = (each.get(cell, 0) for each in simple)
-        assert d4.EFFECTS["LayerNorm, main effect"][cell] == (with_rnn + without) / 2
-        assert d4.EFFECTS["interaction"][cell] == with_rnn - without
+def test_a_return_is_that_of_the_cells_of_its_mode_cloud_and_velocity(data):
+    measures = {"sweep.sampled.refilled": (cells.EVERY, "refilled"), "sweep.sampled.75": ((75,), "budget")}
+    for name, (velocities, cloud) in measures.items():
+        mine = rows(data, "individual-ff-ln", velocities, "sampled", cloud).groupby("seed").return_mean.mean()
+        (found,) = estimates(tidy.values(studies.Data(data.main), [name], ["individual-ff-ln"])).itertuples()
+        assert (found.estimate, found.low) == pytest.approx(interval(mine.to_numpy())[:2])
 
 
-def test_a_mean_of_a_table_is_that_of_its_cells(data):
-    found = d2.spread_table(data, "sampled", "refilled").data.set_index("arm")
-    mine = rows(data, "individual-ff-ln", cells.EVERY, "sampled", "refilled")
-    row = found.loc["Individual feedforward, LayerNorm"]
-    assert row["mean"] == pytest.approx(mine.return_mean.mean())
-    assert row["mean_low"] == pytest.approx(interval(mine.groupby("seed").return_mean.mean().to_numpy()).low)
+def test_a_printed_number_stands_beside_ours_and_a_repetition(data, entries):
+    found = printed(studies.Data(data.main), "D2", ["D2.5"]).set_index(["source", "measure", "of"])
+    numbers = [each for each in entries["D2.5"].verdict.evidence if isinstance(each, Number)]
+    (each,) = [each for each in numbers if each.what == "CV: A3C, RNN only"]
+    key = ("CV", "A3C, RNN only")
+    assert found.loc[("printed", *key), "estimate"] == each.printed == 0.361
+    assert found.loc[("here", *key), ["estimate", "low", "high"]].tolist() == pytest.approx(each.found[:3])
+    assert found.loc[("five new seeds", *key), ["low", "high"]].tolist() == pytest.approx([each.low, each.high])
 
 
 def test_always_offload_earns_its_budget_at_every_velocity():
-    assert 49 < d2.references("budget")["offload"] <= 50
-
-
-def test_seeds_that_never_reach_the_target_leave_the_curve_at_zero(data):
-    found = d2_figures.target_rows(data)
-    assert (found.share == 0).all()
-    assert (found.episode.max(), found.n.max()) == (4, 2)
-
-
-def test_a_component_that_changes_nothing_has_no_clear_effect():
-    none = Interval(0.0, -1.0, 1.0, 30)
-    assert "shows no clear effect on" in d4_words._sentence("RNN, main effect", "A3C", none)
-    assert d4_words._sentence("LayerNorm, main effect", "A3C", Interval(2, 1, 3, 30)).startswith("LayerNorm raises")
-    assert "weaken each other" in d4_words._sentence("interaction", "A3C", Interval(-2, -3, -1, 30))
-
-
-def test_every_table_and_figure_tells_its_seeds(data, entries):
-    listed = list(entries.values())
-    shown = [
-        d2.beside(listed, ["D2.1"], "x"), d2.tested(listed, ["D2.16"], "y"),
-        d2.spread_sources(data), d2.spread_table(data),
-        d2_figures.learners_figure(data), d2_figures.velocity_figure(data), d2_figures.effect_figure(data, "greedy"),
-        d2_figures.target_figure(data), d4.heat_maps(data), d4.matrix_table(data, "sampled"),
-        d4.effect_table(data, "greedy"), d4.contributions(data), d4.collapse_table(data),
-    ]  # fmt: skip
-    for each in shown:
-        assert "n = 2" in each.caption, each.name
-        assert len(each.data), each.name
-    assert "needs the profile 'original'" in d4_words.original(data)
-    assert "lacks what D4.11 need" in d2.tested(listed, ["D4.11"], "z")
+    found = references(sweep=True).set_index(["cloud", "policy"]).loc[("budget", "always OFFLOAD")]
+    assert sorted(found.velocity) == sorted(cells.EVERY)
+    assert 48 < found.return_mean.min() <= found.return_mean.max() <= 50
