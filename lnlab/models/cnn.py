@@ -13,12 +13,11 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
-from lnlab.config_td3 import TD3Config
+from lnlab.config import ConfigError, TD3Config
 from lnlab.models.image_norm import ImageNorm
 from lnlab.models.linear import Linear
 from lnlab.models.norms import NORMS
 from lnlab.models.pixels import pixels
-from lnlab.settings import ConfigError
 
 SLOPE = 0.01  # of LeakyReLU below zero
 FEATURES = 512
