@@ -14,10 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
 from lnlab.config import ConfigError, TD3Config
-from lnlab.models.image_norm import ImageNorm
-from lnlab.models.linear import Linear
+from lnlab.models.fast import ImageNorm, Linear, pixels
 from lnlab.models.norms import NORMS
-from lnlab.models.pixels import pixels
 
 SLOPE = 0.01  # of LeakyReLU below zero
 FEATURES = 512
