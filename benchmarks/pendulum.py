@@ -10,7 +10,7 @@ import torch
 from tqdm.auto import tqdm
 
 from benchmarks.machine import save, side_by_side
-from lnlab.config_td3 import TD3Config
+from lnlab.config import TD3Config
 from lnlab.provenance import usable_cores
 from lnlab.trainers.off_policy import OffPolicyTrainer
 

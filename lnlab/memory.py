@@ -7,8 +7,7 @@ of live trainers (tests/test_memory.py).
 import os
 from pathlib import Path
 
-from lnlab.config import Config, ConfigError, RunConfig
-from lnlab.config_td3 import TD3Config
+from lnlab.config import Config, ConfigError, RunConfig, TD3Config
 from lnlab.runs import BLOCK
 
 FLOAT = 4

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from lnlab.columns_td3 import UPDATE
-from lnlab.config_td3 import RECORD_STEPS, TD3Config
+from lnlab.config import RECORD_STEPS, TD3Config
 from lnlab.envs.images import make_env
 from lnlab.trainers.monitor import EarlyStopping, validation_points
 from lnlab.trainers.probe import Probe

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lnlab.columns_td3 import RETURNS
-from lnlab.config_td3 import TD3Config
+from lnlab.config import TD3Config
 from lnlab.runs import Shard
 from lnlab.shards import save
 from lnlab.trainers.admission import require_norm

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lnlab.config_td3 import TD3Config
+from lnlab.config import TD3Config
 from lnlab.envs.images import make_env
 from lnlab.models.cnn import CNN, Batch, batch
 from lnlab.trainers.schedule import Purpose

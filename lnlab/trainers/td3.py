@@ -14,7 +14,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from lnlab.config_td3 import TD3Config
+from lnlab.config import TD3Config
 from lnlab.models.cnn import Batch, batch, make_actor, make_cnn, make_critics, state, state_size
 from lnlab.trainers.replay import Transitions
 from lnlab.trainers.schedule import Purpose

@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from lnlab.config_td3 import TD3Config
+from lnlab.config import TD3Config
 from lnlab.envs.images import make_env
 from lnlab.trainers.schedule import Purpose
 from lnlab.trainers.steps import outcome
