@@ -4,6 +4,7 @@ What a command needs is imported when it runs, so that `lnlab --help` answers at
 """
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -14,7 +15,7 @@ from lnlab import __version__
 if TYPE_CHECKING:
     from lnlab.runs import Run
 
-ERROR, USAGE, INTERRUPTED = 1, 2, 130  # exit codes besides 0
+ERROR, USAGE, INTERRUPTED, UNREAD = 1, 2, 130, 141  # exit codes besides 0; the last two as a shell gives a signal's
 FIRST_STEPS = """first steps:
   lnlab study smoke      does everything work here? about a minute
   lnlab study quick      train a first look at all arms
@@ -23,8 +24,35 @@ FIRST_STEPS = """first steps:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 done, 1 failed, 2 wrong parameters, 130 stopped."""
+    """Run a command and return its exit code: 0 done, 1 failed, 2 wrong parameters, 130 stopped, 141 output unread.
+
+    The last as in `lnlab train --help | head -1`, where the output is closed before all of it is written.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            return _run(words)
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()  # else the interpreter does when it ends, and prints what then goes wrong
+    except OSError as error:  # of a stream: those of a command are answered already
+        _discard_unread()
+        if isinstance(error, BrokenPipeError):
+            return UNREAD
+        print(f"lnlab: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return ERROR
+
+
+def _discard_unread() -> None:
+    """What cannot be written must not be tried again when the interpreter ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _run(words: Sequence[str]) -> int:
     free = words[1:] if words[:1] in (["train"], ["bench"]) else []  # argparse would not know their options
     options = _parser().parse_args(words[: len(words) - len(free)])
     command = COMMANDS[options.command]
@@ -35,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print(str(stop) or "stopped", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        raise
     except (MemoryError, OSError, RuntimeError, ValueError) as error:
         from lnlab.config import ConfigError
 
