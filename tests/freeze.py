@@ -26,23 +26,12 @@ import pandas as pd
 
 from lnlab.analysis.claims import Evidence, Number, Sum
 from lnlab.analysis.stats import Interval, interval
+from lnlab.claims import judge, studies
+from lnlab.claims.documents import documents, hypotheses
 from lnlab.paths import BOOK, NOTEBOOKS, PUBLISHED
-from lnlab.report import (
-    best_rates,
-    build,
-    d5,
-    driving_predictions,
-    effects,
-    hypotheses,
-    ledger,
-    pages,
-    placement,
-    settings_landing,
-    workers_why,
-)
+from lnlab.report import best_rates, build, effects, pages, settings_landing
 from lnlab.report.driving_data import MAIN, Driving, feature_growth, inflation
 from lnlab.report.evidence import DRIVING, PROFILE, Data
-from lnlab.report.predictions import HYPOTHESES
 from lnlab.runs import Run, load
 
 FROZEN = Path(__file__).parent / "frozen"
@@ -56,33 +45,36 @@ Row = dict[str, Any]  # with an id
 
 # -- what there is now ------------------------------------------------------------------------------------------------
 @functools.cache
-def published() -> Data:
+def published() -> studies.Data:
     """The published studies; their tables are read once."""
-    return Data.at()
+    return studies.Data.at()
 
 
 def claims(document: str) -> Iterator[Row]:
     """A document's claims, each followed by its evidence."""
-    for entry in ledger.entries(published(), document):
+    for entry in judge.entries(published(), document):
         found = entry.verdict
-        row = {"kind": entry.claim["kind"], "verdict": found.verdict, "reason": found.reason}
-        yield {"id": entry.id} | row | {"runs": " ".join(sorted(found.runs)), "says": entry.claim["says"]}
+        row = {"kind": entry.claim.kind, "verdict": found.verdict, "reason": found.reason}
+        yield {"id": entry.id} | row | {"runs": " ".join(sorted(found.runs)), "says": entry.claim.says}
         yield from _evidence(entry.id, found.evidence)
 
 
 def tested() -> Iterator[Row]:
     """The hypotheses of every set, each followed by its predictions."""
-    data = published()
-    yield from _hypotheses("mechanism", hypotheses.tested(data), {each.name: each.says for each in HYPOTHESES})
-    driving = {each.name: each.says for each in driving_predictions.HYPOTHESES}
-    yield from _hypotheses("driving", d5.tested(data), driving)
-    yield from _hypotheses("placement", placement.tested(data))
-    yield from _hypotheses("workers-why", workers_why.tested(workers_why.pairs(data)))
+    for name, of in hypotheses().items():
+        for key, found in judge.tested(published(), name).items():
+            row = {
+                "id": f"{name}/{key}",
+                "verdict": judge.settled(found),
+                "reason": found if isinstance(found, str) else "",
+            }
+            yield row | {"says": of[key].says}
+            yield from _evidence(row["id"], () if isinstance(found, str) else found)
 
 
 def contrasts() -> Iterator[Row]:
     """The differences that the landing page states: at the main rate, at the best rates, in other settings, of TD3."""
-    data = published()
+    data = Data.at()
     yield from _table("main", effects.effects(data.main), ["outcome", "algorithm", "core"])
     yield from _table("best-rates", best_rates.table(data).drop(columns="pair"), ["outcome", "algorithm", "core"])
     for number, row in enumerate(settings_landing.effects_elsewhere(data).to_dict("records"), 1):
@@ -99,7 +91,7 @@ def contrasts() -> Iterator[Row]:
 
 
 PARTS: dict[str, Callable[[], Iterator[Row]]] = {
-    **{document: functools.partial(claims, document) for document in ledger.judged()},
+    **{document: functools.partial(claims, document) for document in documents()},
     "hypotheses": tested,
     "contrasts": contrasts,
 }
@@ -108,18 +100,6 @@ PARTS: dict[str, Callable[[], Iterator[Row]]] = {
 def now(part: str) -> list[Row]:
     """The rows of a part as the code computes them from the published data."""
     return [{name: _plain(value) for name, value in row.items()} for row in PARTS[part]()]
-
-
-def _hypotheses(name: str, found: hypotheses.Tested, says: dict[str, str] | None = None) -> Iterator[Row]:
-    """Without `says`, the hypotheses' names are their sentences; then they are numbered."""
-    for number, (key, each) in enumerate(found.items(), 1):
-        made = not isinstance(each, str)
-        row = {"id": f"{name}/{key if says else number}"}
-        row |= (
-            {"verdict": hypotheses.verdict(each), "reason": ""} if made else {"verdict": "not tested", "reason": each}
-        )
-        yield row | {"says": says[key] if says else key}
-        yield from _evidence(row["id"], each if made else ())
 
 
 def _evidence(of: str, found: Any) -> Iterator[Row]:
