@@ -239,7 +239,7 @@ class Shard:
     def _check(self, report: Report) -> None:
         unknown = set(report) - set(COLUMNS[self.table_of_rows]) - {self._counter}
         if unknown:
-            raise ValueError(f"unknown columns {sorted(unknown)}; describe them in lnlab/columns.py")
+            raise ValueError(f"unknown columns {sorted(unknown)}; describe them in lnlab/columns.toml")
         for name, values in report.items():
             if name != self._counter and (np.ndim(values) != 2 or len(values) != len(self.seeds)):
                 raise ValueError(f"{name} has shape {np.shape(values)}; expected ({len(self.seeds)} seeds, workers)")

@@ -7,8 +7,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Dict
 
-from lnlab.columns import COLUMNS
-from lnlab.columns_td3 import UPDATE
+from lnlab.columns import COLUMNS, UPDATE
 from lnlab.config import ConfigError, parse
 from lnlab.models.cnn import CNN, batch
 from lnlab.trainers import make_trainer

@@ -5,7 +5,9 @@ what happens inside the network and can be refuted there. A diagnostic describes
 `samples` are the 1000 states of the probe sequences.
 """
 
-from lnlab.columns import REWARD, SQUARED, Column
+from lnlab.columns import Column
+
+REWARD, SQUARED = "reward", "reward²"  # completed task units × 0.05, summed over an episode
 
 LAYERS = ("embed", "embed.norm", "core", "core.input", "core.state", "core.norm", "heads")
 NORMS = {"gain": "starts at 1", "bias": "starts at 0"}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lnlab.columns_td3 import UPDATE
+from lnlab.columns import UPDATE
 from lnlab.config import RECORD_STEPS, TD3Config
 from lnlab.envs.images import make_env
 from lnlab.trainers.monitor import EarlyStopping, validation_points

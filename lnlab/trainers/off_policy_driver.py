@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from lnlab.columns_td3 import RETURNS
+from lnlab.columns import COLUMNS
 from lnlab.config import TD3Config
 from lnlab.runs import Shard
 from lnlab.shards import save
@@ -57,8 +57,8 @@ def train_seed(config: TD3Config, shard: Shard, device: str, report: Listener, s
 def no_returns() -> pd.DataFrame:
     """The table of a seed in which no episode ended: its columns, of the types they have in others."""
     kinds = {"seed": int, "step": int, "episode": int, "length": int, "phase": str}
-    kinds |= {name: bool if column.unit == "bool" else float for name, column in RETURNS.items() if name not in kinds}
-    return pd.DataFrame({name: pd.Series(dtype=kinds[name]) for name in RETURNS})
+    usual = {name: bool if column.unit == "bool" else float for name, column in COLUMNS["returns"].items()}
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in (usual | kinds).items()})
 
 
 class Saver:
