@@ -94,6 +94,9 @@ class VectorOnly(nn.Module):
     def forward(self, image: None) -> None:
         return None
 
+    def stages(self, image: None) -> list[None]:
+        return [None] * (len(CONVOLUTIONS) + 1)
+
 
 class Batch(NamedTuple):
     """Observations as networks take them."""

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lnlab.analysis.stats import Interval, interval
+from lnlab.envs.driving_reward import WEIGHTS
 from lnlab.report import driving_figures, output, style, tables
 from lnlab.report.cells import counted
 from lnlab.report.d5 import shown
@@ -22,7 +23,6 @@ from lnlab.report.driving_data import (
 )
 from lnlab.report.driving_figures import Panel
 from lnlab.report.evidence import Array, Data, Missing
-from lnlab.trainers.steps import COMPONENTS
 
 GROWING = {"actor_feature_norm_probe": "features of the actor's CNN", "actor_q": "Q that the actor maximises"}
 DYNAMICS = (
@@ -269,7 +269,7 @@ def component_table(data: Data) -> output.TableOutput:
 
 def _component_rows(runs: Driving, arm: str, phase: str) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
-    for name in COMPONENTS:
+    for name in WEIGHTS:
         try:
             values: Array = runs.by_phase(arm, phase, f"reward_{name}")
         except Missing:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lnlab.analysis.probes import PROBE_EPISODE, SEQUENCES, Values, probe_seeds, where_finite
 from lnlab.config import EPISODE_STEPS, RunConfig
 from lnlab.envs.offloading import Noise, OffloadingBatch, draw_noise, training_velocities
 from lnlab.evaluation import ACTIONS
+from lnlab.inside.probes import PROBE_EPISODE, SEQUENCES, Values, probe_seeds, where_finite
 from lnlab.models.actor_critic import ActorCritic
 from lnlab.trainers.a3c import CAPACITY
 from lnlab.trainers.returns import n_step_returns, sample

@@ -7,7 +7,7 @@ Each learner runs through the same observations with its hidden state from zero.
 import torch
 from torch import Tensor
 
-from lnlab.analysis.probes import Values, pairwise_cosine, probe_observations, where_finite
+from lnlab.inside.probes import Values, pairwise_cosine, probe_observations, where_finite
 from lnlab.models.actor_critic import ActorCritic, Tape
 
 WARM = 20  # steps after which the hidden state has forgotten its start
