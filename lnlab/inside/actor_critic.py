@@ -74,7 +74,7 @@ def diagnose(trainer: ActorCriticTrainer) -> pd.DataFrame:
     Returns:
         Rows seed, worker, step (= trainer.episode), quantity, value (float32), the `diagnostics` table of a run.
         `worker` is −1 for what belongs to a model or a seed of A3C, else the worker or Individual learner. `value` is
-        NaN where a learner's numbers are not finite. `lnlab.analysis.quantities` has units and definitions; those of a
+        NaN where a learner's numbers are not finite. lnlab/quantities.toml has units and definitions; those of a
         GRU, of LN or of shared learners are left out where there is none.
     """
     seeds = trainer.seeds

@@ -45,7 +45,7 @@ def correlation(x: Tensor, y: Tensor) -> Tensor:
 
 
 def behaviour(config: RunConfig, net: ActorCritic, parameters: Tensor) -> Values:
-    """The quantities of `quantities.BEHAVIOUR`, each (N,), for `parameters` (N, size) of all learners of `config`."""
+    """The second part of lnlab/quantities.toml, each (N,), for `parameters` (N, size) of all learners of `config`."""
     episodes = play_probes(config, net, parameters)
     values = _policy(episodes) | critic(episodes, config.gamma)
     return where_finite({k: v.float() for k, v in values.items()}, episodes.out.transpose(0, 1))

@@ -250,9 +250,16 @@ def one_thread() -> Iterator[None]:
 
 
 def _bar(directory: Run, progress: bool) -> tqdm:
-    total, initial = directory.config.env_steps, directory.reports_done * directory.config.steps_per_report
-    settings = {"unit": "step", "unit_scale": True, "mininterval": 0.5, "disable": not progress}
-    return tqdm(total=total, initial=initial, desc=directory.id, **settings)
+    total, done = directory.config.env_steps, directory.reports_done * directory.config.steps_per_report
+    return tqdm(
+        total=total,
+        initial=done,
+        desc=directory.id,
+        unit="step",
+        unit_scale=True,
+        mininterval=0.5,
+        disable=not progress,
+    )
 
 
 def _listener(directory: Run, bar: tqdm, on_report: Listener | None) -> Listener:
