@@ -14,10 +14,9 @@ import pytest
 import lnlab
 from lnlab import cli, paths, runs
 from lnlab.cli import COMMANDS, main, settings
-from lnlab.config import ConfigError, RunConfig, TD3Config, parse
+from lnlab.config import ConfigError, RunConfig, TD3Config, limits, parse
 from lnlab.paths import ROOT
 from lnlab.runs import Run
-from lnlab.settings import limits
 from tests.by_hand import made
 from tests.fakes import train
 

@@ -1,1 +1,0 @@
-from lnlab.config import limits as limits
