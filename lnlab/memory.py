@@ -24,7 +24,7 @@ CGROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory
 
 def block(config: Config, cores: int, device: str = "cpu") -> int:
     """Seeds of a shard. A stack of small networks is one program; a CNN keeps a core busy with one seed."""
-    if not isinstance(config, RunConfig):
+    if not config.STACKED:
         return 1
     return config.seeds if device == "cuda" else min(BLOCK, -(-config.seeds // cores))
 

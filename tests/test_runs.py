@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lnlab import files, runs, shards
+from lnlab import files, runs
 from lnlab.config import ConfigError, RunConfig, parse
 from lnlab.runs import COLUMNS, Run, Shard, curves, load, publish
 from lnlab.shards import seconds_trained
@@ -183,16 +183,16 @@ def test_a_state_of_another_episode_is_refused():
 
 
 def test_a_checkpoint_interrupted_after_it_counted_does_not_keep_its_rows_twice(monkeypatch):
-    def write_and_be_interrupted(path, content):
-        files.write_sealed(path, content)
+    def write_and_be_interrupted(path, content, write=files.write_sealed):
+        write(path, content)
         raise KeyboardInterrupt
 
     shard, trainer = Run.open(small()).shards[0], FakeTrainer(small())
     shard.append(next(iter(trainer)))
-    monkeypatch.setattr(shards, "write_sealed", write_and_be_interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        shard.checkpoint(trainer.state_dict())
-    monkeypatch.setattr(shards, "write_sealed", files.write_sealed)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_sealed", write_and_be_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            shard.checkpoint(trainer.state_dict())
     shard.checkpoint(trainer.state_dict())
     assert shard.rows()["episode"].tolist() == [1] * 6
 
