@@ -52,7 +52,7 @@ def _discard_unread() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _run(words: Sequence[str]) -> int:
+def _run(words: list[str]) -> int:
     free = words[1:] if words[:1] in (["train"], ["bench"]) else []  # argparse would not know their options
     options = _parser().parse_args(words[: len(words) - len(free)])
     command = COMMANDS[options.command]

@@ -15,7 +15,8 @@ results/<profile>/<run id>/
 TD3 and DDPG leave other tables: records.parquet (each 100 steps), returns.parquet (training episodes), checks.parquet
 (greedy tests), drives.parquet (where the car was), and tensorboard/.
 
-Columns and units: `COLUMNS`. Checked by killing a writer at random moments (tests/test_runs.py).
+Columns and units: `COLUMNS`. Checked by killing a writer at every rename (tests/test_runs.py) and at random
+moments (tests/test_kills.py).
 """
 
 import functools
