@@ -64,8 +64,8 @@ def short_landing(study: Study, names: Sequence[str]) -> str:
     """The landing page of a report without the arms of the main study; `names` are its analysis pages."""
     parts = [
         f"# Report of the profile {study.dir.name}",
-        f"{len(study.runs)} complete runs. {{doc}}`/summary` has their learning curves, their returns with intervals "
-        "and what a norm changes, {doc}`/runs` a page for each, and {doc}`/methods` tells what they are.",
+        f"{len(study.runs)} complete run{'s' * (len(study.runs) != 1)}. {{doc}}`/summary` has learning curves, returns "
+        "with intervals and what a norm changes, {doc}`/runs` a page of each; {doc}`/methods` tells what they are.",
         d5.landing(Data(study)) if "d5" in names else "",
         f"## What became of the documents' claims\n\n{verdicts(study)}" if "claims" in names else "",
     ]
