@@ -28,8 +28,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def tiny_study() -> "Study":
     """All eight arms, two seeds of four episodes each: enough for every table and page to exist."""
     from lnlab.config import RunConfig
+    from lnlab.inside import run
     from lnlab.runs import load
-    from lnlab.trainers.driver import run
 
     arms = itertools.product(("a3c", "individual"), ("gru", "ff"), ("none", "ln"))
     for algorithm, core, norm in arms:

@@ -10,9 +10,9 @@ import torch
 from tqdm.auto import tqdm
 
 from benchmarks.machine import save, side_by_side
-from lnlab.config_td3 import TD3Config
+from lnlab.config import TD3Config
 from lnlab.provenance import usable_cores
-from lnlab.trainers.off_policy import OffPolicyTrainer
+from lnlab.trainers.td3 import OffPolicyTrainer
 
 SEEDS, STEPS, GOAL = 5, 15_000, -200.0
 SETTINGS: dict[str, Any] = {  # exploration and gradients without limit as in Fujimoto et al. 2018
@@ -34,7 +34,7 @@ def learn(seed: int, steps: int, ready: Any, queue: Any) -> None:
     ready.wait()
     for _ in trainer:
         pass
-    returns = [row["return"] for row in trainer.tables["checks"] if row["step"] == steps]
+    returns = [row["return"] for row in trainer.rows["checks"] if row["step"] == steps]
     queue.put((seed, sum(returns) / len(returns)))
 
 

@@ -24,7 +24,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from benchmarks.machine import describe, save
-from lnlab.config_td3 import TD3Config
+from lnlab.config import TD3Config
 from lnlab.models.cnn import CNN
 from lnlab.trainers.replay import Replay
 from lnlab.trainers.td3 import TD3

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lnlab.config import ConfigError, RunConfig, parse
     from lnlab.evaluation import evaluate
+    from lnlab.inside import run
     from lnlab.runs import Run, Study, load
     from lnlab.trainers import make_trainer
-    from lnlab.trainers.driver import run
 
 __version__ = "0.1.0"
 __all__ = [
@@ -38,7 +38,7 @@ _HOME = {
     "load": "lnlab.runs",
     "evaluate": "lnlab.evaluation",
     "make_trainer": "lnlab.trainers",
-    "run": "lnlab.trainers.driver",
+    "run": "lnlab.inside",
 }
 
 

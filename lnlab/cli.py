@@ -4,9 +4,10 @@ What a command needs is imported when it runs, so that `lnlab --help` answers at
 """
 
 import argparse
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from lnlab import __version__
@@ -14,7 +15,7 @@ from lnlab import __version__
 if TYPE_CHECKING:
     from lnlab.runs import Run
 
-ERROR, USAGE, INTERRUPTED = 1, 2, 130  # exit codes besides 0
+ERROR, USAGE, INTERRUPTED, UNREAD = 1, 2, 130, 141  # exit codes besides 0; the last two as a shell gives a signal's
 FIRST_STEPS = """first steps:
   lnlab study smoke      does everything work here? about a minute
   lnlab study quick      train a first look at all arms
@@ -23,8 +24,35 @@ FIRST_STEPS = """first steps:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 done, 1 failed, 2 wrong parameters, 130 stopped."""
+    """Run a command and return its exit code: 0 done, 1 failed, 2 wrong parameters, 130 stopped, 141 output unread.
+
+    The last as in `lnlab train --help | head -1`, where the output is closed before all of it is written.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            return _run(words)
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()  # else the interpreter does when it ends, and prints what then goes wrong
+    except OSError as error:  # of a stream: those of a command are answered already
+        _discard_unread()
+        if isinstance(error, BrokenPipeError):
+            return UNREAD
+        print(f"lnlab: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return ERROR
+
+
+def _discard_unread() -> None:
+    """What cannot be written must not be tried again when the interpreter ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _run(words: list[str]) -> int:
     free = words[1:] if words[:1] in (["train"], ["bench"]) else []  # argparse would not know their options
     options = _parser().parse_args(words[: len(words) - len(free)])
     command = COMMANDS[options.command]
@@ -35,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print(str(stop) or "stopped", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        raise
     except (MemoryError, OSError, RuntimeError, ValueError) as error:
         from lnlab.config import ConfigError
 
@@ -49,12 +79,16 @@ def _find(needs: Sequence[str]) -> None:
     from lnlab.paths import ROOT
 
     if missing := [name for name in needs if not (ROOT / name).exists()]:
-        from lnlab.config import ConfigError
-
-        raise ConfigError(
+        _refuse(
             f"works in a clone of the repository only, and {ROOT} has no {missing[0]}; "
             "an installed package can do: lnlab train, lnlab runs"
         )
+
+
+def _refuse(message: str) -> NoReturn:
+    from lnlab.config import ConfigError
+
+    raise ConfigError(message)
 
 
 def _check_profile(name: str | None) -> None:
@@ -83,16 +117,9 @@ def _parser() -> argparse.ArgumentParser:
         sub = subparsers.add_parser(
             name, help=command.help, description=command.help, epilog=epilog, formatter_class=style, allow_abbrev=False
         )
-        command.arguments(sub)
+        for argument, given in command.arguments.items():
+            sub.add_argument(argument, **given)
     return parser
-
-
-def _no_arguments(_: argparse.ArgumentParser) -> None:
-    pass
-
-
-def _profile_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("profile", metavar="PROFILE", help="name in study.toml: smoke, quick, paper, driving")
 
 
 def _positive(text: str) -> int:
@@ -101,13 +128,44 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _study_arguments(parser: argparse.ArgumentParser) -> None:
-    _profile_argument(parser)
-    parser.add_argument("--jobs", type=_positive, metavar="N", help="runs side by side (default: one for each core)")
-    parser.add_argument("--only", metavar="PATTERN", help="only the runs whose id matches, such as 'a3c-*-ln'")
-    parser.add_argument("--list", action="store_true", help="show the runs and how far they are; train nothing")
+class Command(NamedTuple):
+    run: Callable[[argparse.Namespace, list[str]], int]
+    help: str
+    examples: tuple[str, ...]
+    arguments: Mapping[str, Mapping[str, Any]]  # as argparse takes them
+    needs: tuple[str, ...]  # files and folders of the repository
 
 
+COMMANDS: dict[str, Command] = {}
+PROFILE = {"metavar": "PROFILE", "help": "name in study.toml: smoke, quick, paper, driving"}
+SWITCH = {"action": "store_true"}
+
+
+def _command(
+    help: str, *examples: str, arguments: Mapping[str, Mapping[str, Any]] | None = None, needs: tuple[str, ...] = ()
+) -> Callable:
+    """Enter a function `_name` among the commands as `name`."""
+
+    def enter(run: Callable[[argparse.Namespace, list[str]], int]) -> Callable:
+        COMMANDS[run.__name__[1:]] = Command(run, help, examples, arguments or {}, needs)
+        return run
+
+    return enter
+
+
+@_command(
+    "train the runs of a profile: those that are missing, stopped or failed",
+    "lnlab study quick",
+    "lnlab study paper --only 'a3c-*' --jobs 4",
+    "lnlab study paper --list",
+    needs=("study.toml", "notebooks"),
+    arguments={
+        "profile": PROFILE,
+        "--jobs": {"type": _positive, "metavar": "N", "help": "runs side by side (default: one for each core)"},
+        "--only": {"metavar": "PATTERN", "help": "only the runs whose id matches, such as 'a3c-*-ln'"},
+        "--list": SWITCH | {"help": "show the runs and how far they are; train nothing"},
+    },
+)
 def _study(options: argparse.Namespace, _: list[str]) -> int:
     from lnlab.study import execute, expand, select
 
@@ -127,6 +185,13 @@ def _study(options: argparse.Namespace, _: list[str]) -> int:
     return 0
 
 
+@_command(
+    "train one run over all its seeds, into results/scratch",
+    "lnlab train norm=none seeds=3",
+    "lnlab train --algorithm individual --core ff --lr 3e-4",
+    "lnlab train algorithm=td3 norm=none actor_features=detached batch_size=32",
+    "lnlab train --help",
+)
 def _train(_: argparse.Namespace, words: list[str]) -> int:
     if {"-h", "--help"} & set(words):
         print(_train_help())
@@ -134,7 +199,7 @@ def _train(_: argparse.Namespace, words: list[str]) -> int:
     from lnlab.config import parse
 
     config = parse(settings(words))
-    from lnlab.trainers.driver import run
+    from lnlab.inside import run
 
     print(f"complete: {run(config).dir}")
     return 0
@@ -149,91 +214,63 @@ def settings(words: Sequence[str]) -> dict[str, str]:
     >>> settings(["norm=none", "--lr", "1e-3", "--gradient-carry"])
     {'norm': 'none', 'lr': '1e-3', 'gradient_carry': 'true'}
     """
-    from lnlab.config import ConfigError
+    from lnlab.config import RunConfig, TD3Config
 
-    found: dict[str, str] = {}
-    waiting: set[str] = set()  # the name whose value may follow
-    for word in words:
+    fields, found, left = TD3Config.model_fields | RunConfig.model_fields, dict[str, str](), list(words)
+    while left:
+        word = left.pop(0)
         name, equals, value = word.removeprefix("--").partition("=")
         name = name.replace("-", "_")
-        if waiting and not word.startswith("--") and not equals:
-            found[waiting.pop()] = word
-        elif not equals and not word.startswith("--"):
-            raise ConfigError(f"cannot read {word!r}; write NAME=VALUE or --NAME VALUE, such as norm=ln")
-        elif name in found:
-            raise ConfigError(f"{name} is given twice: {found[name]!r} and {value if equals else word!r}")
-        else:
-            _refuse_lone(waiting)
-            found[name], waiting = value if equals else "true", set() if equals else {name}
-    _refuse_lone(waiting)
+        if not equals:
+            if not word.startswith("--"):
+                _refuse(f"cannot read {word!r}; write NAME=VALUE or --NAME VALUE, such as norm=ln")
+            if left and not left[0].startswith("--") and "=" not in left[0]:
+                value = left.pop(0)
+            elif name in fields and fields[name].annotation is not bool:  # else `--norm` would pass for the norm 'true'
+                _refuse(f"--{name} has no value; write --{name} {fields[name].default}")
+            else:
+                value = "true"
+        if name in found:
+            _refuse(f"{name} is given twice: {found[name]!r} and {value!r}")
+        found[name] = value
     return found
-
-
-def _refuse_lone(names: Collection[str]) -> None:
-    """`--norm` without a value would pass for the norm 'true'; a switch such as `--gradient-carry` may stand alone."""
-    from lnlab.config import ConfigError, RunConfig, TD3Config
-
-    fields = TD3Config.model_fields | RunConfig.model_fields
-    for name in names:
-        if name in fields and fields[name].annotation is not bool:
-            raise ConfigError(f"--{name} has no value; write --{name} {fields[name].default}")
 
 
 def _train_help() -> str:
     """All settings with their defaults; made from the same classes that check them."""
-    from lnlab.config import RunConfig, TD3Config
+    from lnlab.config import RunConfig, Settings, TD3Config
 
-    examples = [f"  {line}" for line in COMMANDS["train"].examples]
-    head = ["usage: lnlab train [NAME=VALUE | --NAME VALUE] ...", "", COMMANDS["train"].help]
-    both = {"settings of a3c and individual": RunConfig, "settings of td3 and ddpg": TD3Config}
-    lines = [line for title, cls in both.items() for line in ("", f"{title}, and their defaults:", *_settings(cls))]
-    return "\n".join([*head, *lines, "", "examples:", *examples])
+    lines = ["usage: lnlab train [NAME=VALUE | --NAME VALUE] ...", "", COMMANDS["train"].help]
+    shared = [name for name, field in Settings.model_fields.items() if not field.is_required()]
+    for title, cls in (("a3c and individual", RunConfig), ("td3 and ddpg", TD3Config)):
+        own = [name for name in cls.names() if name not in shared]
+        lines += ["", f"settings of {title}, and their defaults:", *_settings(cls, own)]
+    lines += ["", "settings of all of them, and their defaults:", *_settings(Settings, shared)]
+    return "\n".join([*lines, "", "examples:", *(f"  {line}" for line in COMMANDS["train"].examples)])
 
 
-def _settings(cls: Any) -> list[str]:
-    return [f"  {f'{name}={field.default}':28}{_meaning(field)}" for name, field in cls.model_fields.items()]
+def _settings(cls: Any, names: Iterable[str]) -> list[str]:
+    return [f"  {f'{name}={cls.model_fields[name].default}':28}{_meaning(cls.model_fields[name])}" for name in names]
 
 
 def _meaning(field: Any) -> str:
-    from lnlab.settings import limits
+    from lnlab.config import limits
 
     values = ", ".join(map(str, getattr(field.annotation, "__args__", ())))
     bounds = limits(field)
     return f"{values}{': ' if values else ''}{field.description}{f' ({bounds})' if bounds else ''}"
 
 
-def _publish_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("profile", metavar="PROFILE", nargs="?", help="folder under results/")
-    parser.add_argument("--data-only", action="store_true", help="leave the executed pages of the book as they are")
-    parser.add_argument("--allow-dirty", action="store_true", help="also runs that no single commit can reproduce")
-    parser.add_argument("--digests", action="store_true", help="only list anew what the book holds, book/digests.txt")
-
-
-def _publish(options: argparse.Namespace, _: list[str]) -> int:
-    from lnlab import digests
-    from lnlab.paths import PUBLISHED, RESULTS
-    from lnlab.runs import publish
-
-    if (options.profile is None) != options.digests:
-        from lnlab.config import ConfigError
-
-        raise ConfigError("give the PROFILE to publish, or --digests alone")
-    if options.profile:
-        copied = publish(RESULTS / options.profile, PUBLISHED / options.profile, allow_dirty=options.allow_dirty)
-        print(f"{len(copied)} runs copied to {PUBLISHED / options.profile}")
-    if options.profile and not options.data_only:
-        from lnlab.report.build import publish_pages
-
-        publish_pages(options.profile)
-    print(f"{digests.write(PUBLISHED.parent)} files listed in {PUBLISHED.parent / digests.LIST}")
-    return 0
-
-
-def _runs_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("profile", metavar="PROFILE", nargs="?", help="folder under results/ (default: all)")
-    parser.add_argument("--check", action="store_true", help="name every file that is not what was written")
-
-
+@_command(
+    "list the runs, how far they are and how fast they went",
+    "lnlab runs",
+    "lnlab runs quick",
+    "lnlab runs --check",
+    arguments={
+        "profile": {"metavar": "PROFILE", "nargs": "?", "help": "folder under results/ (default: all)"},
+        "--check": SWITCH | {"help": "name every file that is not what was written"},
+    },
+)
 def _runs(options: argparse.Namespace, _: list[str]) -> int:
     from lnlab.paths import RESULTS
     from lnlab.runs import load, run_folders
@@ -279,6 +316,12 @@ def _print_runs(runs: Sequence["Run"]) -> None:
         print(line(run.id, run.status, share, config.seeds, steps, f"{speed:,.0f}" if speed else ""))
 
 
+@_command(
+    "build the report of a profile into _build/",
+    "lnlab report quick",
+    needs=("book", "notebooks"),
+    arguments={"profile": PROFILE},
+)
 def _report(options: argparse.Namespace, _: list[str]) -> int:
     from lnlab.paths import RESULTS
     from lnlab.report.needs import complete
@@ -290,64 +333,44 @@ def _report(options: argparse.Namespace, _: list[str]) -> int:
     return 0
 
 
+@_command(
+    "for maintainers: put a profile's tables and pages into book/",
+    "lnlab publish paper",
+    "lnlab publish paper --data-only",
+    "lnlab publish --digests",
+    needs=("book", "notebooks"),
+    arguments={
+        "profile": {"metavar": "PROFILE", "nargs": "?", "help": "folder under results/"},
+        "--data-only": SWITCH | {"help": "leave the executed pages of the book as they are"},
+        "--allow-dirty": SWITCH | {"help": "also runs that no single commit can reproduce"},
+        "--digests": SWITCH | {"help": "only list anew what the book holds, book/digests.txt"},
+    },
+)
+def _publish(options: argparse.Namespace, _: list[str]) -> int:
+    from lnlab import digests
+    from lnlab.paths import PUBLISHED, RESULTS
+    from lnlab.runs import publish
+
+    if (options.profile is None) != options.digests:
+        _refuse("give the PROFILE to publish, or --digests alone")
+    if options.profile:
+        copied = publish(RESULTS / options.profile, PUBLISHED / options.profile, allow_dirty=options.allow_dirty)
+        print(f"{len(copied)} runs copied to {PUBLISHED / options.profile}")
+    if options.profile and not options.data_only:
+        from lnlab.report.build import publish_pages
+
+        publish_pages(options.profile)
+    print(f"{digests.write(PUBLISHED.parent)} files listed in {PUBLISHED.parent / digests.LIST}")
+    return 0
+
+
+@_command(
+    "time training against a plain implementation and other peers; options are those of the benchmarks",
+    "lnlab bench",
+    "lnlab bench --help",
+    needs=("benchmarks",),
+)
 def _bench(_: argparse.Namespace, words: list[str]) -> int:
     from lnlab.paths import ROOT
 
     return subprocess.run([sys.executable, "-m", "benchmarks", *words], cwd=ROOT).returncode
-
-
-class Command(NamedTuple):
-    help: str
-    arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace, list[str]], int]
-    examples: tuple[str, ...]
-    needs: tuple[str, ...] = ()  # files and folders of the repository
-
-
-COMMANDS: dict[str, Command] = {
-    "study": Command(
-        "train the runs of a profile: those that are missing, stopped or failed",
-        _study_arguments,
-        _study,
-        ("lnlab study quick", "lnlab study paper --only 'a3c-*' --jobs 4", "lnlab study paper --list"),
-        ("study.toml", "notebooks"),
-    ),
-    "train": Command(
-        "train one run over all its seeds, into results/scratch",
-        _no_arguments,
-        _train,
-        (
-            "lnlab train norm=none seeds=3",
-            "lnlab train --algorithm individual --core ff --lr 3e-4",
-            "lnlab train algorithm=td3 norm=none actor_features=detached batch_size=32",
-            "lnlab train --help",
-        ),
-    ),
-    "runs": Command(
-        "list the runs, how far they are and how fast they went",
-        _runs_arguments,
-        _runs,
-        ("lnlab runs", "lnlab runs quick", "lnlab runs --check"),
-    ),
-    "report": Command(
-        "build the report of a profile into _build/",
-        _profile_argument,
-        _report,
-        ("lnlab report quick",),
-        ("book", "notebooks"),
-    ),
-    "publish": Command(
-        "for maintainers: put a profile's tables and pages into book/",
-        _publish_arguments,
-        _publish,
-        ("lnlab publish paper", "lnlab publish paper --data-only", "lnlab publish --digests"),
-        ("book", "notebooks"),
-    ),
-    "bench": Command(
-        "time training against a plain implementation and other peers; options are those of the benchmarks",
-        _no_arguments,
-        _bench,
-        ("lnlab bench", "lnlab bench --help"),
-        ("benchmarks",),
-    ),
-}

@@ -1,68 +1,51 @@
-"""The data dictionary: every column of every table of a run, with unit and meaning. The book prints it."""
+"""The data dictionary, lnlab/columns.toml: the columns of every table of a run, with their units and meanings.
 
-from lnlab import columns_td3
-from lnlab.column import Column
+It lies in the package, as an installed lnlab needs it to write and check tables.
+"""
 
-REWARD = "reward"  # completed task units × 0.05, summed over an episode
-SQUARED = "reward²"
+import tomllib
+from pathlib import Path
+from typing import Annotated, NamedTuple
 
-_KEYS = {
-    "seed": Column("", "independent replication; the unit of every interval"),
-    "worker": Column("", "vehicle, 0 is the slowest"),
-}
-_QUANTITIES = {
-    "return": Column(REWARD, "sum of rewards over the 100 steps of the episode, undiscounted"),
-    "value_loss": Column(
-        SQUARED, "mean squared error of the value, last rollout of the episode only, as in the documents"
-    ),
-    "value_loss_all": Column(SQUARED, "the same, mean over all rollouts of the episode"),
-    "policy_loss": Column("nats", "−log π · standardised advantage, mean over the last rollout of the episode"),
-    "entropy": Column("nats", "entropy of the policy, mean over the last rollout of the episode; at most ln 3 = 1.099"),
-    "grad_norm": Column("", "L2 norm of a worker's gradient before clipping, mean over the updates of the episode"),
-    "clipped": Column("share", "share of the episode's updates whose gradient was clipped"),
-    "alive": Column(
-        "bool", "false from the episode in which the learner's gradient was no longer finite; it is frozen"
-    ),
-}
-_TEST = {
-    "scenario": Column("", "number of the test scenario, 0 to 17; those of the velocity sweep from 18"),
-    "group": Column(
-        "", "seen, intra or extra: how far the scenario lies from training; sweep: the fast vehicles of D2 and D4"
-    ),
-    "capacity": Column("units", "local computing capacity"),
-    "velocity": Column("km/h", "speed of the vehicle; sets how fast its channel changes"),
-    "mode": Column("", "greedy: the most likely action; sampled: an action drawn from the policy"),
-    "cloud": Column("", "budget: 1000 units an episode, never refilled (the documents); refilled: as in training"),
-    "episodes": Column("", "test episodes behind the row"),
-    "return_mean": Column(REWARD, "mean return over the test episodes"),
-    "return_std": Column(REWARD, "standard deviation of the return over the test episodes (divided by n)"),
-    "share_local": Column("share", "share of actions LOCAL"),
-    "share_offload": Column("share", "share of actions OFFLOAD"),
-    "share_discard": Column("share", "share of actions DISCARD"),
-}
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-COLUMNS: dict[str, dict[str, Column]] = {
-    "episodes": _KEYS | {"episode": Column("", "number of the training episode of this worker, from 1")} | _QUANTITIES,
-    "curves": _KEYS
-    | {
-        "episode": Column(
-            "", "last episode of the block that the row averages; a block is ceil(episodes / 100) episodes"
-        )
-    }
-    | _QUANTITIES
-    | {"alive": Column("share", "share of the block's episodes in which the learner was alive")},
-    "metrics": _KEYS
-    | {
-        "worker": Column("", "vehicle; −1 is all workers of the seed together"),
-        "quantity": Column("", "name of the number, see the table of metrics"),
-        "value": Column("as its quantity", "the number; empty where the run is too short to define it"),
-    },
-    "evaluation": _KEYS | {"worker": Column("", "learner tested; −1 is the model shared by all workers (A3C)")} | _TEST,
-    "sweep": _KEYS | {"worker": Column("", "as in evaluation")} | _TEST,
-    "diagnostics": _KEYS
-    | {
-        "step": Column("episodes", "training episode of the measurement"),
-        "quantity": Column("", "what was measured inside the network"),
-        "value": Column("as its quantity", "the measurement"),
-    },
-} | columns_td3.TABLES
+FILE = Path(__file__).with_suffix(".toml")
+
+
+class Column(NamedTuple):
+    unit: str  # empty: none
+    meaning: Annotated[str, StringConstraints(min_length=1)]
+
+
+class Dictionary(BaseModel):
+    """The file: a table is the union of some groups of columns."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    tables: dict[str, Annotated[list[str], Field(min_length=1)]]
+    groups: dict[str, dict[str, Column]]
+
+    @model_validator(mode="after")
+    def _every_group_is_used(self) -> "Dictionary":
+        used = {name for names in self.tables.values() for name in names}
+        if wrong := used ^ self.groups.keys():
+            raise ValueError(f"groups that are not defined, or not used: {', '.join(sorted(wrong))}")
+        return self
+
+    def table(self, name: str) -> dict[str, Column]:
+        """Columns of a table by name, in their order."""
+        return {column: each for group in self.tables[name] for column, each in self.groups[group].items()}
+
+
+def read(path: Path = FILE) -> Dictionary:
+    """A data dictionary, checked.
+
+    Raises:
+        ValueError: the file is not TOML or has another structure; the message names what is wrong.
+    """
+    return Dictionary.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+
+
+_dictionary = read()
+COLUMNS = {name: _dictionary.table(name) for name in _dictionary.tables}  # column by name, by table
+UPDATE = tuple(_dictionary.groups["update"])  # of `records`, measured at an update

@@ -1,73 +1,180 @@
 """Settings of one run, typed and checked: a wrong name or value is refused with the allowed ones.
 
-Defaults are the hyper-parameters of the source documents (A3C and Individual, D1 to D4).
+A setting stands in one place, with its default, its meaning, its part of the run id and its limits. Defaults are those
+of the source documents (A3C and Individual: D1 to D4); for TD3 and DDPG those in force in the run that D5 reports,
+faults included.
 """
 
+import difflib
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, ClassVar, Literal, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
-from lnlab.config_td3 import ALGORITHMS as OFF_POLICY
-from lnlab.config_td3 import TD3Config
-from lnlab.models.norms import ACTOR_CRITIC
-from lnlab.settings import EXECUTION, EXTENT, LONGEST_PROFILE, PROFILE, ConfigError, Settings, explain
-
-__all__ = ["EPISODE_STEPS", "EXECUTION", "EXTENT", "Config", "ConfigError", "RunConfig", "TD3Config", "kind", "parse"]
+from lnlab.models.norms import ACTOR_CRITIC, CNN
 
 EPISODE_STEPS = 100  # length of an offloading episode, in environment steps
+RECORD_STEPS = 100  # environment steps between two rows of the table `records`
+DDPG = {"critics": 1, "policy_delay": 1, "target_noise": 0.0}  # what sets DDPG apart from TD3
+EXTENT = {"seeds", "first_seed", "episodes", "steps", "eval_episodes"}  # how much is run, not what
+EXECUTION = {"profile", "device", "cores", "resume", "tensorboard"}  # where and how it is run; changes no result
+PROFILE, LONGEST_PROFILE = r"^[a-z0-9][a-z0-9_-]*$", 64  # names of profiles, which are folders
+LONGEST_ID = 200  # letters; a folder's name may have 255, and more is put around it
+LONGEST_VALUE = 60  # letters of a value that an error shows
+LIMITS = {  # of a field, by their names in pydantic
+    "multiple_of": "a multiple of {:,}",
+    "gt": "over {:,}",
+    "ge": "{:,} or more",
+    "le": "at most {:,}",
+    "pattern": "as {}",
+    "max_length": "at most {} letters",
+}
+
+
+class ConfigError(ValueError):
+    """A parameter has a wrong name or a wrong value; the message names it and what is allowed."""
+
+
+def _setting(default: Any, meaning: str, short: str = "", **limits: Any) -> Any:
+    """A field with its default; `short` is how it shows in the run id where it has another value."""
+    return Field(default, description=meaning, json_schema_extra={"short": short}, **limits)
+
+
+class Settings(BaseModel):
+    """One arm of the study over all its seeds: what the settings of all algorithms share.
+
+    A trainer yields `reports` reports for a seed, each over `steps_per_report` environment steps.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    ARM: ClassVar[tuple[str, ...]]  # settings that every run id spells out, in this order
+    ROWS: ClassVar[str]  # table that takes one row, or one for each worker, from each report
+    STACKED: ClassVar[bool]  # whether a process trains several seeds as one stack of networks
+
+    algorithm: str
+    norm: str
+    seeds: int = _setting(5, "independent replications", ge=1, le=10_000)
+    first_seed: int = _setting(0, "the seeds are first_seed, first_seed + 1, …", ge=0, le=10**9)
+    profile: str = _setting("scratch", "folder of the run under results/", pattern=PROFILE, max_length=LONGEST_PROFILE)
+    device: Literal["auto", "cpu", "cuda"] = _setting("auto", "auto takes a GPU where there is one")
+    cores: int = _setting(0, "processes on a CPU, one thread each; 0 takes all cores", ge=0, le=1024)
+    resume: bool = _setting(True, "continue a stopped run; false starts it again")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_no_booleans(cls, value: Any, info: ValidationInfo) -> Any:
+        """Python takes True for 1, and so would `seeds` and `lr`."""
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation in (int, float):
+            raise ValueError("input should be a number, not true or false")
+        return value
+
+    @model_validator(mode="after")
+    def _id_names_a_folder(self) -> Any:
+        if len(self.run_id) > LONGEST_ID:
+            raise ValueError(
+                f"too many settings differ from the defaults: the run's name {shown(self.run_id)} would have "
+                f"{len(self.run_id)} letters, and a folder's may have {LONGEST_ID}"
+            )
+        return self
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """All settings, those that name the arm first."""
+        return [*cls.ARM, *(name for name in cls.model_fields if name not in cls.ARM)]
+
+    @classmethod
+    def short(cls) -> dict[str, str]:
+        """How settings show in the run id where they are not the default: `lr{}`; without those that never do."""
+        extra: dict[str, Any] = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
+        return {name: each["short"] for name, each in extra.items() if each and each["short"]}
+
+    def defaults(self) -> dict[str, Any]:
+        """What every setting is where only the algorithm is given."""
+        return {name: field.default for name, field in type(self).model_fields.items()}
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The settings that are not the default."""
+        defaults = self.defaults()
+        return {name: value for name in self.names() if (value := getattr(self, name)) != defaults[name]}
+
+    @property
+    def run_id(self) -> str:
+        """Readable name of the arm, shared by its folder, data, figures and page, e.g. `a3c-gru-ln-lr3e-4`.
+
+        A tilde, which no environment's id holds, stands for the slash after its namespace: ids name folders.
+        """
+        changed = self.changed
+        parts = [text.format(_short(changed[name])) for name, text in self.short().items() if name in changed]
+        return "-".join([*self.labels.values(), *parts]).replace("/", "~")
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The arm as columns of a table."""
+        return {name: str(getattr(self, name)) for name in self.ARM}
+
+    @property
+    def reports(self) -> int:
+        """Reports that training yields for each seed."""
+        raise NotImplementedError
+
+    @property
+    def steps_per_report(self) -> int:
+        """Environment steps of one seed behind a report."""
+        raise NotImplementedError
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps of the whole run."""
+        return self.seeds * self.reports * self.steps_per_report
+
+    @property
+    def seed_list(self) -> list[int]:
+        return list(range(self.first_seed, self.first_seed + self.seeds))
+
+    @property
+    def science(self) -> dict[str, Any]:
+        """What decides the numbers: every setting but those that only say where and how to run."""
+        return self.model_dump(exclude=EXECUTION)
+
+    def with_seeds(self, seeds: list[int]) -> Any:
+        """The same arm over consecutive `seeds` only."""
+        return self.model_copy(update={"first_seed": seeds[0], "seeds": len(seeds)})
 
 
 class RunConfig(Settings):
-    """One arm of A3C or Individual over all its seeds.
+    """Settings of A3C and Individual.
 
     Sources: hyper-parameters of D1 to D4; the update rule is Mnih et al. 2016 (A3C) with n-step returns.
     """
 
     ARM: ClassVar[tuple[str, ...]] = ("algorithm", "core", "norm")
-    SHORT: ClassVar[dict[str, str]] = {
-        "workers": "w",
-        "rollout": "T",
-        "hidden": "h",
-        "lr": "lr",
-        "gamma": "gamma",
-        "entropy_cost": "ent",
-        "value_cost": "val",
-        "clip_norm": "clip",
-        "schedule": "",
-        "cloud": "cloud-",
-    }
     ROWS: ClassVar[str] = "episodes"
+    STACKED: ClassVar[bool] = True
 
-    algorithm: Literal["a3c", "individual"] = Field("a3c", description="one model shared by all workers, or one each")
-    core: Literal["gru", "ff"] = Field("gru", description="recurrent (GRU) or feedforward network")
-    norm: Literal[ACTOR_CRITIC] = Field(  # type: ignore[valid-type]  # a table's names are known when it runs
-        "ln",
-        description="normalisation by name, the variable under study; ln_embed, ln_core: at one of its places",
+    algorithm: Literal["a3c", "individual"] = _setting("a3c", "one model shared by all workers, or one each")
+    core: Literal["gru", "ff"] = _setting("gru", "recurrent (GRU) or feedforward network")
+    norm: Literal[ACTOR_CRITIC] = _setting(  # type: ignore[valid-type]  # a table's names are known when it runs
+        "ln", "normalisation by name, the variable under study; ln_embed, ln_core: at one of its places"
     )
-    seeds: int = Field(5, ge=1, le=10_000, description="independent replications, trained side by side")
-    first_seed: int = Field(0, ge=0, le=10**9, description="the seeds are first_seed, first_seed + 1, …")
-    episodes: int = Field(500, ge=1, le=10**7, description="episodes per worker, 100 environment steps each")
-    workers: int = Field(5, ge=1, le=10_000, description="vehicles; each has its own speed")
-    rollout: int = Field(20, ge=1, le=EPISODE_STEPS, description="steps between updates (T); must divide 100")
-    hidden: int = Field(128, ge=1, le=8192, description="width of every hidden layer")
-    lr: float = Field(1e-4, gt=0, description="Adam learning rate")
-    gamma: float = Field(0.99, ge=0, le=1, description="discount per step")
-    entropy_cost: float = Field(0.05, ge=0, description="weight of the entropy bonus, nats")
-    value_cost: float = Field(0.25, ge=0, description="weight of the squared value error")
-    clip_norm: float = Field(2.0, gt=0, description="largest L2 norm of a worker's gradient")
-    schedule: Literal["async", "sync"] = Field("async", description="A3C: one update per worker, or one per average")
-    gradient_carry: bool = Field(
-        False, description="A3C: keep the original's bug, adding the previous clipped gradient"
+    episodes: int = _setting(500, "episodes per worker, 100 environment steps each", ge=1, le=10**7)
+    workers: int = _setting(5, "vehicles; each has its own speed", "w{}", ge=1, le=10_000)
+    rollout: int = _setting(20, "steps between updates (T); must divide 100", "T{}", ge=1, le=EPISODE_STEPS)
+    hidden: int = _setting(128, "width of every hidden layer", "h{}", ge=1, le=8192)
+    lr: float = _setting(1e-4, "Adam learning rate", "lr{}", gt=0)
+    gamma: float = _setting(0.99, "discount per step", "gamma{}", ge=0, le=1)
+    entropy_cost: float = _setting(0.05, "weight of the entropy bonus, nats", "ent{}", ge=0)
+    value_cost: float = _setting(0.25, "weight of the squared value error", "val{}", ge=0)
+    clip_norm: float = _setting(2.0, "largest L2 norm of a worker's gradient", "clip{}", gt=0)
+    schedule: Literal["async", "sync"] = _setting("async", "A3C: one update per worker, or one per average", "{}")
+    cloud: Literal["shared", "budget", "refilled"] = _setting("shared", "cloud pool in training", "cloud-{}")
+    gradient_carry: bool = _setting(
+        False, "A3C: keep the original's bug, adding the previous clipped gradient", "carry"
     )
-    cloud: Literal["shared", "budget", "refilled"] = Field("shared", description="cloud pool in training")
-    eval_episodes: int = Field(20, ge=0, le=10_000, description="test episodes per scenario; 0 skips the evaluation")
-    profile: str = Field(
-        "scratch", pattern=PROFILE, max_length=LONGEST_PROFILE, description="folder of the run under results/"
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
-    cores: int = Field(0, ge=0, le=1024, description="processes on a CPU, one thread each; 0 takes all cores")
-    resume: bool = Field(True, description="continue a stopped run; false starts it again")
+    eval_episodes: int = _setting(20, "test episodes per scenario; 0 skips the evaluation", ge=0, le=10_000)
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
@@ -92,25 +199,121 @@ class RunConfig(Settings):
     def learners_per_seed(self) -> int:
         return 1 if self.algorithm == "a3c" else self.workers
 
-    def _suffixes(self) -> list[str]:
-        return super()._suffixes() + (["carry"] if self.gradient_carry else [])
+
+class TD3Config(Settings):
+    """Settings of TD3 and DDPG on images. DDPG is TD3 with one critic, an actor step after each critic step, and no
+    noise on the target action.
+
+    Sources: D5 and the code it reports on, where the two differ the code; the algorithm is Fujimoto et al. 2018.
+    """
+
+    ARM: ClassVar[tuple[str, ...]] = ("algorithm", "norm", "actor_features")
+    ROWS: ClassVar[str] = "records"
+    STACKED: ClassVar[bool] = False  # a CNN keeps a core busy with one seed
+
+    algorithm: Literal["td3", "ddpg"] = _setting("td3", "twin critics and delayed actor, or DDPG")
+    norm: Literal[CNN] = _setting(  # type: ignore[valid-type]
+        "ln", "normalisation in the CNN by name: nowhere, after every layer, after the last only"
+    )
+    actor_features: Literal["leaky", "detached"] = _setting(
+        "leaky", "the critic's state in the actor loss: the actor's features with gradient, or its own"
+    )
+    env: str = _setting(
+        "lnlab/Driving-v0",
+        "Gymnasium id; an image or vector observation, a Box action",
+        "{}",
+        pattern=r"^[A-Za-z0-9_.:/-]+$",
+        max_length=100,
+    )
+    steps: int = _setting(5000, "environment steps of a seed", ge=RECORD_STEPS, le=10**8, multiple_of=RECORD_STEPS)
+    batch_size: int = _setting(256, "transitions in an update", "b{}", ge=1, le=10**6)
+    final_activation: Literal["original", "linear", "leaky_relu"] = _setting(
+        "original", "after the CNN's last layer; original: linear without norm, leaky_relu with one", "{}"
+    )
+    final_init: Literal["default", "small"] = _setting(
+        "default", "the actor's last layer: ±1/√fan_in (original), or ±0.003 (Lillicrap et al. 2015)", "init-{}"
+    )
+    precision: Literal["float32", "bfloat16"] = _setting(
+        "float32", "of the CNN's products; bfloat16 is coarser, and faster where the processor computes in it", "{}"
+    )
+    learning_starts: int = _setting(
+        1000, "steps before the first update; all but the last are random (original)", "start{}", ge=1, le=10**8
+    )
+    capacity: int = _setting(97_000, "transitions the replay buffer keeps", "cap{}", ge=1, le=10**8)
+    lr: float = _setting(1e-3, "Adam learning rate of actor and critics", "lr{}", gt=0)
+    gamma: float = _setting(0.99, "discount per step", "gamma{}", ge=0, le=1)
+    tau: float = _setting(0.005, "share by which targets move to the online networks", "tau{}", gt=0, le=1)
+    critics: int = _setting(2, "Q networks; the target takes the smaller value of two", "q{}", ge=1, le=2)
+    policy_delay: int = _setting(2, "critic updates for each actor update", "delay{}", ge=1, le=10**6)
+    target_noise: float = _setting(0.2, "standard deviation of the noise on the target action", "noise{}", ge=0)
+    noise_clip: float = _setting(0.5, "largest noise on the target action", "nclip{}", ge=0)
+    actor_clip: float = _setting(1.0, "largest L2 norm of the actor's gradient; 0 is no limit", "aclip{}", ge=0)
+    critic_clip: float = _setting(10.0, "largest L2 norm of the critics' gradient; 0 is no limit", "cclip{}", ge=0)
+    exploration_start: float = _setting(0.3, "standard deviation of the action noise at first", "explore{}", ge=0)
+    exploration_end: float = _setting(0.1, "standard deviation of the action noise in the end", "end{}", ge=0)
+    exploration_decay: float = _setting(2.5e-4, "rate of its exponential decay, per step", "decay{}", ge=0)
+    random_actions: Literal["forward", "uniform"] = _setting(
+        "forward", "before learning; forward: the last action, the throttle, never below 0 (original)", "{}"
+    )
+    target_cnn: bool = _setting(
+        False, "targets with CNNs of their own; false: the online critic CNN, as the original", "targetcnn-{}"
+    )
+    hidden: int = _setting(256, "width of the two hidden layers of actor and critics", "h{}", ge=1, le=8192)
+    eval_every: int = _setting(
+        2500, "steps between greedy tests; 0: only at the validation points", "test{}", ge=0, le=10**8
+    )
+    eval_episodes: int = _setting(10, "episodes of a greedy test; 0 skips the tests", ge=0, le=10_000)
+    early_stopping: bool = _setting(False, "stop when returns no longer rise, as D5 asks", "early-{}")
+    patience: int = _setting(
+        100_000, "steps without a gain after which early stopping ends the run", "patience{}", ge=1, le=10**8
+    )
+    tensorboard: bool = _setting(True, "write event files into the run's folder")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ddpg(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return DDPG | given if given.get("algorithm") == "ddpg" else given
+
+    def defaults(self) -> dict[str, Any]:
+        """DDPG has its own, which go without saying in its run ids."""
+        return super().defaults() | (DDPG if self.algorithm == "ddpg" else {})
+
+    @property
+    def reports(self) -> int:
+        return self.steps // RECORD_STEPS
+
+    @property
+    def steps_per_report(self) -> int:
+        return RECORD_STEPS
+
+    @property
+    def activation(self) -> str:
+        """What follows the CNN's last layer: linear or leaky_relu. The original's fix changed it together with LN."""
+        if self.final_activation != "original":
+            return self.final_activation
+        return "linear" if self.norm == "none" else "leaky_relu"
+
+    @property
+    def updates(self) -> int:
+        """Critic updates of a seed in the whole run: one for each step after the first `learning_starts`."""
+        return max(0, self.steps - self.learning_starts)
 
 
 Config = RunConfig | TD3Config
+CLASSES: dict[str, type[Config]] = {
+    name: cls for cls in (RunConfig, TD3Config) for name in get_args(cls.model_fields["algorithm"].annotation)
+}
 
 
-def kind(algorithm: object) -> type[RunConfig] | type[TD3Config]:
+def kind(algorithm: object) -> type[Config]:
     """The class that holds an algorithm's settings.
 
     Raises:
         ConfigError: no algorithm has this name.
     """
-    on_policy = get_args(RunConfig.model_fields["algorithm"].annotation)
-    if algorithm in OFF_POLICY:
-        return TD3Config
-    if algorithm in on_policy:
-        return RunConfig
-    raise ConfigError(f"algorithm={algorithm!r} is not allowed: choose one of {', '.join((*on_policy, *OFF_POLICY))}")
+    if isinstance(algorithm, str) and algorithm in CLASSES:
+        return CLASSES[algorithm]
+    raise ConfigError(f"algorithm={shown(algorithm)} is not allowed: choose one of {', '.join(CLASSES)}")
 
 
 def parse(parameters: Mapping[str, Any]) -> Any:
@@ -128,10 +331,52 @@ def parse(parameters: Mapping[str, Any]) -> Any:
     'td3-none-leaky'
     >>> parse({"nrom": "ln"})
     Traceback (most recent call last):
-    lnlab.settings.ConfigError: unknown parameter 'nrom' (did you mean 'norm'?); allowed: algorithm, core, norm, ...
+    lnlab.config.ConfigError: unknown parameter 'nrom' (did you mean 'norm'?); allowed: algorithm, core, norm, ...
     """
     cls = kind(parameters.get("algorithm", "a3c"))
     try:
         return cls(**parameters)
     except ValidationError as error:
-        raise ConfigError("; ".join(explain(problem, list(cls.model_fields)) for problem in error.errors())) from None
+        raise ConfigError("; ".join(_explain(problem, cls.names()) for problem in error.errors())) from None
+
+
+def _explain(problem: Any, names: list[str]) -> str:
+    """One validation problem in a sentence that names the parameter, the value and what is allowed."""
+    name = str(problem["loc"][0]) if problem["loc"] else ""
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        return f"unknown parameter {shown(name)}{hint}; allowed: {', '.join(names)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if not name:
+        return message
+    return f"{name}={shown(problem['input'])} is not allowed: {message[0].lower()}{message[1:]}"
+
+
+def shown(value: object) -> str:
+    """A value as an error names it: on one line, and the beginning only of a long one."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+
+
+def limits(field: FieldInfo) -> str:
+    """What a value must keep to, in words; empty where there is nothing to say.
+
+    >>> limits(Field(1, ge=1, le=10_000)), limits(Field(1.0, gt=0)), limits(Field(100, multiple_of=100, ge=100))
+    ('1 to 10,000', 'over 0', '100 or more, a multiple of 100')
+    """
+    bounds = {name: getattr(each, name) for each in field.metadata for name in LIMITS if hasattr(each, name)}
+    words = []
+    if "ge" in bounds and "le" in bounds:
+        words.append(f"{bounds.pop('ge'):,} to {bounds.pop('le'):,}")
+    words += [LIMITS[name].format(bound) for name, bound in bounds.items() if bound is not None]
+    return ", ".join(words)
+
+
+def _short(value: object) -> str:
+    """A number as people write it, with all its digits: 3e-4, 0.05, 2. Two numbers never look alike."""
+    if not isinstance(value, float):
+        return str(value)
+    if 0 < value < 1e-2:
+        return f"{Decimal(repr(value)).normalize():e}"
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)

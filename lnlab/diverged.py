@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from lnlab.analysis.metrics import FAILED_LOSS, LOSSES, with_failure_scores
-from lnlab.config import RunConfig
 from lnlab.runs import Run, Study
 
 WATCHED = [*LOSSES, "policy_loss", "entropy", "return", "grad_norm"]  # of the curves
@@ -34,7 +33,7 @@ def divergences(run: Run) -> list[Divergence]:
     noted = run.provenance.get("diverged")
     if noted is not None:
         return [Divergence(**each) for each in noted]
-    name, find = ("curves", _in_curves) if isinstance(run.config, RunConfig) else ("records", _in_records)
+    name, find = ("curves", _in_curves) if run.config.ROWS == "episodes" else ("records", _in_records)
     return sorted(find(run)) if (run.dir / f"{name}.parquet").exists() else []
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import lock_descriptor
 
 SEAL = "sha256"  # key of a sealed JSON file: the digest of everything else in it
 LEFTOVERS = ".*.tmp"  # what a process that was killed leaves of the files and folders it was writing
@@ -243,13 +244,11 @@ def lock(folder: Path) -> bool:
         if os.fstat(_held[folder]).st_nlink:
             return False
         os.close(_held.pop(folder))  # the folder was deleted since, and the lock with it
-    file = _open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     for _ in range(10):  # a look by `locked` holds it for an instant
-        if _try_lock(file):
+        if (file := try_lock(folder / ".lock")) is not None:
             _held[folder] = file
             return True
         time.sleep(0.02)
-    os.close(file)
     raise RuntimeError(f"{folder} is being trained by another process; wait for it or stop it")
 
 
@@ -265,36 +264,24 @@ def locked(folder: Path) -> bool:
         return True
     if not (folder / ".lock").exists():
         return False
-    file = _open(folder / ".lock", os.O_RDONLY)
-    try:
-        return not _try_lock(file)
-    finally:
+    file = try_lock(folder / ".lock", os.O_RDONLY)
+    if file is not None:
         os.close(file)
+    return file is None
 
 
-def try_lock(path: Path) -> int | None:
-    """A file, locked while this process or one that inherits it holds it open; None if it is locked already."""
-    file = _open(path, os.O_RDWR | os.O_CREAT)
-    if _try_lock(file):
+def try_lock(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int | None:
+    """A file, locked while this process or one that inherits it holds it open; None if it is locked already.
+
+    It is opened here and never emptied: filelock's own `FileLock` cannot be handed on to another process.
+
+    Raises:
+        OSError: it cannot be opened, or is a link: its target would be somebody else's file.
+    """
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "a lock must not be a symbolic link; delete the link", str(path))
+    file = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    if lock_descriptor(file, blocking=False):
         return file
     os.close(file)
     return None
-
-
-def _open(path: Path, flags: int) -> int:
-    """A file to lock, never emptied, and never the target of a link: that would be somebody else's file."""
-    if path.is_symlink():
-        raise OSError(errno.ELOOP, "a lock must not be a symbolic link; delete the link", str(path))
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
-
-
-def _try_lock(file: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system: no lock
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

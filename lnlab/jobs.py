@@ -99,8 +99,8 @@ class Job:
     @property
     def command(self) -> list[str]:
         """The papermill line of this run: what names the arm, and every setting that is not the default."""
-        named, defaults = {*self.config.ARM, "profile"}, self.config.defaults()
-        settings = {k: v for k, v in self.config if k in named or v != defaults[k]}
+        told = {*self.config.ARM, "profile", *self.config.changed}
+        settings = {name: getattr(self.config, name) for name in self.config.names() if name in told}
         # -r passes text as it stands; -p would read a profile named 2024 as a number
         parameters = [each for k, v in settings.items() for each in ("-r" if isinstance(v, str) else "-p", k, str(v))]
         papermill = [sys.executable, "-m", "lnlab.papermill_job", "--no-progress-bar", "-k", "python3"]
@@ -110,12 +110,9 @@ class Job:
         """None if the ended job has done its work; else the last lines of its log, and the run is marked failed."""
         if self.done:
             return None
-        error = (
-            self._last_lines() or f"the notebook ended with exit status {self._process and self._process.returncode}"
-        )
-        if (
-            self.run.dir / "config.json"
-        ).exists() and self.run.status == "stopped":  # training did not record it itself
+        status = self._process and self._process.returncode
+        error = self._last_lines() or f"the notebook ended with exit status {status}"
+        if (self.run.dir / "config.json").exists() and self.run.status == "stopped":  # training did not record it
             self.run.fail(error)
         return error
 

@@ -7,8 +7,7 @@ of live trainers (tests/test_memory.py).
 import os
 from pathlib import Path
 
-from lnlab.config import Config, ConfigError, RunConfig
-from lnlab.config_td3 import TD3Config
+from lnlab.config import Config, ConfigError, RunConfig, TD3Config
 from lnlab.runs import BLOCK
 
 FLOAT = 4
@@ -25,7 +24,7 @@ CGROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory
 
 def block(config: Config, cores: int, device: str = "cpu") -> int:
     """Seeds of a shard. A stack of small networks is one program; a CNN keeps a core busy with one seed."""
-    if not isinstance(config, RunConfig):
+    if not config.STACKED:
         return 1
     return config.seeds if device == "cuda" else min(BLOCK, -(-config.seeds // cores))
 

@@ -15,7 +15,8 @@ results/<profile>/<run id>/
 TD3 and DDPG leave other tables: records.parquet (each 100 steps), returns.parquet (training episodes), checks.parquet
 (greedy tests), drives.parquet (where the car was), and tensorboard/.
 
-Columns and units: `COLUMNS`. Checked by killing a writer at random moments (tests/test_runs.py).
+Columns and units: `COLUMNS`. Checked by killing a writer at every rename (tests/test_runs.py) and at random
+moments (tests/test_kills.py).
 """
 
 import functools
@@ -28,26 +29,10 @@ from typing import Any
 
 import pandas as pd
 
-from lnlab import provenance
+from lnlab import files, provenance
 from lnlab.columns import COLUMNS
-from lnlab.config import EXTENT, Config, ConfigError, RunConfig, parse
-from lnlab.files import (
-    DamagedError,
-    beside,
-    differing,
-    lock,
-    locked,
-    read_json,
-    read_table,
-    sha256,
-    swap,
-    sweep,
-    unlock,
-    write_compact,
-    write_json,
-    write_sealed,
-    write_table,
-)
+from lnlab.config import EXTENT, Config, ConfigError, parse
+from lnlab.files import DamagedError
 from lnlab.paths import RESULTS
 from lnlab.shards import KEYS, ORDER, Report, Shard, seconds_trained
 
@@ -100,12 +85,12 @@ class Run:
         """
         run = cls.at(config)
         run.dir.mkdir(parents=True, exist_ok=True)
-        lock(run.dir)
+        files.lock(run.dir)
         try:
-            sweep(run.dir)
+            files.sweep(run.dir)
             run._prepare(config, block)
         except BaseException:
-            unlock(run.dir)
+            files.unlock(run.dir)
             raise
         return run
 
@@ -130,7 +115,7 @@ class Run:
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing")
         try:
-            return parse(read_json(path))
+            return parse(files.read_json(path))
         except ConfigError as error:
             raise DamagedError(f"{path}: {error}") from None
 
@@ -141,7 +126,7 @@ class Run:
         Raises:
             DamagedError: the file is damaged.
         """
-        return read_json(self.dir / "provenance.json")
+        return files.read_json(self.dir / "provenance.json")
 
     @property
     def status(self) -> str:
@@ -154,7 +139,7 @@ class Run:
         if not all((self.dir / name).exists() for name in facts.get("files", {})):
             return "damaged"
         status = facts.get("status", "running")
-        return "stopped" if status == "running" and not locked(self.dir) else status
+        return "stopped" if status == "running" and not files.locked(self.dir) else status
 
     def damage(self) -> list[str]:
         """A line for each file of the run that is missing or not what was written, shards left out.
@@ -165,7 +150,7 @@ class Run:
             facts, settings = self.provenance, self.config.science
         except (DamagedError, FileNotFoundError) as error:
             return [str(error)]
-        found = list(differing(self.dir, facts.get("files", {})))
+        found = list(files.differing(self.dir, facts.get("files", {})))
         told = parse(facts["parameters"]).science if self.complete and "parameters" in facts else settings
         return found + [
             f"{self.dir / 'config.json'} is damaged: {name} is {value!r} there, {told[name]!r} in provenance.json"
@@ -224,7 +209,7 @@ class Run:
             return self._merged_rows()
         if not self.has(name):
             raise FileNotFoundError(f"{path}: run {self.id} has no table {name!r}")
-        return read_table(path, self.provenance.get("files", {}).get(path.name))
+        return files.read_table(path, self.provenance.get("files", {}).get(path.name))
 
     def has(self, name: str) -> bool:
         """Whether the run has this table, or had it when it was complete."""
@@ -233,13 +218,10 @@ class Run:
 
     def record(self, **facts: Any) -> None:
         """Add facts to the provenance."""
-        write_sealed(self.dir / "provenance.json", self.provenance | facts)
+        files.write_sealed(self.dir / "provenance.json", self.provenance | facts)
 
-    def finish(self, evaluation: pd.DataFrame | None = None, diagnostics: pd.DataFrame | None = None) -> None:
-        """Join the shards, write the tables, and mark the run complete, last.
-
-        Args:
-            evaluation, diagnostics: tables of the whole run; None takes those the shards kept (`Shard.write_table`).
+    def finish(self) -> None:
+        """Join the shards and the tables they kept, write the tables, and mark the run complete, last.
 
         Raises:
             ValueError: a shard has not trained to its end, or lacks a table that others have.
@@ -248,18 +230,14 @@ class Run:
         for shard in self.shards:
             if not self._trained(shard):
                 raise ValueError(f"{shard.dir} has trained {shard.episode} of {self.config.reports} {self.config.ROWS}")
-        kept: dict[str, pd.DataFrame | None] = {"evaluation": evaluation, "diagnostics": diagnostics}
-        made = self._from_rows()
-        others = [name for name in COLUMNS if name not in made]
-        tables = made | {name: self._given_or_kept(name, kept.get(name)) for name in others}
-        paths = {name: self.dir / f"{name}.parquet" for name, frame in tables.items() if frame is not None}
-        for name, path in paths.items():
-            write_table(path, tables[name])
+        tables = {f"{name}.parquet": frame for name, frame in self._tables().items()}
+        for name, frame in tables.items():
+            files.write_table(self.dir / name, frame)
+        digests = {name: files.sha256(self.dir / name) for name in tables}
         for shard in self.shards:
             shard.settle()
-        digests = {path.name: sha256(path) for path in paths.values()}
         self.record(**self._summary(), files=digests, status="complete")
-        unlock(self.dir)
+        files.unlock(self.dir)
 
     def _trained(self, shard: Shard) -> bool:
         return shard.episode == self.config.reports or "stopped_early" in shard.manifest["facts"]
@@ -268,7 +246,7 @@ class Run:
         """Record that the run ended by `error`. It can be opened again and goes on from its last checkpoint."""
         text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
         self.record(status="failed", error=text, finished=provenance.now())
-        unlock(self.dir)
+        files.unlock(self.dir)
 
     def refuse_other(self, config: Config) -> None:
         """A directory holds one experiment; its rows must not mix with those of another.
@@ -290,7 +268,7 @@ class Run:
 
     def release(self) -> None:
         """Let another process open the run: for a training that was interrupted."""
-        unlock(self.dir)
+        files.unlock(self.dir)
 
     def _prepare(self, config: Config, block: int) -> None:
         if not config.resume:
@@ -307,7 +285,7 @@ class Run:
             self.record(status="running")  # first: with more seeds in config.json it must not pass for complete
         if (self.dir / "config.json").exists():
             config = config.model_copy(update={"seeds": max(config.seeds, self.config.seeds)})
-        write_json(self.dir / "config.json", config.model_dump())
+        files.write_json(self.dir / "config.json", config.model_dump())
         self.__dict__.pop("config", None)  # cores or device may differ from the stopped process's
         self._begin(block)
 
@@ -329,7 +307,7 @@ class Run:
         kept["sources"] = kept["sources"] + ([code] if code not in kept["sources"] else [])
         kept["dirty"] = any(each["dirty"] for each in kept["sources"])
         kept["opened"] = earlier.get("opened", 0) + 1
-        write_sealed(
+        files.write_sealed(
             self.dir / "provenance.json",
             {"status": "running"} | kept | provenance.machine() | {"parameters": self.config.science, "cores": cores},
         )
@@ -340,43 +318,40 @@ class Run:
             self._shards_dir.rename(self.dir / ".shards.tmp")
         for name in OWN_FILES:
             (self.dir / name).unlink(missing_ok=True)
-        sweep(self.dir)
+        files.sweep(self.dir)
 
     @property
     def _shards_dir(self) -> Path:
         return self.dir / "shards"
 
-    def _from_rows(self) -> dict[str, pd.DataFrame]:
-        """The table of reports, and those computed from it."""
-        rows = self._merged_rows()
-        if not isinstance(self.config, RunConfig):
-            return {self.config.ROWS: rows}
-        from lnlab.analysis.metrics import per_seed
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        """The table of reports, those computed from it, and those that the shards kept."""
+        found = {self.config.ROWS: (rows := self._merged_rows())}
+        if "episodes" in found:
+            from lnlab.analysis.metrics import per_seed
 
-        return {"episodes": rows, "curves": curves(rows), "metrics": per_seed(rows, self.config)}
+            found |= {"curves": curves(rows), "metrics": per_seed(rows, self.config)}
+        for name in [each for each in COLUMNS if each not in found]:
+            kept = [frame for shard in self.shards if (frame := shard.table(name)) is not None]
+            if kept and len(kept) != len(self.shards):
+                raise ValueError(f"{self.dir}: {len(kept)} of {len(self.shards)} shards have a table {name!r}")
+            if kept:
+                found[name] = pd.concat(kept, ignore_index=True)
+        return found
 
     def _merged_rows(self) -> pd.DataFrame:
         rows = pd.concat([shard.rows() for shard in self.shards], ignore_index=True)
         return rows.sort_values(ORDER[self.config.ROWS], ignore_index=True)
 
-    def _given_or_kept(self, name: str, given: pd.DataFrame | None) -> pd.DataFrame | None:
-        if given is not None:
-            return given
-        kept = [frame for shard in self.shards if (frame := shard.table(name)) is not None]
-        if kept and len(kept) != len(self.shards):
-            raise ValueError(f"{self.dir}: {len(kept)} of {len(self.shards)} shards have a table {name!r}")
-        return pd.concat(kept, ignore_index=True) if kept else None
-
     def _summary(self) -> dict[str, Any]:
         """What is known at the end; `seconds` is the time of training that the data rest on, over all resumes."""
         seconds = seconds_trained(self.shards)
         steps = sum(shard.episode * len(shard.seeds) for shard in self.shards) * self.config.steps_per_report
-        facts: dict[str, Any] = {}
-        for shard in self.shards:
-            facts |= shard.manifest["facts"]
-        facts["diverged"] = [each for shard in self.shards for each in shard.manifest["facts"].get("diverged", [])]
-        times = {"finished": provenance.now(), "seconds": round(seconds, 2)}
-        return facts | times | {"env_steps": steps, "steps_per_second": round(steps / max(seconds, 1e-3), 1)}
+        told = [shard.manifest["facts"] for shard in self.shards]
+        facts = {name: value for each in told for name, value in each.items()}
+        facts |= {"diverged": [each for facts in told for each in facts.get("diverged", [])]}
+        facts |= {"finished": provenance.now(), "seconds": round(seconds, 2)}
+        return facts | {"env_steps": steps, "steps_per_second": round(steps / max(seconds, 1e-3), 1)}
 
 
 def curves(episodes: pd.DataFrame) -> pd.DataFrame:
@@ -470,7 +445,7 @@ def publish(
         raise ValueError(f"the data could not be traced to a commit: {'; '.join(problems)}. Commit, then train again")
     for run in complete:
         _copy(run, target / run.id)
-    sweep(target)
+    files.sweep(target)
     return [run.id for run in complete]
 
 
@@ -485,11 +460,11 @@ def _unclear_source(run: Run) -> str | None:
 
 def _copy(run: Run, target: Path) -> None:
     """Replace `target` as a whole, so that no table of an earlier run stays."""
-    fresh = beside(target)
+    fresh = files.beside(target)
     tables = [name for name in PUBLISHED_FILES if name.endswith(".parquet") and (run.dir / name).exists()]
     for name in tables:
-        write_compact(fresh / name, pd.read_parquet(run.dir / name))
+        files.write_compact(fresh / name, pd.read_parquet(run.dir / name))
     shutil.copyfile(run.dir / "config.json", fresh / "config.json")
-    digests = {name: sha256(fresh / name) for name in tables}
-    write_sealed(fresh / "provenance.json", run.provenance | {"files": digests})
-    swap(fresh, target)
+    digests = {name: files.sha256(fresh / name) for name in tables}
+    files.write_sealed(fresh / "provenance.json", run.provenance | {"files": digests})
+    files.swap(fresh, target)

@@ -16,19 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lnlab import files
 from lnlab.columns import COLUMNS
-from lnlab.files import (
-    DamagedError,
-    differing,
-    lock,
-    read_json,
-    read_table,
-    replacing,
-    sha256,
-    sweep,
-    write_sealed,
-    write_table,
-)
+from lnlab.files import DamagedError
 
 Report = dict[str, np.ndarray]  # what a trainer yields after each episode; arrays (seeds, workers)
 KEYS = ["seed", "worker", "episode"]
@@ -67,7 +57,7 @@ class Shard:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        return EMPTY | read_json(self.dir / NEWEST)
+        return EMPTY | files.read_json(self.dir / NEWEST)
 
     @property
     def episode(self) -> int:
@@ -79,7 +69,7 @@ class Shard:
         if wrong := _wrong(self.dir, NEWEST):
             return wrong
         kept = {name: digest for name, digest in self.manifest["kept"].items() if (self.dir / name).exists()}
-        return list(differing(self.dir, kept))
+        return list(files.differing(self.dir, kept))
 
     def load(self) -> dict[str, Any] | None:
         """State of the trainer at the last checkpoint, tensors on the CPU; None before the first. Starts the clock.
@@ -140,9 +130,9 @@ class Shard:
             manifest["chunks"] = [*before["chunks"], self._write_chunk(before["episode"] + 1, episode)]
         manifest |= {"sessions": self._sessions(before["sessions"]), "facts": before["facts"] | self._facts}
         kept = sorted(path.name for path in self.dir.glob("kept-*.pt"))
-        manifest["kept"] = {name: before["kept"].get(name) or sha256(self.dir / name) for name in kept}
+        manifest["kept"] = {name: before["kept"].get(name) or files.sha256(self.dir / name) for name in kept}
         self._commit(manifest)
-        write_sealed(self.dir / PREVIOUS, before)
+        files.write_sealed(self.dir / PREVIOUS, before)
         self._buffer = []
         self._delete_all_but(_named(manifest) | _named(before))
 
@@ -153,7 +143,7 @@ class Shard:
             DamagedError: a file of it is missing or damaged.
         """
         manifest = self.manifest
-        chunks = [read_table(self.dir / name, manifest["files"].get(name)) for name in manifest["chunks"]]
+        chunks = [files.read_table(self.dir / name, manifest["files"].get(name)) for name in manifest["chunks"]]
         empty = pd.DataFrame(columns=list(COLUMNS[self.table_of_rows]))
         return pd.concat(chunks, ignore_index=True) if chunks else empty
 
@@ -162,7 +152,7 @@ class Shard:
         self._claim()
         manifest = self.manifest
         file = f"{name}-{manifest['serial'] + 1:06d}.parquet"
-        write_table(self.dir / file, frame)
+        files.write_table(self.dir / file, frame)
         self._commit(manifest | {"tables": manifest["tables"] | {name: file}})
 
     def table(self, name: str) -> pd.DataFrame | None:
@@ -177,7 +167,7 @@ class Shard:
             file = f"{name}.parquet"
             if not (self.dir / file).exists():
                 return None
-        return read_table(self.dir / file, manifest["files"].get(file))
+        return files.read_table(self.dir / file, manifest["files"].get(file))
 
     def settle(self) -> None:
         """Training is over: the checkpoint before the last is deleted."""
@@ -187,8 +177,8 @@ class Shard:
     def _claim(self) -> None:
         """A worker process may outlive the one that started it: it must not meet its successor here."""
         self.dir.mkdir(parents=True, exist_ok=True)
-        if lock(self.dir):
-            sweep(self.dir)
+        if files.lock(self.dir):
+            files.sweep(self.dir)
 
     def _start_clock(self) -> float:
         self._since = self._since or time.monotonic()
@@ -197,8 +187,8 @@ class Shard:
     def _commit(self, manifest: dict[str, Any]) -> None:
         """Write the manifest: the instant at which what it names counts. New files are read again, for their digest."""
         known = manifest["files"]
-        digests = {name: known.get(name) or sha256(self.dir / name) for name in sorted(_named(manifest))}
-        write_sealed(self.dir / NEWEST, manifest | {"serial": manifest["serial"] + 1, "files": digests})
+        digests = {name: known.get(name) or files.sha256(self.dir / name) for name in sorted(_named(manifest))}
+        files.write_sealed(self.dir / NEWEST, manifest | {"serial": manifest["serial"] + 1, "files": digests})
 
     def _whole_manifest(self) -> dict[str, Any]:
         """The manifest; the one before it, from now on, where a file of the newest is damaged."""
@@ -207,7 +197,7 @@ class Shard:
             return self.manifest
         if not (self.dir / PREVIOUS).exists() or _wrong(self.dir, PREVIOUS):
             raise DamagedError(f"{wrong[0]}; to train these seeds again from the start, delete {self.dir}")
-        write_sealed(self.dir / NEWEST, read_json(self.dir / PREVIOUS))
+        files.write_sealed(self.dir / NEWEST, files.read_json(self.dir / PREVIOUS))
         print(f"{wrong[0]}; going back to the checkpoint of {self._counter} {self.episode}", file=sys.stderr)
         return self.manifest
 
@@ -239,14 +229,14 @@ class Shard:
     def _check(self, report: Report) -> None:
         unknown = set(report) - set(COLUMNS[self.table_of_rows]) - {self._counter}
         if unknown:
-            raise ValueError(f"unknown columns {sorted(unknown)}; describe them in lnlab/columns.py")
+            raise ValueError(f"unknown columns {sorted(unknown)}; describe them in lnlab/columns.toml")
         for name, values in report.items():
             if name != self._counter and (np.ndim(values) != 2 or len(values) != len(self.seeds)):
                 raise ValueError(f"{name} has shape {np.shape(values)}; expected ({len(self.seeds)} seeds, workers)")
 
     def _write_chunk(self, first: int, last: int) -> str:
         name = f"{self.table_of_rows}-{first:06d}-{last:06d}.parquet"
-        write_table(self.dir / name, pd.concat([self._frame(e, r) for e, r in self._buffer], ignore_index=True))
+        files.write_table(self.dir / name, pd.concat([self._frame(e, r) for e, r in self._buffer], ignore_index=True))
         return name
 
     def _frame(self, episode: int, report: Report) -> pd.DataFrame:
@@ -278,7 +268,10 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """Write tensors, numbers, strings, lists and dicts with `torch.save`; equal states give equal bytes."""
     import torch
 
-    with replacing(path) as temporary, temporary.open("wb") as file:  # given a path, torch puts its name into the file
+    with (
+        files.replacing(path) as temporary,
+        temporary.open("wb") as file,
+    ):  # given a path, torch puts its name into the file
         try:
             torch.save(state, file)
         except RuntimeError as error:  # torch's words for a full disk name neither the disk nor the file
@@ -296,7 +289,7 @@ def _wrong(folder: Path, name: str) -> list[str]:
     if not (folder / name).exists() and (folder / PREVIOUS).exists():
         return [f"{folder / name} is missing"]
     try:
-        return list(differing(folder, (EMPTY | read_json(folder / name))["files"]))
+        return list(files.differing(folder, (EMPTY | files.read_json(folder / name))["files"]))
     except DamagedError as error:
         return [str(error)]
 

@@ -22,13 +22,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from tqdm.auto import tqdm
 
-from lnlab.config import EXTENT, Config, ConfigError, kind, parse
+from lnlab.config import EXTENT, LONGEST_PROFILE, PROFILE, Config, ConfigError, kind, parse, shown
 from lnlab.jobs import TEMPLATE, Job
 from lnlab.memory import refuse_too_large
 from lnlab.paths import STUDY
 from lnlab.provenance import usable_cores
 from lnlab.runs import Run
-from lnlab.settings import LONGEST_PROFILE, PROFILE, shown
 from lnlab.signals import ending_signals
 from lnlab.trainers.admission import refuse_impossible
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lnlab.claims.studies import known
-from lnlab.columns_td3 import TABLES
+from lnlab.columns import COLUMNS
 from lnlab.config import TD3Config
 from lnlab.files import write_json, write_table
 
@@ -57,7 +57,7 @@ def write(
 
 def whole(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """All columns of a table, in their order; those not made are NaN."""
-    return frame.reindex(columns=list(TABLES[name]))
+    return frame.reindex(columns=list(COLUMNS[name]))
 
 
 def differs(config: TD3Config, seed: int) -> float:

@@ -25,24 +25,15 @@ import nbformat
 import pandas as pd
 
 from lnlab.analysis.claims import Evidence, Number, Sum
-from lnlab.analysis.stats import Interval, interval
-from lnlab.claims import documents, judge, studies
-from lnlab.claims.measures import measure
+from lnlab.analysis.stats import Interval
+from lnlab.book import registered
+from lnlab.book.tidy import at_best, estimates, minus, values
+from lnlab.book.tidy import contrasts as contrasts_of
+from lnlab.claims import judge, studies
+from lnlab.claims.documents import documents, hypotheses
+from lnlab.claims.studies import DRIVING, PROFILE
 from lnlab.paths import BOOK, NOTEBOOKS, PUBLISHED
-from lnlab.report import (
-    best_rates,
-    build,
-    driving_advice,
-    effects,
-    hypotheses,
-    ledger,
-    pages,
-    placement,
-    settings_landing,
-    workers_why,
-)
-from lnlab.report.evidence import DRIVING, PROFILE, Data
-from lnlab.report.predictions import HYPOTHESES
+from lnlab.report import build, pages
 from lnlab.runs import Run, load
 
 FROZEN = Path(__file__).parent / "frozen"
@@ -52,51 +43,96 @@ CSV_RELATIVE = 2e-6  # of numbers that are then rounded to six digits
 FOLLOWS_CODE = "-parameters.csv"  # all settings with their meanings: new ones come
 WORDS = ("what", "says")  # for the reader of a line; they may get better, so they are not compared
 Row = dict[str, Any]  # with an id
+AGENTS = ["a3c-gru", "a3c-ff", "individual-gru", "individual-ff"]
+DRIVING_ARMS = {
+    f"{norm}-{wiring}": f"td3-{norm}-{wiring}-b32" for wiring in ("leaky", "detached") for norm in ("none", "ln")
+}
+ELSEWHERE = {
+    "3 workers": "workers/{}-w3",
+    "5 workers": "{}",
+    "10 workers": "workers/{}-w10",
+    "5 workers, a cloud each": "workers-why/{}-cloud-refilled",
+    "5 workers, 5000 episodes": "long/{}",
+}
 
 
 # -- what there is now ------------------------------------------------------------------------------------------------
 @functools.cache
-def published() -> Data:
+def published() -> studies.Data:
     """The published studies; their tables are read once."""
-    return Data.at()
+    return studies.Data.at()
 
 
 def claims(document: str) -> Iterator[Row]:
     """A document's claims, each followed by its evidence."""
-    for entry in ledger.entries(published(), document):
+    for entry in judge.entries(published(), document):
         found = entry.verdict
-        row = {"kind": entry.claim["kind"], "verdict": found.verdict, "reason": found.reason}
-        yield {"id": entry.id} | row | {"runs": " ".join(sorted(found.runs)), "says": entry.claim["says"]}
+        row = {"kind": entry.claim.kind, "verdict": found.verdict, "reason": found.reason}
+        yield {"id": entry.id} | row | {"runs": " ".join(sorted(found.runs)), "says": entry.claim.says}
         yield from _evidence(entry.id, found.evidence)
 
 
 def tested() -> Iterator[Row]:
     """The hypotheses of every set, each followed by its predictions."""
-    data = published()
-    yield from _hypotheses("mechanism", hypotheses.tested(data), {each.name: each.says for each in HYPOTHESES})
-    driving = {name: each.says for name, each in documents.hypotheses()["driving"].items()}
-    yield from _hypotheses("driving", judge.tested(studies.Data(data.main), "driving"), driving)
-    yield from _hypotheses("placement", placement.tested(data))
-    yield from _hypotheses("workers-why", workers_why.tested(workers_why.pairs(data)))
+    for name, of in hypotheses().items():
+        for key, found in judge.tested(published(), name).items():
+            row = {
+                "id": f"{name}/{key}",
+                "verdict": judge.settled(found),
+                "reason": found if isinstance(found, str) else "",
+            }
+            yield row | {"says": of[key].says}
+            yield from _evidence(row["id"], () if isinstance(found, str) else found)
 
 
 def contrasts() -> Iterator[Row]:
-    """The differences that the landing page states: at the main rate, at the best rates, in other settings, of TD3."""
+    """The differences that decide the answer: at the main rate, at the best rates, in other settings, of TD3."""
     data = published()
-    yield from _table("main", effects.effects(data.main), ["outcome", "algorithm", "core"])
-    yield from _table("best-rates", best_rates.table(data).drop(columns="pair"), ["outcome", "algorithm", "core"])
-    for number, row in enumerate(settings_landing.effects_elsewhere(data).to_dict("records"), 1):
-        words = f"{row.pop('pair')}, {row.pop('setting')}"
-        yield {"id": f"elsewhere/{number}"} | row | {"what": words}
-    for name, of in {"growth": driving_advice.GROWTH, "inflation": driving_advice.INFLATION}.items():
-        for number, (arm, run) in enumerate(driving_advice.MAIN.items(), 1):
-            if name == "growth" or "leaky" in arm:  # in detached arms the two values are one by construction
-                found = interval(measure(studies.Data(data.main), of, run))
-                yield {"id": f"td3/{name}/{number}", "what": arm} | _interval(found)
+    main = registered.effects(data).drop(columns=["agent", "sign"])
+    yield from _table("main", main, ["outcome", "algorithm", "core"])
+    yield from _table("best-rates", _at_best(data), ["outcome", "algorithm", "core"])
+    for number, row in enumerate(_elsewhere(data), 1):
+        yield {"id": f"elsewhere/{number}"} | row
+    for name, measure in {"growth": "log10.growth.actor_feature_norm_probe", "inflation": "log10.inflation"}.items():
+        for number, (arm, run) in enumerate(DRIVING_ARMS.items(), 1):
+            row = {"id": f"td3/{name}/{number}", "what": arm}
+            try:
+                yield row | estimates(values(data, [measure], [run]))[[*Interval._fields]].iloc[0].to_dict()
+            except ValueError as reason:  # it is what it is by construction, which is no finding
+                yield row | {"reason": str(reason)}
+
+
+def _at_best(data: studies.Data) -> pd.DataFrame:
+    """LayerNorm minus no norm, each arm at its own best rate, chosen on the other seeds."""
+    arms = [f"rates/{run.id}" for run in data.study("rates").runs] + [run.id for run in data.main.runs]
+    found = values(data, {"return": "return_final", "sampled": "test.sampled"}, arms, settings=["lr"])
+    best = at_best(found.assign(arm=found.run.str.extract(r"((?:a3c|individual)-(?:gru|ff)-\w+)")[0]), "lr")
+    effects = {agent: minus(f"{agent}-ln", f"{agent}-none") for agent in AGENTS}
+    rows = contrasts_of(best, effects)
+    for norm in ("ln", "none"):
+        picked = best[best.norm == norm].set_index(["measure", "arm"])
+        keys = [(row.measure, f"{row.effect}-{norm}") for row in rows.itertuples()]
+        rows[f"best_{norm}"], rows[f"edge_{norm}"] = ([picked.loc[key, name] for key in keys] for name in ("best", "edge"))
+    rows[["algorithm", "core"]] = rows.effect.str.split("-", expand=True)
+    order = rows.assign(agent=rows.effect.map(AGENTS.index)).sort_values(["measure", "agent"])
+    order = order.assign(outcome=order.measure, edge=order.edge_ln | order.edge_none)
+    return order[["outcome", "algorithm", "core", "best_ln", "best_none", "edge", *Interval._fields]]
+
+
+def _elsewhere(data: studies.Data) -> Iterator[Row]:
+    """LayerNorm minus no norm in the return at the end, in other settings."""
+    for setting, pattern in ELSEWHERE.items():
+        for agent in ("a3c-gru", "individual-gru"):
+            try:
+                found = values(data, ["return_final"], [pattern.format(f"{agent}-{norm}") for norm in ("ln", "none")])
+            except studies.Missing:  # five workers with a cloud each: A3C alone
+                continue
+            change = contrasts_of(found, {"": minus(*found.arm)})[[*Interval._fields]].iloc[0].to_dict()
+            yield change | {"what": f"{agent}, {setting}"}
 
 
 PARTS: dict[str, Callable[[], Iterator[Row]]] = {
-    **{document: functools.partial(claims, document) for document in ledger.judged()},
+    **{document: functools.partial(claims, document) for document in documents()},
     "hypotheses": tested,
     "contrasts": contrasts,
 }
@@ -105,18 +141,6 @@ PARTS: dict[str, Callable[[], Iterator[Row]]] = {
 def now(part: str) -> list[Row]:
     """The rows of a part as the code computes them from the published data."""
     return [{name: _plain(value) for name, value in row.items()} for row in PARTS[part]()]
-
-
-def _hypotheses(name: str, found: hypotheses.Tested, says: dict[str, str] | None = None) -> Iterator[Row]:
-    """Without `says`, the hypotheses' names are their sentences; then they are numbered."""
-    for number, (key, each) in enumerate(found.items(), 1):
-        made = not isinstance(each, str)
-        row = {"id": f"{name}/{key if says else number}"}
-        row |= (
-            {"verdict": hypotheses.verdict(each), "reason": ""} if made else {"verdict": "not tested", "reason": each}
-        )
-        yield row | {"says": says[key] if says else key}
-        yield from _evidence(row["id"], each if made else ())
 
 
 def _evidence(of: str, found: Any) -> Iterator[Row]:

@@ -53,7 +53,7 @@ def test_a_file_as_it_should_be_is_read(tmp_path):
         (GOOD.replace("return_final", "return_finl"), "unknown measure 'return_finl'; choose one of"),
         (GOOD.replace("return_final", "end.saturation"), "unknown measure 'end.saturation'"),
         (GOOD.replace("return_final", "test.greedy.far"), "unknown measure 'test.greedy.far'"),
-        (GOOD.replace("a3c-gru", "a3c-gruu"), "unknown run id 'a3c-gruu-ln'; study.toml has"),
+        (GOOD.replace("a3c-gru", "a3c-gruu"), "unknown run id 'a3c-gruu-ln'; the nearest in study.toml: a3c-gru-ln, "),
         (GOOD.replace("{norm}", "{nrom}"), "lacks {norm}"),
         (GOOD.replace("a3c-gru-{norm}", "{agent}-gru-{norm}"), "{agent} does not expand; allowed: {algorithm}, {core}"),
         (GOOD.replace("above", "up"), "Input should be 'above', 'below' or 'within'"),

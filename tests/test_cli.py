@@ -1,6 +1,7 @@
 """The command line: helpful help, wrong parameters answered with the allowed ones and exit code 2, a fast start."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -13,10 +14,9 @@ import pytest
 import lnlab
 from lnlab import cli, paths, runs
 from lnlab.cli import COMMANDS, main, settings
-from lnlab.config import ConfigError, RunConfig, TD3Config, parse
+from lnlab.config import ConfigError, RunConfig, TD3Config, limits, parse
 from lnlab.paths import ROOT
 from lnlab.runs import Run
-from lnlab.settings import limits
 from tests.by_hand import made
 from tests.fakes import train
 
@@ -74,6 +74,41 @@ def test_every_command_has_help_with_examples_that_name_it(command, capsys):
 def test_the_command_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "lnlab", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"lnlab {lnlab.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "closed"),
+    [
+        ("--help", ["stdout"]),
+        ("train --help", ["stdout"]),
+        ("study paper --list", ["stdout"]),
+        ("runs", ["stdout"]),
+        ("train norm=x", ["stderr"]),
+        ("study --nope", ["stdout", "stderr"]),
+        ("runs nothing", ["stdout", "stderr"]),
+    ],
+)
+@pytest.mark.parametrize("buffering", ["", "unbuffered"])
+def test_whoever_reads_the_output_may_stop(words, closed, buffering, tmp_path):
+    """As `lnlab train --help | head -1`: no traceback, nor the words of one, in what is still read."""
+    read, write = os.pipe()
+    os.close(read)
+    outputs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | dict.fromkeys(closed, write)
+    environment = os.environ | {"PYTHONUNBUFFERED": buffering, "LNLAB_RESULTS": str(tmp_path)}
+    command = [sys.executable, "-m", "lnlab", *words.split()]
+    done = subprocess.run(command, **outputs, env=environment, text=True, check=False)
+    os.close(write)
+    assert done.returncode in (0, cli.USAGE, cli.UNREAD)
+    assert "Error" not in (done.stderr or "")
+    assert "Broken pipe" not in (done.stderr or "")
+
+
+def test_output_that_a_full_disk_does_not_take_is_one_line():
+    with open("/dev/full", "w") as full:
+        command, buffered = [sys.executable, "-m", "lnlab", "--help"], os.environ | {"PYTHONUNBUFFERED": ""}
+        done = subprocess.run(command, env=buffered, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == cli.ERROR
+    assert done.stderr == "lnlab: the output cannot be written: No space left on device\n"
 
 
 def test_no_command_is_answered_with_the_commands(capsys):

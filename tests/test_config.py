@@ -1,13 +1,12 @@
 """Settings of a run: readable ids, and errors that name the value and what is allowed."""
 
-import json
 import math
 from typing import get_args
 
 import pytest
 
-from lnlab.config import EPISODE_STEPS, EXECUTION, ConfigError, RunConfig, TD3Config, parse
-from lnlab.paths import PUBLISHED
+from lnlab import columns
+from lnlab.config import EXECUTION, ConfigError, RunConfig, TD3Config, parse
 
 NORMS = get_args(RunConfig.model_fields["norm"].annotation)
 CLASSES = {"a3c": RunConfig, "td3": TD3Config}
@@ -101,13 +100,6 @@ def test_the_id_of_a_run_fits_into_a_folders_name():
         parse({"algorithm": "td3", "env": "E" * 90} | odd)
 
 
-def test_the_settings_of_every_published_run_are_allowed():
-    published = sorted(PUBLISHED.glob("*/*/config.json"))
-    assert published
-    for path in published:
-        assert parse(json.loads(path.read_text())).run_id == path.parent.name
-
-
 def test_every_setting_but_where_and_how_is_science():
     assert set(parse({}).science) == set(RunConfig.model_fields) - EXECUTION
     assert parse({"cores": 1, "device": "cpu", "profile": "a", "resume": False}).science == parse({}).science
@@ -128,5 +120,19 @@ def test_individual_has_a_learner_for_each_worker():
 def test_settings_cannot_change_and_every_one_is_described():
     with pytest.raises(ValueError, match="frozen"):
         parse({}).seeds = 7
-    assert all(field.description for field in RunConfig.model_fields.values())
-    assert EPISODE_STEPS % parse({}).rollout == 0
+    assert all(field.description for cls in CLASSES.values() for field in cls.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('[tables]\na = ["x", "y"]\n[groups.x]\nseed = ["", "number"]', "y"),
+        ('[tables]\na = ["x"]\n[groups.x]\nseed = ["", "number"]\n[groups.z]\nt = ["s", "time"]', "z"),
+        ('[tables]\na = ["x"]\n[groups.x]\nseed = ["", ""]', "seed"),
+        ('[tables]\na = ["x"]\n[groups.x]\nseed = "number"', "seed"),
+    ],
+)
+def test_a_faulty_data_dictionary_is_refused(text, fault, tmp_path):
+    (tmp_path / "columns.toml").write_text(text)
+    with pytest.raises(ValueError, match=fault):
+        columns.read(tmp_path / "columns.toml")

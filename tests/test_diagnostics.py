@@ -8,13 +8,14 @@ import pytest
 import torch
 from scipy import stats
 
-from lnlab.analysis.behaviour import Episodes, behaviour, correlation, critic, explained_variance, play_probes
-from lnlab.analysis.diagnostics import QUANTITIES, checkpoints, diagnose
-from lnlab.analysis.features import dormant_share, effective_rank, pca_rank, representation
-from lnlab.analysis.gradients import _Frozen, cut, layer_norms, next_update
-from lnlab.analysis.probes import mean_ratio, pairwise_cosine, probe_observations, where_finite
+from lnlab.analysis.quantities import QUANTITIES
 from lnlab.columns import COLUMNS
 from lnlab.config import parse
+from lnlab.inside.actor_critic import checkpoints, diagnose
+from lnlab.inside.behaviour import Episodes, behaviour, correlation, critic, explained_variance, play_probes
+from lnlab.inside.features import dormant_share, effective_rank, pca_rank, representation
+from lnlab.inside.gradients import _Frozen, cut, layer_norms, next_update
+from lnlab.inside.probes import mean_ratio, pairwise_cosine, probe_observations, where_finite
 from lnlab.models.actor_critic import make_actor_critic, seeded_rows
 from lnlab.models.stacked import Layout
 from lnlab.trainers import make_trainer

@@ -10,7 +10,6 @@ from lnlab import runs
 from lnlab.config import parse
 from lnlab.trainers import driver
 from lnlab.trainers.a3c import ActorCriticTrainer
-from lnlab.trainers.divergence import first_divergences
 
 SMALL = {"core": "ff", "hidden": 8, "seeds": 3, "workers": 2, "episodes": 4, "first_seed": 5, "eval_episodes": 1}
 
@@ -34,10 +33,9 @@ class Ill(ActorCriticTrainer):
 
 
 def followed(trainer: ActorCriticTrainer) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for report in trainer:
-        found += first_divergences(trainer, report, found)
-    return found
+    for _ in trainer:
+        pass
+    return trainer.diverged
 
 
 @pytest.mark.parametrize("settings", [{}, {"algorithm": "individual"}, {"norm": "none", "gradient_carry": True}])
@@ -66,8 +64,9 @@ def test_a_parameter_is_seen_though_its_last_gradient_was_finite(algorithm: str,
     report = trainer.train_episode()
     trainer.parameters[{"a3c": 1, "individual": 3}[algorithm], 0] = torch.inf  # as a step of Adam can leave it
     entry = {"seed": 6, "worker": worker, "episode": 4, "what": "parameter"}
-    assert first_divergences(trainer, report, []) == [entry]
-    assert first_divergences(trainer, report, [entry]) == []
+    assert trainer._first_divergences(report) == [entry]
+    trainer.diverged.append(entry)
+    assert trainer._first_divergences(report) == []
 
 
 def test_two_learners_of_a_seed_have_an_entry_each() -> None:

@@ -11,17 +11,19 @@ import pandas as pd
 import psutil
 import pytest
 
+from lnlab import inside
 from lnlab.config import RunConfig, parse
 from lnlab.runs import Run
-from lnlab.trainers import driver
+from lnlab.trainers import a3c, driver
 
 SMALL = {"core": "ff", "hidden": 16, "seeds": 2, "episodes": 4, "eval_episodes": 1, "cores": 1, "profile": "test"}
 SLOW = SMALL | {"episodes": 60, "seeds": 1}
 SCRIPT = """
+from lnlab import inside
 from lnlab.config import parse
 from lnlab.trainers import driver
 driver.CHECKPOINT_SECONDS = 0.05
-driver.run(parse({settings!r}), progress=False)
+inside.run(parse({settings!r}), progress=False)
 """
 
 
@@ -62,35 +64,35 @@ def assert_same_tables(one: Run, other: Run, but: str = "") -> None:
 
 
 def test_processes_and_one_process_give_the_same_tables(results: Path) -> None:
-    alone = driver.run(config(profile="alone"), progress=False)
+    alone = inside.run(config(profile="alone"), progress=False)
     heard: list[int] = []
-    together = driver.run(
+    together = inside.run(
         config(profile="together", cores=2), progress=False, on_report=lambda r: heard.extend(r["seed"])
     )
     assert sorted(heard) == [0] * 4 + [1] * 4
     assert_same_tables(alone, together, but="diagnostics")
-    inside = [
+    looked = [
         each.table("diagnostics").sort_values(["seed", "step", "worker", "quantity"]) for each in (alone, together)
     ]
-    pd.testing.assert_frame_equal(*(table.reset_index(drop=True) for table in inside), rtol=1e-3, atol=1e-4)
+    pd.testing.assert_frame_equal(*(table.reset_index(drop=True) for table in looked), rtol=1e-3, atol=1e-4)
     assert len(together.table("evaluation")) == 2 * 18 * 2 * 2
     assert sorted(together.table("sweep").scenario.unique()) == list(range(18, 24))
 
 
 def test_a_complete_run_is_not_trained_again(results: Path) -> None:
-    first = driver.run(config(), progress=False)
+    first = inside.run(config(), progress=False)
     stamp = (first.dir / "episodes.parquet").stat().st_mtime_ns
-    assert (driver.run(config(), progress=False).dir / "episodes.parquet").stat().st_mtime_ns == stamp
+    assert (inside.run(config(), progress=False).dir / "episodes.parquet").stat().st_mtime_ns == stamp
 
 
 def test_more_seeds_are_added_to_a_complete_run_and_fewer_are_there_already(results: Path) -> None:
-    first = driver.run(config(seeds=1), progress=False)
-    grown = driver.run(config(seeds=3), progress=False)
+    first = inside.run(config(seeds=1), progress=False)
+    grown = inside.run(config(seeds=3), progress=False)
     assert grown.complete
     assert grown.config.seeds == 3
-    assert_same_tables(driver.run(config(seeds=3, profile="at-once"), progress=False), grown, but="diagnostics")
+    assert_same_tables(inside.run(config(seeds=3, profile="at-once"), progress=False), grown, but="diagnostics")
     stamp = (first.dir / "episodes.parquet").stat().st_mtime_ns
-    assert driver.run(config(seeds=2), progress=False).config.seeds == 3
+    assert inside.run(config(seeds=2), progress=False).config.seeds == 3
     assert (first.dir / "episodes.parquet").stat().st_mtime_ns == stamp
 
 
@@ -109,8 +111,8 @@ def test_a_stopped_run_resumes_to_the_bits_of_an_uninterrupted_one(results: Path
     stopped = Run(folder)
     assert not stopped.complete
     assert 0 < stopped.reports_done < 60
-    resumed = driver.run(parse(settings), progress=False)
-    straight = driver.run(parse(SLOW | {"profile": "straight"}), progress=False)
+    resumed = inside.run(parse(settings), progress=False)
+    straight = inside.run(parse(SLOW | {"profile": "straight"}), progress=False)
     assert_same_tables(straight, resumed)
 
 
@@ -148,9 +150,9 @@ def test_a_script_that_trains_at_import_is_told_what_to_do(results: Path, tmp_pa
 
 
 def test_an_error_is_recorded_and_raised(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "evaluate", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(a3c, "evaluate", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        driver.run(config(), progress=False)
+        inside.run(config(), progress=False)
     broken = Run(results / "test" / config().run_id)
     assert broken.status == "failed"
     assert "division by zero" in broken.provenance["error"]

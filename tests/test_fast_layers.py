@@ -4,10 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from lnlab.models import linear
-from lnlab.models.image_norm import ImageNorm
-from lnlab.models.linear import LEAST, Linear, available
-from lnlab.models.pixels import pixels
+from lnlab.models import fast
+from lnlab.models.fast import LEAST, ImageNorm, Linear, available, pixels
 
 needs_onednn = pytest.mark.skipif(not available(), reason="this build of torch has no oneDNN product")
 
@@ -43,7 +41,7 @@ def test_it_takes_views_and_gives_only_the_gradients_asked_for() -> None:
 @needs_onednn
 def test_it_is_oneDNN_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[int, ...]] = []
-    monkeypatch.setattr(linear, "product", lambda x, w, b=None: calls.append(x.shape) or x @ w.t())
+    monkeypatch.setattr(fast, "product", lambda x, w, b=None: calls.append(x.shape) or x @ w.t())
     layer = Linear(4, LEAST)
     layer(torch.randn(3, 4)).sum().backward()
     assert calls == [(3, 4), (LEAST, 3)]

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lnlab import files, runs
+from lnlab import files, inside, runs
 from lnlab.columns import COLUMNS
 from lnlab.config import parse
 from lnlab.runs import Run, load, publish
-from lnlab.trainers import driver, off_policy_driver
+from lnlab.trainers import driver
 
 LONG = bool(os.environ.get("LNLAB_LONG_TESTS"))
 SMALL: dict[str, Any] = {"hidden": 8, "device": "cpu", "eval_episodes": 1}
@@ -27,16 +27,16 @@ TD3 = SMALL | {"algorithm": "td3", "norm": "none", "env": "Pendulum-v1", "seeds"
 TD3 |= {"learning_starts": 100, "batch_size": 4, "eval_every": 500, "tensorboard": False}
 KINDS = {"a3c": A3C, "a3c in two processes": A3C | {"cores": 2}, "td3": TD3}
 PROCESSES = multiprocessing.get_context("forkserver")  # imports are done once
-PROCESSES.set_forkserver_preload(["torch", "pyarrow.parquet", "lnlab.trainers.driver"])
+PROCESSES.set_forkserver_preload(["torch", "pyarrow.parquet", "lnlab.inside.actor_critic"])
 
 
 def train(results: Path, settings: dict[str, Any], begun: Event | None = None) -> None:
     runs.RESULTS = results
-    driver.CHECKPOINT_SECONDS = off_policy_driver.CHECKPOINT_SECONDS = 0.05
+    driver.CHECKPOINT_SECONDS = 0.05
     config = parse(settings | {"profile": "killed"})
     if begun:
         begun.set()
-    driver.run(config, progress=False)
+    inside.run(config, progress=False)
 
 
 def publish_runs(source: Path, target: Path, begun: Event) -> None:

@@ -1,18 +1,10 @@
-"""Alerts by hand and on the original's published numbers; early stopping; which checkpoints stay."""
+"""Alerts by hand and on the original's published numbers; early stopping."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from lnlab.trainers.monitor import (
-    RULES,
-    EarlyStopping,
-    alerts,
-    first_fired,
-    original,
-    stale_checkpoints,
-    validation_points,
-)
+from lnlab.trainers.monitor import RULES, EarlyStopping, alerts, first_fired, original
 
 BEFORE = {"actor_feature_norm_probe": 16.0, "critic_feature_norm_probe": 15.0}
 HEALTHY = {
@@ -161,13 +153,3 @@ def test_early_stopping_goes_on_where_it_was() -> None:
     first.load_state_dict(second.state_dict())
     first.add(at + 10, 1e9)
     assert first.stopped
-
-
-def test_validation_points_and_checkpoints_follow_the_document() -> None:
-    assert validation_points(9_999) == []
-    assert validation_points(10_000) == [10_000]
-    assert validation_points(2_000_000) == [10_000, 50_000, 100_000, 500_000, 1_000_000]
-    assert stale_checkpoints([]) == []
-    assert stale_checkpoints(range(25_000, 150_000, 25_000)) == []
-    assert stale_checkpoints([175_000, *range(25_000, 175_000, 25_000)]) == [25_000, 50_000]
-    assert stale_checkpoints([1, 2], keep=0) == [1, 2]

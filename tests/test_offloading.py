@@ -283,9 +283,9 @@ def test_a_capacity_or_velocity_that_is_no_quantity_is_refused_by_every_implemen
     for capacity, velocity in ((number, 10.0), (200.0, number)):
         with pytest.raises(ValueError, match=f"got {capacity:g} units and {velocity:g} km/h"):
             OffloadingBatch([100.0, capacity], [10.0, velocity], groups=1)
-        with pytest.raises(ValueError, match=f"capacity={capacity} units .* velocity={velocity} km/h"):
+        with pytest.raises(ValueError, match=f"={number} is not allowed; it must be a finite number, [01] "):
             Vehicle(capacity, velocity, Pool(refill=True))
-        with pytest.raises(ValueError, match=f"capacity={capacity} units .* velocity={velocity} km/h"):
+        with pytest.raises(ValueError, match=f"={number} is not allowed; it must be a finite number, [01] "):
             OffloadingEnv(capacity, velocity)
     for given in (number, [200.0, number]):
         with pytest.raises(ValueError, match=f"capacity={number} is not allowed"):

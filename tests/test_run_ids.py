@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lnlab.config import EXTENT, ConfigError, RunConfig, TD3Config, parse
-from lnlab.config_td3 import DDPG
+from lnlab.config import DDPG, EXTENT, ConfigError, RunConfig, TD3Config, parse
 from lnlab.jobs import Job
 from lnlab.paths import PUBLISHED
 
@@ -58,7 +57,7 @@ def test_runs_that_differ_in_a_setting_differ_in_their_id(algorithm: str, data: 
 
 @pytest.mark.parametrize("cls", [RunConfig, TD3Config])
 def test_every_setting_but_the_extent_shows_in_the_id(cls: Any) -> None:
-    shown = {*cls.ARM, *cls.SHORT} | ({"gradient_carry"} if cls is RunConfig else set())
+    shown = {*cls.ARM, *cls.short()}
     assert shown == set(what(cls()))
 
 

@@ -183,14 +183,14 @@ def test_equal_seeds_have_no_width(seeds):
 # Where an interval degrades: seeds without spread, bounded quantities, few seeds
 
 
-@pytest.mark.parametrize("noise", [0.0, 1e-12, 1e-6, 1e-3, 0.01, 0.03, 0.1])
+@pytest.mark.parametrize("noise", [0.0, 1e-12, 1e-9, 1e-6, 1e-3, 0.01, 0.02, 0.03, 0.1])
 def test_one_odd_seed_of_twenty_neither_makes_nor_takes_the_whole_interval(noise):
     """Resamples without it have next to no spread: studentised, they gave the estimate or tens of thousands."""
     x = np.eye(20)[0] + noise * np.random.default_rng(0).normal(size=20)
     found = stats.interval(x)
     half = scipy.stats.t.ppf(0.975, 19) * x.std(ddof=1) / math.sqrt(20)
-    assert found.low < found.estimate < found.high < found.estimate + 5 * half
-    if noise < 0.03:
+    assert found.low < found.estimate < found.high < 1.1  # hardly more than the largest score
+    if noise < 0.02:
         assert found == pytest.approx((x.mean(), x.mean() - half, x.mean() + half, 20))
 
 
@@ -201,10 +201,15 @@ def test_other_statistics_of_a_seed_among_equal_ones_stay_near_too(statistic):
     assert -2 < found.low <= found.estimate <= found.high < 2
 
 
-def test_a_few_resamples_without_spread_change_nothing():
-    x = np.array([0.0] * 12 + [1.0] * 12)  # all of one kind in 2^-23 of the resamples
-    plain = stats.cluster_bootstrap(x)
-    assert stats.interval(x) == plain != stats.jackknife_t(x)
+@pytest.mark.parametrize(("zeros", "ones"), [(12, 12), (28, 2), (2, 28)])
+def test_resamples_without_spread_are_left_out_where_the_others_tell_both_bounds(zeros, ones):
+    x = np.array([0.0] * zeros + [1.0] * ones)  # all of one kind in 2^-23 and in 13 % of the resamples
+    picks = x[np.random.default_rng(0).integers(zeros + ones, size=(2_000, zeros + ones))]
+    picks = picks[picks.std(axis=1) > 0]
+    t = (picks.mean(axis=1) - x.mean()) / scipy.stats.sem(picks, axis=1)
+    low, high = x.mean() - np.quantile(t, [0.975, 0.025]) * scipy.stats.sem(x)
+    assert stats.interval(x) == pytest.approx((x.mean(), low, high, zeros + ones))
+    assert stats.interval(x) != stats.jackknife_t(x)
 
 
 def test_bounds_cut_an_interval_and_leave_others_alone():
@@ -305,15 +310,6 @@ def test_mean_and_iqm_over_runs_and_tasks_are_those_of_agarwal_et_al():
     assert stats.interval(x).estimate == pytest.approx(np.mean([np.mean(task) for task in x.T]))
     middle = sorted(x.ravel())[13:-13]  # floor(54 / 4) = 13 off each end
     assert stats.interval(x, stats.iqm).estimate == pytest.approx(sum(middle) / len(middle))
-
-
-def test_probability_of_improvement_is_that_of_agarwal_et_al():
-    """(1 / tasks) sum over tasks of (1 / NK) sum over pairs of S(x, y), with S = 1, 1/2, 0 for more, equal, less."""
-    x, y = np.round(scores(6, 4, seed=1)), np.round(scores(6, 4, seed=2))
-    per_task = [
-        np.mean([1.0 if p > q else 0.5 if p == q else 0.0 for p in x[:, task] for q in y[:, task]]) for task in range(4)
-    ]
-    assert stats.probability_of_improvement(x, y).estimate == pytest.approx(np.mean(per_task))
 
 
 def test_performance_profile_is_the_run_score_distribution_of_agarwal_et_al():

@@ -19,58 +19,7 @@ def arms(seeds: int, scenarios: int, shift: float = 1.0, seed: int = 0) -> tuple
     return common + a + shift, common + b
 
 
-# Probability of improvement
-
-
-@pytest.mark.parametrize("paired", [True, False])
-def test_probability_of_improvement_is_mann_whitneys_u(paired):
-    a, b = (np.round(2 * arm[:, 0]) for arm in arms(12, 1))  # rounded: with ties
-    u = scipy.stats.mannwhitneyu(a, b).statistic
-    result = stats.probability_of_improvement(a, b, paired=paired)
-    assert result.estimate == pytest.approx(u / 144)
-    assert result.low < result.estimate < result.high
-    assert result.n == 12
-
-
-def test_probability_of_improvement_by_hand():
-    # seeds: 3 beats 0 and 2, 1 beats 0 only, so 3 wins of 4
-    result = stats.probability_of_improvement([3.0, 1.0], [0.0, 2.0], paired=False)
-    assert result.estimate == 0.75
-
-
-def test_swapping_the_arms_mirrors_the_interval():
-    a, b = arms(8, 3)
-    p, q = stats.probability_of_improvement(a, b), stats.probability_of_improvement(b, a)
-    assert (q.estimate, q.low, q.high) == pytest.approx((1 - p.estimate, 1 - p.high, 1 - p.low))
-
-
-def test_complete_separation_keeps_an_interval():
-    result = stats.probability_of_improvement(np.arange(30.0) + 100, np.arange(30.0))
-    assert result.estimate == result.high == 1.0
-    t = scipy.stats.t.ppf(0.975, 29)
-    assert result.low == pytest.approx(30 / (30 + t**2))  # Wilson for 30 of 30 pairs
-
-
-def test_pairing_narrows_the_interval_of_correlated_arms():
-    a, b = arms(20, 18, shift=0.3)
-    paired = stats.probability_of_improvement(a, b)
-    unrelated = stats.probability_of_improvement(a, b, paired=False)
-    assert paired.high - paired.low < 0.8 * (unrelated.high - unrelated.low)
-
-
-def test_cliffs_delta_is_wins_minus_losses():
-    a, b = (np.round(arm[:, 0]) for arm in arms(9, 1))
-    pairs = [np.sign(x - y) for x in a for y in b]
-    assert stats.cliffs_delta(a, b).estimate == pytest.approx(np.mean(pairs))
-    ours, p = stats.cliffs_delta(a, b), stats.probability_of_improvement(a, b)
-    assert ((ours.low + 1) / 2, (ours.high + 1) / 2, ours.n) == pytest.approx((p.low, p.high, 9))
-
-
 def test_arms_of_other_shape_are_refused():
-    with pytest.raises(ValueError, match=r"\(3, 2\) and \(3, 4\)"):
-        stats.probability_of_improvement(np.ones((3, 2)), np.ones((3, 4)), paired=False)
-    with pytest.raises(ValueError, match="same seeds"):
-        stats.probability_of_improvement(np.ones(3), np.ones(4))
     with pytest.raises(ValueError, match=r"'a': \(3,\), 'b': \(4,\)"):
         stats.paired_difference(np.ones(3), np.ones(4))
 
@@ -191,12 +140,6 @@ def test_random_sign_flips_agree_with_counting_them_all(monkeypatch):
     assert stats.sign_flip_test(a + 100, b, reps=99) >= 1 / 100  # never zero
 
 
-def test_wilcoxon_by_hand_and_of_equal_arms():
-    a = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
-    assert stats.wilcoxon(a, np.zeros(5)) == pytest.approx(2 / 32)  # all signs alike: 2 of 2^5
-    assert stats.wilcoxon(a, a) == 1.0
-
-
 # numbers of tenths: the sums of random signs, and the ranks, are those of the whole numbers, in spite of rounding
 TENTHS = [
     ([2, 3, 4, 0, 0], [4, 4, 1, 1, 4]),
@@ -208,14 +151,10 @@ TENTHS = [
 
 @pytest.mark.parametrize(("a", "b"), TENTHS)
 @pytest.mark.parametrize("scale", [0.1, 0.3, 1e-9, 1e9])
-@pytest.mark.parametrize("test", [stats.sign_flip_test, stats.wilcoxon])
-def test_paired_tests_of_decimals_are_those_of_whole_numbers(test, a, b, scale):
+def test_sign_flips_of_decimals_are_those_of_whole_numbers(a, b, scale):
+    test = stats.sign_flip_test
     assert test(scale * np.array(a), scale * np.array(b)) == test(a, b)
     assert test(1 + 0.1 * np.array(a), 1 + 0.1 * np.array(b)) == test(a, b)
-
-
-def test_wilcoxon_gives_ties_their_mean_rank():
-    assert stats.wilcoxon([0.2, 0.3, 0.4, 0, 0], [0.4, 0.4, 0.1, 0.1, 0.4]) == 0.375  # 12 of 32 sign patterns
 
 
 @pytest.mark.parametrize("seeds", [4, 20])
@@ -225,33 +164,13 @@ def test_sign_flips_of_differences_that_add_up_to_zero_give_one(seeds):
     assert stats.sign_flip_test(np.repeat(0.3, seeds), np.repeat(0.1 + 0.2, seeds)) == 1.0
 
 
-def test_differences_far_below_the_largest_score_are_kept():
-    """One diverged seed does not make the others alike."""
-    a = np.array([1e10, 1.0, 2.0, 3.0, 4.0, 5.0])
-    b = a - np.array([1e9, 0.001, 0.002, 0.003, 0.004, 0.005])
-    assert stats.wilcoxon(a, b) == stats.wilcoxon(a - b, np.zeros(6)) == pytest.approx(2 / 64)
-
-
 def test_ties_are_ties_in_spite_of_rounding():
-    a, b = [0.1 + 0.2, 0.5], [0.3, 0.3]
-    assert stats.probability_of_improvement(a, b).estimate == 0.75  # a tie and a win, twice
-    assert stats.cliffs_delta(a, b).estimate == 0.5
     assert stats.performance_profile([0.1 + 0.2, 0.2, 0.4], [0.3, -np.inf]).share == pytest.approx([1 / 3, 1])
     curve = stats.kaplan_meier([0.3, 0.1 + 0.2, 0.5], np.array([True, True, False]))
-    assert (curve.time.tolist(), curve.events.tolist()) == ([0.0, 0.3, 0.5], [0, 2, 0])
+    assert (curve.time.tolist(), curve.share[1]) == ([0.0, 0.3, 0.5], pytest.approx(1 / 3))
     noise = np.array([0.0, 0.1 + 0.2 - 0.3, 0.0, 1.0])
     assert rank_correlation(noise, [1, 2, 3, 4]) == rank_correlation([0, 0, 0, 1], [1, 2, 3, 4])
     assert rank_correlation([0.3, 0.1 + 0.2, 0.3], [1, 2, 3]) == (0, -1, 1, 3)  # a constant
-
-
-def test_mcnemar_counts_the_seeds_that_disagree():
-    a = np.array([True] * 6 + [False] * 4)
-    b = np.array([False] * 5 + [True] * 1 + [False] * 4)
-    assert stats.mcnemar(a, b) == pytest.approx(2 / 2**5)  # five to none
-    assert stats.mcnemar(a, b) == stats.mcnemar(b, a)
-    assert stats.mcnemar(a, a) == 1.0
-    with pytest.raises(ValueError, match="int64"):
-        stats.mcnemar(a.astype(int), b)
 
 
 def test_holm_by_hand_in_any_order():
@@ -322,28 +241,10 @@ def test_kaplan_meier_by_hand():
     curve = stats.kaplan_meier([10, 20, 30, 40, 40], np.array([True, False, True, False, False]))
     assert curve.time.tolist() == [0, 10, 20, 30, 40]
     assert curve.share == pytest.approx([1, 0.8, 0.8, 0.8 * 2 / 3, 0.8 * 2 / 3])
-    assert curve.at_risk.tolist() == [5, 5, 4, 3, 2]
-    assert curve.events.tolist() == [0, 1, 0, 1, 0]
     variance = 1 / (5 * 4) + 1 / (3 * 2)  # Greenwood's sum at 30
     exponent = math.exp(1.959964 * math.sqrt(variance) / abs(math.log(0.8 * 2 / 3)))
     assert curve.low[3] == pytest.approx((0.8 * 2 / 3) ** exponent)
     assert curve.high[3] == pytest.approx((0.8 * 2 / 3) ** (1 / exponent))
-
-
-@pytest.mark.filterwarnings("ignore:The confidence interval is undefined")  # scipy's, where no run is left
-@pytest.mark.parametrize("seed", range(5))
-def test_kaplan_meier_is_scipys_estimate_of_censored_data(seed):
-    rng = np.random.default_rng(seed)
-    time, event = rng.integers(1, 15, size=30), rng.random(30) < 0.6
-    data = scipy.stats.CensoredData(uncensored=time[event], right=time[~event])
-    theirs = scipy.stats.ecdf(data).sf
-    band = theirs.confidence_interval(0.9, method="log-log")
-    ours = stats.kaplan_meier(time, event, confidence=0.9)
-    np.testing.assert_array_equal(ours.time[1:], theirs.quantiles)
-    np.testing.assert_allclose(ours.share[1:], theirs.probabilities)
-    inside = (ours.share > 0) & (ours.share < 1)
-    np.testing.assert_allclose(ours.low[inside], band.low.probabilities[inside[1:]])
-    np.testing.assert_allclose(ours.high[inside], band.high.probabilities[inside[1:]])
 
 
 def test_survival_without_events_and_without_survivors():

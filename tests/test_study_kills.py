@@ -1,11 +1,12 @@
-"""Real studies, of which any process is killed by SIGKILL at a random moment: nothing is lost, no bit changes, and no
-process is left.
+"""Real studies and reports, of which any process is killed by SIGKILL at a random moment, or that a closed terminal
+ends by SIGHUP: nothing is lost, no bit changes, and no process is left.
 
-Two kills; with LNLAB_LONG_TESTS=1 in the environment twenty-four.
+Four kills; with LNLAB_LONG_TESTS=1 in the environment thirty-six.
 """
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -16,11 +17,10 @@ import pandas as pd
 import psutil
 import pytest
 
-from lnlab import runs
+from lnlab import inside, runs
 from lnlab.config import parse
-from lnlab.paths import PACKAGE
+from lnlab.paths import BOOK, NOTEBOOKS, PACKAGE, ROOT
 from lnlab.runs import Run, load
-from lnlab.trainers import driver
 
 LONG = bool(os.environ.get("LNLAB_LONG_TESTS"))
 SETTINGS = {"core": "ff", "hidden": 8, "workers": 2, "seeds": 2, "episodes": 150, "eval_episodes": 1, "device": "cpu"}
@@ -37,13 +37,15 @@ arms = {norm = ["none", "ln"]}
 """
 PARAMETERS = "\n".join(f"{name} = {value!r}" for name, value in {**SETTINGS, "algorithm": "a3c", "norm": "ln"}.items())
 TRAIN = f"""
+from lnlab import inside
 from lnlab.config import parse
 from lnlab.trainers import driver
 driver.CHECKPOINT_SECONDS = 0.05
 names = {[*SETTINGS, "algorithm", "norm", "profile", "cores"]}
-driver.run(parse({{name: globals()[name] for name in names}}), progress=False)
+inside.run(parse({{name: globals()[name] for name in names}}), progress=False)
 """
 SECONDS_OF_A_STUDY = 20.0  # within which kills fall; after the end there is nothing to kill
+SECONDS_OF_A_REPORT = 40.0
 
 
 @pytest.fixture
@@ -117,7 +119,7 @@ def test_a_study_of_which_any_process_is_killed_ends_with_the_same_bits_and_leav
     found = load(root / "results" / "killed").runs
     assert [run.status for run in found] == ["complete", "complete"]
     for run in found:
-        straight = driver.run(
+        straight = inside.run(
             parse(SETTINGS | {"norm": run.config.norm, "profile": "straight", "cores": 1}), progress=False
         )
         assert_same_tables(straight, run)
@@ -131,3 +133,53 @@ def assert_same_tables(one: Run, other: Run) -> None:
     pd.testing.assert_frame_equal(
         *inside, rtol=1e-3, atol=1e-4
     )  # a block of two seeds rounds otherwise than two of one
+
+
+@pytest.fixture
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with the book's prose and notebooks, and a complete run."""
+    for path in (BOOK, NOTEBOOKS, ROOT / "_config.yml", ROOT / "CHANGELOG.md", ROOT / "study.toml"):
+        (tmp_path / path.name).symlink_to(path)
+    monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
+    inside.run(parse(SETTINGS | {"norm": "ln", "episodes": 4, "profile": "killed", "cores": 1}), progress=False)
+    monkeypatch.setenv("LNLAB_ROOT", str(tmp_path))
+    monkeypatch.setenv("LNLAB_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("PYTHONPATH", str(PACKAGE.parent))
+    return tmp_path
+
+
+def report() -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "lnlab", "report", "killed"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.slow
+def test_a_report_that_is_killed_changes_nothing_and_leaves_no_process(shown):
+    (run,) = load(shown / "results" / "killed").runs
+    there = {path: path.read_bytes() for path in run.dir.iterdir() if path.suffix in (".parquet", ".json")}
+    for number in range(10 if LONG else 1):
+        process = report()
+        try:
+            process.wait(random.uniform(1, SECONDS_OF_A_REPORT))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGHUP if number % 3 == 2 else signal.SIGKILL)
+        process.wait(60)
+        wait_until_none_is_left(shown, 30)
+        assert run.whole
+        assert {path: path.read_bytes() for path in there} == there
+    assert report().wait(600) == 0
+    assert (shown / "_build" / "report-killed" / "_build" / "html" / "summary.html").exists()
+
+
+@pytest.mark.slow
+def test_a_study_whose_terminal_is_closed_leaves_no_process_and_goes_on(root):
+    for _ in range(2 if LONG else 1):
+        process = study(jobs=2)
+        try:
+            process.wait(random.uniform(3, SECONDS_OF_A_STUDY))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=120)
+        wait_until_none_is_left(root, 30)
+    assert study(jobs=2).wait(240) == 0
+    assert [run.status for run in load(root / "results" / "killed").runs] == ["complete", "complete"]

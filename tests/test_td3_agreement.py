@@ -14,7 +14,7 @@ import torch
 from gymnasium.spaces import Box, Dict
 from torch import Tensor, nn
 
-from lnlab.config_td3 import TD3Config
+from lnlab.config import TD3Config
 from lnlab.trainers.replay import Transitions
 from lnlab.trainers.td3 import TD3
 

@@ -5,14 +5,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lnlab import runs
+from lnlab import inside, runs
 from lnlab.columns import COLUMNS
 from lnlab.config import parse
 from lnlab.report import notebook
 from lnlab.runs import Run, Shard, publish
-from lnlab.trainers import driver, off_policy, off_policy_driver
+from lnlab.trainers import driver, watchers
 from lnlab.trainers.monitor import first_fired
-from lnlab.trainers.off_policy_driver import no_returns, train_seed
+from lnlab.trainers.td3 import OffPolicyTrainer, no_returns
 
 TABLES = ("records", "returns", "checks")
 PENDULUM = {"env": "Pendulum-v1", "norm": "none"}
@@ -27,7 +27,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(**settings: object) -> Run:
-    return driver.run(parse(SMALL | settings), progress=False)
+    return inside.run(parse(SMALL | settings), progress=False)
 
 
 def test_seeds_over_processes_give_what_one_process_gives():
@@ -45,10 +45,10 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_tables():
     asked = iter([False, True])
     shard = Shard(runs.RESULTS / "stopped" / "run", [0], "records")
     config = parse(SMALL | {"seeds": 1})
-    assert not train_seed(config, shard, "cpu", lambda _: None, lambda: next(asked))
+    assert not driver.train_shard(config, shard, "cpu", lambda _: None, lambda: next(asked), inside.WATCHERS)
     assert shard.episode == 2
     again = Shard(shard.dir.parent.parent, [0], "records")
-    assert train_seed(config, again, "cpu", lambda _: None, lambda: False)
+    assert driver.train_shard(config, again, "cpu", lambda _: None, lambda: False, inside.WATCHERS)
     pd.testing.assert_frame_equal(straight.table("records"), again.rows())
     for name in ("returns", "checks"):
         pd.testing.assert_frame_equal(straight.table(name), again.table(name))
@@ -69,7 +69,7 @@ def test_a_run_that_no_longer_gains_is_complete_before_its_steps():
 
 
 def test_five_checkpoints_are_kept(monkeypatch):
-    monkeypatch.setattr(off_policy_driver, "CHECKPOINT_STEPS", 100)
+    monkeypatch.setattr(watchers, "KEPT_STEPS", 100)
     found = run(seeds=1, steps=700, eval_episodes=0)
     kept = sorted(path.name for path in (found.dir / "shards" / "0-0").glob("kept-*.pt"))
     assert kept == [f"kept-{step:09d}.pt" for step in (300, 400, 500, 600, 700)]
@@ -113,7 +113,7 @@ def test_an_odd_run_completes_with_every_column_and_its_page_is_built(settings):
 
 @pytest.mark.parametrize("settings", [{}, {"env": "lnlab/Driving-v0", "norm": "ln", "steps": 200, "eval_episodes": 0}])
 def test_a_learner_that_diverges_is_data(settings, capsys, monkeypatch):
-    monkeypatch.setattr(off_policy, "drive", lambda *_: [])  # takes a while
+    monkeypatch.setattr(OffPolicyTrainer, "_look", lambda *_: None)  # takes a while
     found = run(seeds=2, tensorboard=False, lr=1e30, batch_size=2, **settings)
     assert found.complete
     told, records = found.provenance["diverged"], found.table("records")

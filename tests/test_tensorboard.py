@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lnlab.trainers.tensorboard import EventWriter
+from lnlab.trainers.watchers import EventWriter
 
 pytest.importorskip("tensorboard")
 
@@ -40,7 +40,7 @@ def test_a_run_that_goes_on_from_a_checkpoint_repeats_nothing(tmp_path: Path) ->
     for step in (100, 200, 300):  # the checkpoint was at 200
         killed.add("records", record(step, loss=step))
     killed.flush()
-    resumed = EventWriter(tmp_path, resumed_at=200)
+    resumed = EventWriter(tmp_path, step=200)
     for step in (300, 400):
         resumed.add("records", record(step, loss=-step))
     resumed.close()
@@ -56,5 +56,5 @@ def test_a_run_that_starts_again_hides_the_old_one(tmp_path: Path) -> None:
 
 
 def test_tensorboard_is_loaded_only_for_a_writer() -> None:
-    code = "import sys, lnlab.trainers.tensorboard; sys.exit('tensorboard' in sys.modules)"
+    code = "import sys, lnlab.trainers.watchers; sys.exit('tensorboard' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

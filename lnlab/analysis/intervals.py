@@ -18,7 +18,7 @@ Statistic = Callable[..., Any]  # statistic(values, axis=...), as np.mean: pools
 Bounds = tuple[float, float]  # the least and the largest value that a quantity can have
 
 BOOTSTRAP_FROM = 20  # seeds; below, studentised resamples are erratic and the jackknife covers as well
-THIN = 0.1  # a resample has next to no spread if its standard error is below this part of that of all seeds,
+THIN = 0.05  # a resample has next to no spread if its standard error is below this part of that of all seeds,
 FEW_THIN = 0.025  # and cannot be studentised: with more such resamples a quantile of 95 % would be made of them
 BLOCK = 2**18  # values resampled at once: 2 MiB, which stays in the cache
 
@@ -103,8 +103,9 @@ def cluster_bootstrap(
     """Bootstrap-t over seeds: theta - t*(1 - a/2) se to theta - t*(a/2) se (Efron & Tibshirani 1993, section 12.5).
 
     t*(q) is a quantile of (theta* - theta) / se* over the resamples; se and se* come from the jackknife over seeds.
-    From 20 seeds on it is the jackknife-t interval where many resamples have next to no spread, as those of nineteen
-    zeros and a one.
+    Resamples without any spread are left out. From 20 seeds on it is the jackknife-t interval where the resamples fail:
+    of nineteen zeros and a one a bound would be the estimate itself, and with a little noise on the zeros it would be
+    made of resamples with next to no spread, and could be anything.
     A statistic that is undefined (NaN) on some resample has no interval: its bounds are NaN.
     """
     return _bootstrap_t(Combination.of([checked(scores)], [1.0], statistic), confidence, rng, reps)
@@ -183,10 +184,11 @@ def _bootstrap_t(of: Combination, confidence: float, rng: np.random.Generator | 
         return Interval(value, value + error, value + error, n)
     rng = np.random.default_rng(0) if rng is None else rng
     values, errors = _with_errors(of, rng.integers(n, size=(reps, n)))
-    if n >= BOOTSTRAP_FROM and np.mean(errors < THIN * error) > FEW_THIN:
-        return _jackknife_t(of, confidence, cautious=True)
     spread = ~(errors <= 1e-9 * error)  # a resample that repeats one seed has nothing to studentise with; NaN stays
     t_low, t_high = np.quantile((values[spread] - value) / errors[spread], [tail, 1 - tail])
+    thin = np.mean(spread & (errors < THIN * error)) > FEW_THIN
+    if n >= BOOTSTRAP_FROM and (thin or t_low > -THIN or t_high < THIN):  # the latter: no room on one side
+        return _jackknife_t(of, confidence, cautious=True)
     return Interval(value, float(value - t_high * error), float(value - t_low * error), n)
 
 

@@ -5,6 +5,7 @@ the textbook's formulas and simulated coverage.
 """
 
 import math
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -32,8 +33,6 @@ class Survival(NamedTuple):
     share: Array  # (T,) in [0, 1]
     low: Array  # (T,); NaN where the share is 0
     high: Array  # (T,)
-    at_risk: Array  # (T,) runs still observed and without the event just before
-    events: Array  # (T,)
 
 
 def wilson(k: int, n: int, confidence: float = 0.95) -> Interval:
@@ -85,24 +84,12 @@ def kaplan_meier(time: ArrayLike, event: ArrayLike, confidence: float = 0.95) ->
     refused = times[~(np.isfinite(times) & (times > 0))]
     if refused.size:
         raise ValueError(f"every time must be positive and finite; got {refused.tolist()}")
-    times = settled(times, times)
-    moments = np.concatenate([[0.0], np.unique(times)])
-    at_risk = np.sum(times >= moments[:, None], axis=1).astype(float)
-    events = np.sum((times == moments[:, None]) & happened, axis=1).astype(float)
-    share = np.cumprod(1 - events / at_risk)
-    low, high = _greenwood(share, at_risk, events, confidence)
-    return Survival(moments, share, low, high, at_risk, events)
-
-
-def _greenwood(share: Array, at_risk: Array, events: Array, confidence: float) -> tuple[Array, Array]:
-    """S^exp(-+ z se), se^2 = sum d / (r (r - d)) / log(S)^2, the variance of log(-log S); 1 before the first event."""
-    z = normal(confidence)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        variance = np.cumsum(events / (at_risk * (at_risk - events)))
-        half = z * np.sqrt(variance) / np.abs(np.log(share))
-        low, high = share ** np.exp(half), share ** np.exp(-half)
-    gone = np.where(share > 0, 1.0, np.nan)
-    return np.where(share < 1, low, 1.0) * gone, np.where(share < 1, high, 1.0) * gone
+    found = stats.ecdf(stats.CensoredData.right_censored(settled(times, times), ~happened)).sf
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # the band at shares 1 and 0
+        band = found.confidence_interval(confidence, method="log-log")
+    share = found.probabilities
+    low, high = (np.where(share < 1, each.probabilities, 1.0) for each in (band.low, band.high))
+    return Survival(np.append(0, found.quantiles), *(np.append(1, each) for each in (share, low, high)))
 
 
 def _binomial(k: int, n: int, confidence: float, method: str) -> Interval:

@@ -3,22 +3,18 @@
 a number and its uncertainty       interval(scores, iqm), jackknife_t, cluster_bootstrap -> Interval
 centre, spread, bad tail           mean, iqm · std, cv, min_max_ipr90 · worst_decile
 diverged seeds                     with_failures(scores, failure_score), always before the rest
-two arms, paired by seed           paired_difference, probability_of_improvement, cliffs_delta
-tests of two arms                  sign_flip_test, wilcoxon, mcnemar (events), holm (several tests)
+two arms, paired by seed           paired_difference
+tests of two arms                  sign_flip_test, holm (several tests)
 main effects and interactions      contrast(scores_by_arm, factorial_weights(levels, effect))
 how many runs, and when            wilson, clopper_pearson, performance_profile, kaplan_meier
 """
 
 from lnlab.analysis.comparisons import (
-    cliffs_delta,
     contrast,
     factorial_weights,
     holm,
-    mcnemar,
     paired_difference,
-    probability_of_improvement,
     sign_flip_test,
-    wilcoxon,
 )
 from lnlab.analysis.descriptive import cv, iqm, mean, min_max_ipr90, std, with_failures, worst_decile
 from lnlab.analysis.intervals import Interval, cluster_bootstrap, interval, jackknife_t
@@ -28,7 +24,6 @@ __all__ = [
     "Interval",
     "Profile",
     "Survival",
-    "cliffs_delta",
     "clopper_pearson",
     "cluster_bootstrap",
     "contrast",
@@ -39,15 +34,12 @@ __all__ = [
     "iqm",
     "jackknife_t",
     "kaplan_meier",
-    "mcnemar",
     "mean",
     "min_max_ipr90",
     "paired_difference",
     "performance_profile",
-    "probability_of_improvement",
     "sign_flip_test",
     "std",
-    "wilcoxon",
     "wilson",
     "with_failures",
     "worst_decile",

@@ -101,10 +101,19 @@ def hypotheses() -> dict[str, dict[str, Hypothesis]]:
 
 # -- reading ----------------------------------------------------------------------------------------------------------
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML would take the last."""
+    """Refuses a key that stands twice, of which YAML would take the last, and names the line of a wrong date."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """As of any loader."""
+        try:
+            return super().construct_object(node, deep)
+        except (TypeError, ValueError) as error:  # a date without such a month, !!int of letters, …
+            raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """As of any loader."""
+        if not isinstance(node, yaml.MappingNode):  # a list that says it is one
+            raise yaml.MarkedYAMLError(problem="expected keys with values", problem_mark=node.start_mark)
         keys = [key.value for key, _ in node.value]
         for number, (key, _) in enumerate(node.value):
             if key.value in keys[:number]:
@@ -118,14 +127,16 @@ def read(path: Path, shape: Any) -> Any:
     Raises:
         ConfigError: it is no YAML, or has another shape; the message names file and line.
     """
-    text = path.read_text(encoding="utf-8")
+    node = None
     try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        return TypeAdapter(shape).validate_python(loader.construct_document(node))
+        loader = _Loader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()  # None where there is nothing
+        return TypeAdapter(shape).validate_python(node and loader.construct_document(node))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}, line {line}: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:  # letters that are none, nests without end
+        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         problem = min(error.errors(), key=lambda each: each["type"] == "missing")  # a mistyped key is missing as well
         line, where = _found(node, problem["loc"])
@@ -134,7 +145,7 @@ def read(path: Path, shape: Any) -> Any:
 
 def _found(node: Any, steps: tuple[int | str, ...]) -> tuple[int, str]:
     """Line of the deepest thing in the file that an error's place leads to, and the way there in words."""
-    line, words = node.start_mark.line + 1, []
+    line, words = node.start_mark.line + 1 if node else 1, []
     for step in steps:
         if isinstance(node, yaml.MappingNode):
             here = next(((key, value) for key, value in node.value if key.value == str(step)), None)

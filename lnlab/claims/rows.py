@@ -19,8 +19,10 @@ How a row becomes evidence is in `lnlab.claims.evidence`.
 """
 
 import ast
+import difflib
 import inspect
 import itertools
+import math
 import operator
 from string import Formatter
 from typing import Annotated, Any, Literal, NamedTuple
@@ -41,7 +43,7 @@ from lnlab.analysis.claims import Side
 from lnlab.claims.measures import named
 from lnlab.claims.special import SPECIAL
 from lnlab.claims.studies import known, labels
-from lnlab.config import RunConfig, TD3Config
+from lnlab.config import RunConfig, TD3Config, shown
 
 VALUES = {"algorithm": ("a3c", "individual"), "core": ("gru", "ff"), "norm": ("ln", "none")}
 OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
@@ -60,14 +62,17 @@ def arithmetic(text: object) -> float:
             return -value(node.operand)
         if isinstance(node, ast.BinOp) and type(node.op) in OPERATIONS:
             return float(OPERATIONS[type(node.op)](value(node.left), value(node.right)))
-        if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float):  # True is an int as well
             return float(node.value)
-        raise ValueError(f"{text!r} is no arithmetic: numbers, + - * / and brackets only")
+        raise ValueError(f"{shown(text)} is no arithmetic: numbers, + - * / and brackets only")
 
     try:
-        return value(ast.parse(str(text), mode="eval").body)
-    except (SyntaxError, ZeroDivisionError):
-        raise ValueError(f"{text!r} is no number and no arithmetic") from None
+        found = value(ast.parse(str(text), mode="eval").body)
+    except (SyntaxError, ArithmeticError, RecursionError, MemoryError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise ValueError(f"{shown(text)} is no number and no arithmetic")
+    return found
 
 
 def expanded(pattern: str) -> list[str]:
@@ -85,7 +90,8 @@ def expanded(pattern: str) -> list[str]:
     values = itertools.product(*(VALUES[name] for name in names))
     arms = [pattern.format(**dict(zip(names, each, strict=True))) for each in values]
     if strange := [arm for arm in arms if arm not in known()]:
-        raise ValueError(f"unknown run id {strange[0]!r}; study.toml has {', '.join(known())}")
+        near = difflib.get_close_matches(strange[0], known(), n=5, cutoff=0)
+        raise ValueError(f"unknown run id {shown(strange[0])}; the nearest in study.toml: {', '.join(near)}")
     return arms
 
 

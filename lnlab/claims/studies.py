@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lnlab.config import EXTENT, Config, TD3Config
+from lnlab.config import EXTENT, Config
 from lnlab.diverged import Scored, scored
 from lnlab.models.norms import NORMS
 from lnlab.paths import PUBLISHED, ROOT
@@ -314,7 +314,7 @@ def _parts(runs: Iterable[Run], seeds: frozenset[int]) -> list[Run]:
 
 def _same_extent(runs: Iterable[Run]) -> list[Run]:
     """Runs of TD3 of one batch size and length: those that most arms have, then the longest."""
-    driving = [run for run in runs if isinstance(run.config, TD3Config)]
+    driving = [run for run in runs if run.config.ROWS == "records"]
     extents = Counter(_extent(run) for run in driving)
     chosen = max(extents, key=lambda each: (extents[each], each[1]), default=None)
     return [run for run in driving if _extent(run) == chosen]

@@ -14,6 +14,7 @@ from gymnasium.spaces import Box, Dict
 from lnlab.envs import driving_reward
 from lnlab.envs.images import SIDE, FrameStack, Observation, image_space
 from lnlab.envs.road import Painter, Pose, large_painter
+from lnlab.envs.rules import check_number
 from lnlab.envs.track import HALF_WIDTH, PHYSICS_RATE, CentreLine, Position, Race, wrap
 
 SCENARIOS = ("fixed", "varied")
@@ -98,9 +99,12 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
     ) -> None:
         _check("scenario", scenario, SCENARIOS)
         _check("render_mode", render_mode, (*RENDER_MODES, None))
-        _check_count(max_steps=max_steps, frame_skip=frame_skip)
-        if not route_length > 0:
-            raise ValueError(f"route_length={route_length!r} is not allowed; it must be above 0")
+        _check("terminate_off_lane", terminate_off_lane, (True, False))
+        _check("standing_bonus", standing_bonus, (True, False))
+        _check_count("max_steps", max_steps, least=1)
+        _check_count("frame_skip", frame_skip, least=1)
+        _check_count("track_seed", track_seed, least=0)
+        check_number("route_length", route_length, 1, "m")
         self.scenario, self.track_seed, self.route_length = scenario, track_seed, route_length
         self.terminate_off_lane, self.standing_bonus = terminate_off_lane, standing_bonus
         self.max_steps, self.frame_skip, self.render_mode = max_steps, frame_skip, render_mode
@@ -131,13 +135,12 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
 
         Raises:
             RuntimeError: the episode is over, or none has begun.
-            ValueError: the action holds a NaN; the physics would carry it into every later picture.
+            ValueError: the action is not two numbers, or holds a NaN, which the physics would carry into every later
+                picture.
         """
         if not self._running:
             raise RuntimeError("no episode is running: call reset() before step()")
-        steer, throttle = float(action[0]), float(action[1])
-        if math.isnan(steer) or math.isnan(throttle):
-            raise ValueError(f"action ({steer}, {throttle}) is not allowed; steer and throttle are numbers in [-1, 1]")
+        steer, throttle = _numbers(action)
         self._drive(steer, throttle)
         before, self._motion = self._motion, self._measure(self._motion.at.segment)
         situation = self._situation(before)
@@ -244,7 +247,18 @@ def _check(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
         raise ValueError(f"{name}={value!r} is not allowed; choose one of {', '.join(map(str, allowed))}")
 
 
-def _check_count(**values: int) -> None:
-    for name, value in values.items():
-        if not (isinstance(value, int | np.integer) and value > 0):
-            raise ValueError(f"{name}={value!r} is not allowed; it must be above 0, without a fraction")
+def _check_count(name: str, value: Any, least: int) -> None:
+    if not (isinstance(value, int | np.integer) and value >= least):
+        raise ValueError(f"{name}={value!r} is not allowed; it must be a whole number, {least} or more")
+
+
+def _numbers(action: Any) -> tuple[float, float]:
+    """Steer and throttle."""
+    try:
+        steer, throttle = (float(each) for each in action)
+    except (TypeError, ValueError):
+        steer = throttle = math.nan
+    if math.isnan(steer) or math.isnan(throttle):
+        said = " ".join(repr(action).split())
+        raise ValueError(f"action {said} is not allowed; steer and throttle are numbers in [-1, 1]")
+    return steer, throttle

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict
 
 import lnlab.envs  # noqa: F401  (registers the environments)
-from lnlab.settings import ConfigError
+from lnlab.config import ConfigError
 
 FRAMES, SIDE = 4, 84
 PAD = 128  # grey of the frames before an episode's first: the zero of the original's [-1, 1]

@@ -4,6 +4,8 @@ The values are those behind the documents D1 to D4; the channel probabilities ar
 """
 
 import math
+import numbers
+import sys
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -36,6 +38,12 @@ def check_cloud(cloud: str) -> None:
     """Raise a ValueError that names the allowed clouds, unless `cloud` is one of them."""
     if cloud not in CLOUDS:
         raise ValueError(f"unknown cloud {cloud!r}; choose one of {', '.join(CLOUDS)}")
+
+
+def check_number(name: str, value: Any, least: float, unit: str) -> None:
+    """Raise a ValueError that names the value, unless it is a finite number of at least `least`."""
+    if not (isinstance(value, numbers.Real) and least <= value <= sys.float_info.max):  # a NaN is not
+        raise ValueError(f"{name}={value!r} is not allowed; it must be a finite number, {least:g} {unit} or more")
 
 
 def channel_probabilities(velocity: Number) -> tuple[Number, Number]:

@@ -4,7 +4,6 @@ Lists and floats, no tensor: quick for a single vehicle and easy to read. It tak
 `lnlab.envs.offloading.OffloadingBatch`, and the tests hold the two equal to the last bit.
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from lnlab.envs.rules import (
     STEPS,
     TASK_DURATION,
     channel_probabilities,
+    check_number,
     episode_numbers,
     uniform_rows,
 )
@@ -74,10 +74,8 @@ class Vehicle:
     """
 
     def __init__(self, capacity: float, velocity: float, pool: Pool) -> None:
-        if not (1 <= capacity < math.inf and 0 <= velocity < math.inf):  # a NaN is neither
-            raise ValueError(
-                f"capacity={capacity} units should be at least 1, velocity={velocity} km/h at least 0, both finite"
-            )
+        check_number("capacity", capacity, 1, "unit")
+        check_number("velocity", velocity, 0, "km/h")
         self.capacity, self.pool, self.t = capacity, pool, STEPS
         # The batch compares in float32; its probabilities are these, to the last bit.
         self._to_good, self._to_bad = (float(np.float32(p)) for p in channel_probabilities(float(velocity)))

@@ -13,12 +13,9 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
-from lnlab.config_td3 import TD3Config
-from lnlab.models.image_norm import ImageNorm
-from lnlab.models.linear import Linear
+from lnlab.config import ConfigError, TD3Config
+from lnlab.models.fast import ImageNorm, Linear, pixels
 from lnlab.models.norms import NORMS
-from lnlab.models.pixels import pixels
-from lnlab.settings import ConfigError
 
 SLOPE = 0.01  # of LeakyReLU below zero
 FEATURES = 512
@@ -96,6 +93,9 @@ class VectorOnly(nn.Module):
 
     def forward(self, image: None) -> None:
         return None
+
+    def stages(self, image: None) -> list[None]:
+        return [None] * (len(CONVOLUTIONS) + 1)
 
 
 class Batch(NamedTuple):

@@ -6,6 +6,7 @@ The committed pages and data are never touched by it.
 """
 
 import multiprocessing
+import os
 import re
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ from lnlab.provenance import usable_cores
 from lnlab.report import d1, generated, needs, pages
 from lnlab.report.evidence import DRIVING
 from lnlab.runs import Run, Study, load, publish
+from lnlab.signals import end_with
 
 ANALYSES = (
     "intro",
@@ -212,7 +214,8 @@ def make_pages(
             failed[f"runs/{run.id}"] = error
     executed = {name: BUILD / "executed" / study.dir.name / f"{name}.ipynb" for name in names}
     parameters = {"data": data} if data else {}
-    with ProcessPoolExecutor(usable_cores(), multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(usable_cores(), context, initializer=end_with, initargs=(os.getpid(),)) as pool:
         jobs = {
             n: pool.submit(pages.execute, NOTEBOOKS / f"{n}.ipynb", path, parameters) for n, path in executed.items()
         }
@@ -246,7 +249,10 @@ def render(folder: Path) -> Path:
     Raises:
         BuildError: Sphinx warned or failed, or a page shows a picture that is not there.
     """
-    main = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"  # it has no __main__
+    main = (  # it has no __main__, and would go on writing when this process was killed
+        f"import sys; from lnlab.signals import end_with; end_with({os.getpid()}); "
+        "from jupyter_book.cli.main import main; sys.exit(main())"
+    )
     line = [sys.executable, "-c", main, "build", "book", *SPHINX_OPTIONS]
     print("Building the book …", flush=True)
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)

@@ -269,8 +269,9 @@ def contrast_table(found: pd.DataFrame) -> output.TableOutput:
     )
     caption = (
         f"The {len(found)} contrasts, LayerNorm minus no norm, from all seeds (n = {counted(found.n)}) and from {new} "
-        f"(n = {counted(found.n_new)}), with 95 % intervals; p of the sign-flip test, corrected by Holm's method "
-        "within each. Same: one sign, and both clear or neither. The value loss is compared in percent."
+        f"(n = {counted(found.n_new)}), with 95 % intervals; p of the sign-flip test of whether two arms are "
+        "alike, corrected by Holm's method within each. Same: one sign, and both clear or neither. The value loss is "
+        "compared in percent."
     )
     return output.table("contrasts", shown, caption=caption, data=found)
 

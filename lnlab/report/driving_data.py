@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from lnlab.config import TD3Config
+from lnlab.config import EXTENT, TD3Config
 from lnlab.report.evidence import DRIVING, Array, Data, Missing
 from lnlab.runs import Run
-from lnlab.settings import EXTENT
 
 ENV = "lnlab/Driving-v0"
 PREFIXES = ("td3-", "ddpg-")

@@ -1,120 +1,67 @@
-"""Parts of the book's prose that come from data: findings, the table of runs, the data dictionary.
+"""Parts of the book that come from data: the table of runs, the data dictionary, the README's answer.
 
-Pages include them from book/_generated/. They are written anew with every report, so no number in the prose is typed by
-hand.
+Pages include the first two from book/_generated/.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 
 from lnlab.analysis.metrics import METRICS
-from lnlab.book import registered, words
-from lnlab.claims import studies
 from lnlab.columns import COLUMNS
 from lnlab.config import RunConfig
-from lnlab.report import (
-    advice,
-    best_rates,
-    d1,
-    driving_advice,
-    ledger,
-    onset,
-    output,
-    pages,
-    settings_landing,
-)
-from lnlab.report.evidence import Data, arms
-from lnlab.report.sensitivity import rate_words
+from lnlab.report import output, pages
 from lnlab.runs import Run, Study
 
 FOLDER = "_generated"
 MADE = "<!-- Made from data by lnlab.report.generated; changes are lost. -->\n\n"
-BEGIN, END = "<!-- findings -->", "<!-- /findings -->"  # in README.md
+ANSWER = "<!-- answer -->"  # begins its cell of the landing page
+BEGIN, END = ANSWER, "<!-- /answer -->"  # in README.md
 
 
-def write_all(study: Study, book: Path, paged: Sequence[Run], landing: bool = True) -> None:
-    """Write the generated parts of `book` from the runs of `study`.
-
-    Args:
-        paged: the runs that have a page.
-        landing: also those of the landing page, which need the arms of the main study and the page d1.
-    """
-    parts = {"runs": run_list(paged), "columns": dictionary(), "metrics": metrics()}
-    if landing:
-        parts |= _of_landing(study)
-    for name, text in parts.items():
+def write_all(book: Path, paged: Sequence[Run]) -> None:
+    """Write the generated parts of `book`; `paged` are the runs that have a page."""
+    for name, text in {"runs": run_list(paged), "columns": dictionary(), "metrics": metrics()}.items():
         pages.write(book / FOLDER / f"{name}.md", MADE + text + "\n")
 
 
-def _of_landing(study: Study) -> dict[str, str]:
-    found = registered.effects(studies.Data(study))
-    advised = advice.advice(found, best_rates.table(Data(study))), driving_advice.advice(studies.Data(study))
-    return {
-        "findings": findings(study),
-        "figure": main_figure(found),
-        "advice": "\n".join(part for part in advised if part),
-        "verdicts": verdicts(study),
-        "extent": d1.extent(arms(study)),
-    }
+def short_landing(study: Study) -> str:
+    """The landing page of a report that lacks the runs of the notebook intro."""
+    return (
+        f"# Report of the profile {study.dir.name}\n\n"
+        f"{len(study.runs)} complete run{'s' * (len(study.runs) != 1)}. {{doc}}`/summary` has learning curves, returns "
+        "with intervals and what a norm changes, {doc}`/runs` a page of each; {doc}`/methods` tells what they are.\n"
+    )
 
 
-def short_landing(study: Study, names: Sequence[str]) -> str:
-    """The landing page of a report without the arms of the main study; `names` are its analysis pages."""
-    parts = [
-        f"# Report of the profile {study.dir.name}",
-        f"{len(study.runs)} complete runs. {{doc}}`/summary` has their learning curves, their returns with intervals "
-        "and what a norm changes, {doc}`/runs` a page for each, and {doc}`/methods` tells what they are.",
-        driving_advice.landing(studies.Data(study)) if "d5" in names else "",
-        f"## What became of the documents' claims\n\n{verdicts(study)}" if "claims" in names else "",
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+def answer(landing: Path) -> str:
+    """The answer and the guide of the gathered landing page, as the README has them: Markdown without the book's roles.
 
-
-def findings(study: Study) -> str:
-    """The findings as Markdown; each sentence's verb and numbers follow from the data."""
-    found, data = registered.effects(studies.Data(study)), Data(study)
-    rates = {run.config.lr: "" for run in arms(study).runs}
-    parts = {
-        f"A3C and Individual at a learning rate of {words.listed(map(rate_words, rates))}": registered.summary(found),
-        "At other learning rates": best_rates.landing(data, found),
-        "When learning starts": onset.landing(data),
-        "Longer, and with other workers": settings_landing.landing(data),
-        "TD3 on camera images": driving_advice.landing(studies.Data(study)),
-    }
-    return "\n\n".join(f"**{title}.**{_after_title(text)}" for title, text in parts.items() if text)
-
-
-def _after_title(text: str) -> str:
-    """A list needs a paragraph of its own, a sentence goes on."""
-    return f"\n\n{text}" if text.startswith("- ") else f" {text}"
-
-
-def main_figure(found: pd.DataFrame) -> str:
-    """The figure of the effects, which the page d1 draws, with its caption and alt text."""
-    drawn = registered.figure(found)
-    file = f"/figures/{d1.PAGE}-{drawn.name}"
-    options = f":name: fig-main\n:alt: {drawn.alt}\n:class: dark-light"
-    return f":::{{figure}} {file}.svg\n{options}\n\n{drawn.caption} Data: {{download}}`CSV <{file}.csv>`.\n:::"
-
-
-def verdicts(study: Study) -> str:
-    """How many claims got which verdict, as a sentence and a Markdown table."""
-    entries = ledger.ledger(Data(study))
-    return f"{ledger.sentence(entries)}\n\n{output.markdown(ledger.count_table(entries).shown)}"
+    Raises:
+        ValueError: the page has no answer.
+    """
+    cells = [cell.source for cell in nbformat.read(landing, as_version=4).cells if cell.cell_type == "markdown"]
+    said = next((cell for cell in cells if cell.startswith(ANSWER)), None)
+    if said is None:
+        raise ValueError(f"{landing} has no cell that begins with {ANSWER}")
+    guide = next(cell for cell in cells if ":name: tab-intro-guide" in cell)
+    table = "\n".join(line for line in guide.splitlines() if line.startswith("|"))
+    return said.removeprefix(ANSWER).strip() + "\n\n" + re.sub(r"{doc}`/(\w+)`", r"[\1](book/\1.ipynb)", table)
 
 
 def readme_with(readme: str, text: str) -> str:
-    """README.md with its findings replaced.
+    """README.md with its answer replaced.
 
     Raises:
-        ValueError: it lacks the two marks between which they stand.
+        ValueError: it lacks the two marks between which it stands.
     """
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError(f"README.md has no place for the findings: {BEGIN} … {END}")
+        raise ValueError(f"README.md has no place for the answer: {BEGIN} … {END}")
     return f"{before}{BEGIN}\n{text}\n{END}{after}"
 
 

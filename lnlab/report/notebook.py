@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lnlab.config import Config, ConfigError, RunConfig, TD3Config, kind, parse
-from lnlab.config_td3 import DDPG
+from lnlab.config import DDPG, Config, ConfigError, RunConfig, TD3Config, kind, parse
 from lnlab.report import figures, notebook_td3, output, style, tables
 from lnlab.runs import Report, Run
 from lnlab.trainers.admission import require_norm

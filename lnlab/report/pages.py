@@ -125,8 +125,7 @@ def command(config: Config) -> str:
 
 def _changed(config: Config) -> dict[str, Any]:
     """Parameters of notebooks/train.ipynb that this run needs: those that the notebook would not choose by itself."""
-    defaults = config.defaults()
-    given = {name: value for name, value in config if value != defaults[name]}
+    given = config.changed
     return given if isinstance(config, RunConfig) else {"algorithm": config.algorithm} | given
 
 

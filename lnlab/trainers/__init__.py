@@ -1,14 +1,64 @@
-"""Trainers by name. A trainer is an iterator of reports and does no input or output."""
+"""Trainers by name, and what all of them offer. A trainer does no input or output."""
 
-from typing import TYPE_CHECKING, Union
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from lnlab.config import Config
-    from lnlab.trainers.a3c import ActorCriticTrainer
-    from lnlab.trainers.off_policy import OffPolicyTrainer
 
 
-def make_trainer(config: "Config", device: str = "cpu") -> Union["ActorCriticTrainer", "OffPolicyTrainer"]:
+class Trainer(Protocol):
+    """One block of seeds on its way. Iterating trains, and yields a report (columns by name) until it is `done`.
+
+    `diverged` has one entry for each learner that did not stay finite, such as
+
+        {"seed": 3, "worker": 1, "episode": 812, "what": "gradient"}
+
+    seed, worker, episode: the first rollout that shows it, as in the table `episodes`; worker −1 where only the
+    parameters of a shared model tell. what: "parameter", "loss" (a loss or the entropy) or "gradient"; where several
+    were not finite, the first of these words. An entry of TD3 or DDPG has worker −1 and says "critic loss", "actor
+    gradient" and the like; its episode is the training episode under way, numbered as in the table `returns`, and
+    "step", a fifth key, the environment step.
+    """
+
+    config: Any
+    TABLES: tuple[str, ...]  # what it leaves beside the table of its reports
+
+    @property
+    def episode(self) -> int:
+        """Reports so far."""
+
+    @property
+    def done(self) -> bool: ...
+
+    @property
+    def stopped_early(self) -> int | None:
+        """The environment step at which it chose to end before its last."""
+
+    @property
+    def norm_layers(self) -> list[str]:
+        """Places with a norm of any kind, found in the live networks."""
+
+    @property
+    def parameter_count(self) -> int: ...
+
+    @property
+    def diverged(self) -> list[dict[str, Any]]: ...
+
+    def __iter__(self) -> Iterator[dict[str, Any]]: ...
+
+    def table(self, name: str) -> "pd.DataFrame | None":
+        """One of TABLES, once it is done; None where the settings ask for none."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on to the same bits, between two reports."""
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+
+
+def make_trainer(config: "Config", device: str = "cpu") -> Any:
     """The trainer of a run. A3C and Individual differ in one number: how many workers share a learner.
 
     Raises:
@@ -20,6 +70,6 @@ def make_trainer(config: "Config", device: str = "cpu") -> Union["ActorCriticTra
         from lnlab.trainers.a3c import ActorCriticTrainer
 
         return ActorCriticTrainer(config, device)
-    from lnlab.trainers.off_policy import OffPolicyTrainer
+    from lnlab.trainers.td3 import OffPolicyTrainer  # needs the simulator's libraries
 
     return OffPolicyTrainer(config, device)

@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
 from lnlab.config import EPISODE_STEPS, RunConfig
 from lnlab.envs.offloading import OffloadingBatch, draw_noise, training_velocities
+from lnlab.evaluation import SCENARIOS, SWEEP, evaluate
 from lnlab.models.actor_critic import make_actor_critic, norm_layers, seeded_rows
 from lnlab.trainers.captured import CapturedTick
 from lnlab.trainers.returns import Losses, actor_critic_gradient, n_step_returns, over_time, sample
@@ -26,6 +28,7 @@ from lnlab.trainers.schedule import Purpose, action_uniforms, push_order
 
 CAPACITY = 200  # local units of every training worker
 TOTALS = ("return", "value_loss", "grad_norm", "clipped")  # summed over the rollouts of an episode
+LOSSES = ("policy_loss", "value_loss", "value_loss_all", "entropy")  # looked at where a learner diverges
 Report = dict[str, np.ndarray]
 Tick = Callable[[Tensor, Tensor, Tensor], None]
 
@@ -37,6 +40,9 @@ class ActorCriticTrainer:
     its last finite parameters, reported with alive = False, and touches no other.
     """
 
+    TABLES = ("evaluation", "sweep")
+    stopped_early = None
+
     def __init__(self, config: RunConfig, device: torch.device | str = "cpu") -> None:
         self.config, self.device = config, torch.device(device)
         self.seeds, self.workers = config.seed_list, config.workers
@@ -44,6 +50,7 @@ class ActorCriticTrainer:
         self.rows = len(self.seeds) * self.workers
         self.learners = self.rows // self.members
         self.episode = 0
+        self.diverged: list[dict[str, Any]] = []
         self.net = make_actor_critic(config.core, config.norm, hidden=config.hidden)
         self.env = OffloadingBatch(
             CAPACITY,
@@ -64,9 +71,22 @@ class ActorCriticTrainer:
         """Norm layers found in the live parameters."""
         return norm_layers(self.net, self.parameters)
 
+    @property
+    def done(self) -> bool:
+        return self.episode >= self.config.episodes
+
     def __iter__(self) -> Iterator[Report]:
-        while self.episode < self.config.episodes:
-            yield self.train_episode()
+        while not self.done:
+            report = self.train_episode()
+            self.diverged += self._first_divergences(report)
+            yield report
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """The test scenarios; None where the settings ask for no test."""
+        if not self.config.eval_episodes:
+            return None
+        groups = {"evaluation": SCENARIOS, "sweep": SWEEP}[name]
+        return evaluate(self.config, self.parameters.detach(), groups=groups)
 
     def _allocate(self) -> None:
         config, net = self.config, self.net
@@ -117,7 +137,13 @@ class ActorCriticTrainer:
         """The tick as it is on a CPU, where `captured` has nothing to gain; one launch of a graph on a GPU."""
         if self.device.type != "cuda":
             return self.tick
-        self._captured = self._captured or CapturedTick(self)
+        if self._captured is None:
+            first = torch.arange(self.learners, device=self.device) * self.members
+            order = first + torch.arange(self.members, device=self.device).unsqueeze(1)
+            inputs = self.tape.obs.new_zeros(self.config.rollout, self.rows), order, self.tape.obs.new_ones(())
+            changing = [self.parameters, self.snapshot, self.alive, *self.adam.state[self.parameters].values()]
+            changing += [] if self.carried is None else [self.carried]
+            self._captured = CapturedTick(self.tick, inputs, changing, clock=self.env.t)
         return self._captured
 
     def tick(self, uniforms: Tensor, order: Tensor, continues: Tensor) -> None:
@@ -226,6 +252,28 @@ class ActorCriticTrainer:
             "alive": living.astype(bool),
         }
 
+    def _first_divergences(self, report: Report) -> list[dict[str, Any]]:
+        """Entries for the learners that are not finite as of `report`, the newest, and have none in `diverged`."""
+        loss = ~np.isfinite([report[name] for name in LOSSES]).all(0)
+        gradient = ~np.isfinite(report["grad_norm"])
+        if report["alive"].all() and not loss.any() and not gradient.any() and not self.done:
+            return []
+        parameter = ~self.parameters.isfinite().all(1).cpu().numpy()
+        rows = {"loss": loss, "gradient": gradient, "dead": ~report["alive"]}
+        by_learner = {name: each.reshape(self.learners, self.members) for name, each in rows.items()}
+        wrong = parameter | np.logical_or.reduce([each.any(1) for each in by_learner.values()])
+        found = []
+        for learner in np.flatnonzero(wrong):
+            seed, own = divmod(int(learner) * self.members, self.workers)  # own: the learner's first worker
+            told = [entry["worker"] for entry in self.diverged if entry["seed"] == self.seeds[seed]]
+            if own in told or (told and self.members > 1):
+                continue
+            kinds = [name for name in ("loss", "gradient") if by_learner[name][learner].any()]
+            worker = own + int(by_learner[kinds[0]][learner].argmax()) if kinds else (own if self.members == 1 else -1)
+            what = "parameter" if parameter[learner] or not kinds else kinds[0]
+            found.append({"seed": self.seeds[seed], "worker": worker, "episode": self.episode, "what": what})
+        return found
+
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on to the same bits; taken between episodes, when environments and recurrent states
         start anew."""
@@ -236,11 +284,12 @@ class ActorCriticTrainer:
             "carried": None if self.carried is None else self.carried.clone(),
             "alive": self.alive.clone(),
             "adam": self.adam.state_dict(),
+            "diverged": [*self.diverged],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up where `state` was saved; buffers keep their place in memory."""
-        self.episode = state["episode"]
+        self.episode, self.diverged = state["episode"], [*state.get("diverged", [])]
         self.parameters.copy_(state["parameters"])
         self.snapshot.copy_(state["snapshot"])
         self.alive.copy_(state["alive"])

@@ -1,4 +1,4 @@
-"""Trains a run to its end: blocks of seeds over processes, checkpoints on the way, then the test scenarios.
+"""Trains a run to its end, whatever its algorithm: blocks of seeds over processes, checkpoints on the way, tables.
 
 One process a core with one torch thread each: two threads in one process are slower, since the tensors of a block are
 small. A stop (Ctrl-C, SIGTERM, SIGHUP, or the loss of the parent) ends every process after its current episode, with
@@ -11,29 +11,28 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.synchronize import Event
 from queue import Empty
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from lnlab.analysis.diagnostics import checkpoints, diagnose
-from lnlab.config import Config, ConfigError, RunConfig
-from lnlab.evaluation import SCENARIOS, SWEEP, evaluate
+from lnlab.config import Config, ConfigError
 from lnlab.memory import block, refuse_too_large
 from lnlab.provenance import usable_cores
 from lnlab.runs import Run, Shard
 from lnlab.signals import ending_signals
-from lnlab.trainers.a3c import ActorCriticTrainer, Report
+from lnlab.trainers import make_trainer
 from lnlab.trainers.admission import refuse_impossible, require_norm
-from lnlab.trainers.divergence import first_divergences
+from lnlab.trainers.watchers import WATCHERS, Watcher
 
-CHECKPOINT_SECONDS = 15.0
+CHECKPOINT_SECONDS, SHARE = 15.0, 0.05  # least time between checkpoints, and most of the time that writing may take
+Report = dict[str, Any]
 Listener = Callable[[Report], None]
+Watchers = Sequence[type[Watcher]]
 PROCESS = {  # environment of a training process
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -43,13 +42,16 @@ PROCESS = {  # environment of a training process
 }
 
 
-def run(config: Config, *, progress: bool = True, on_report: Listener | None = None) -> Run:
+def run(
+    config: Config, *, progress: bool = True, on_report: Listener | None = None, watchers: Watchers = WATCHERS
+) -> Run:
     """Train and test `config`, or what is left of it, and return its complete run directory.
 
     Args:
         config: the run's settings.
         progress: show a bar over environment steps.
         on_report: called with each report and its seeds under "seed"; blocks of seeds advance at their own pace.
+        watchers: made for every block of seeds, in its process; `lnlab.run` adds those that look into the networks.
 
     Raises:
         ConfigError: the directory holds a run with other settings, the environment cannot carry this one, there is no
@@ -66,7 +68,7 @@ def run(config: Config, *, progress: bool = True, on_report: Listener | None = N
         return directory
     try:
         with _bar(directory, progress) as bar:
-            _train_all(directory, device, cores, _listener(directory, bar, on_report))
+            _train_all(directory, device, cores, _listener(directory, bar, on_report), watchers)
         for shard in directory.shards:  # some may come from an earlier session
             require_norm(config, shard.manifest["facts"].get("norm_layers", []))
         directory.finish()
@@ -90,78 +92,73 @@ def resolve_device(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
-def train_shard(config: Config, shard: Shard, device: str, report: Listener, stopped: Callable[[], bool]) -> bool:
+def train_shard(
+    config: Config,
+    shard: Shard,
+    device: str,
+    report: Listener,
+    stopped: Callable[[], bool],
+    watchers: Watchers = WATCHERS,
+) -> bool:
     """Train one block of seeds from its last checkpoint, then test it; False if stopped before its end."""
     torch.set_num_threads(1)
     config = config.with_seeds(shard.seeds)
-    if not isinstance(config, RunConfig):
-        from lnlab.trainers.off_policy_driver import train_seed  # needs the simulator's libraries
-
-        return train_seed(config, shard, device, report, stopped)
-    trainer = ActorCriticTrainer(config, device)
+    trainer = make_trainer(config, device)
     if (state := shard.load()) is not None:
         trainer.load_state_dict(state)
     require_norm(config, trainer.norm_layers)
     shard.record(device=device, norm_layers=trainer.norm_layers, parameter_count=trainer.parameter_count)
-    diverged = [*shard.manifest["facts"].get("diverged", [])]
-    marks, saved = set(checkpoints(config.episodes)), time.monotonic()
-    if trainer.episode == 0:
-        _diagnose(trainer, shard)
-    for episode in trainer:
-        shard.append(episode)
-        diverged += first_divergences(trainer, episode, diverged)
-        shard.record(diverged=diverged)
-        report(episode | {"seed": np.array(shard.seeds)})
-        if trainer.episode in marks:
-            _diagnose(trainer, shard)
-        halt = stopped()
-        if halt or trainer.episode == config.episodes or time.monotonic() - saved > CHECKPOINT_SECONDS:
-            shard.checkpoint(trainer.state_dict())
-            saved = time.monotonic()
-        if halt:
-            return False
+    with contextlib.ExitStack() as closing:
+        watching = [each(trainer, shard) for each in watchers if each.wants(trainer)]
+        for watcher in watching:
+            closing.callback(watcher.close)
+        due = time.monotonic() + CHECKPOINT_SECONDS
+        for row in trainer:
+            for watcher in watching:
+                watcher(row)
+            shard.append(row)
+            shard.record(diverged=trainer.diverged)
+            report(row | {"seed": np.array(shard.seeds)})
+            if trainer.stopped_early is not None:
+                shard.record(stopped_early=trainer.stopped_early)
+            halt = stopped()
+            if halt or trainer.done or time.monotonic() > due:
+                begun = time.monotonic()
+                shard.checkpoint(trainer.state_dict())
+                now = time.monotonic()
+                due = now + max(CHECKPOINT_SECONDS, (now - begun) / SHARE)
+            if halt:
+                return False
     require_norm(config, trainer.norm_layers)
-    for name, groups in {"evaluation": SCENARIOS, "sweep": SWEEP}.items():
-        if config.eval_episodes and shard.table(name) is None:
-            shard.write_table(name, evaluate(config, trainer.parameters.detach(), groups=groups))
+    for name in trainer.TABLES:
+        if shard.table(name) is None and (table := trainer.table(name)) is not None:
+            shard.write_table(name, table)
     return True
 
 
-def _diagnose(trainer: ActorCriticTrainer, shard: Shard) -> None:
-    """Look inside the learners; a run that was killed after its last checkpoint looks again, to the same numbers."""
-    earlier, now = shard.table("diagnostics"), diagnose(trainer)
-    if earlier is not None:
-        now = pd.concat([earlier[earlier["step"] < trainer.episode], now], ignore_index=True)
-    shard.write_table("diagnostics", now)
-
-
-def _train_all(directory: Run, device: str, cores: int, listener: Listener) -> None:
-    shards = directory.shards
-    if min(cores, len(shards)) == 1:
-        with _stop_signals() as stopped:
-            done = [
-                train_shard(directory.config, shard, device, listener, stopped) for shard in shards if not stopped()
-            ]
-    else:
-        with _stop_signals() as stopped:
-            done = _train_in_processes(directory.config, shards, device, cores, listener, stopped)
+def _train_all(directory: Run, device: str, cores: int, listener: Listener, watchers: Watchers) -> None:
+    shards, config = directory.shards, directory.config
+    with _stop_signals() as stopped:
+        if min(cores, len(shards)) == 1:
+            left = (shard for shard in shards if not stopped())
+            done = [train_shard(config, shard, device, listener, stopped, watchers) for shard in left]
+        else:
+            done = _train_in_processes((config, shards, device, watchers), cores, listener, stopped)
     if len(done) < len(shards) or not all(done):
         raise KeyboardInterrupt(f"{directory.dir} stopped at a checkpoint; run it again to go on")
 
 
 def _train_in_processes(
-    config: Config, shards: list[Shard], device: str, cores: int, listener: Listener, stopped: Callable[[], bool]
+    work: tuple[Config, list[Shard], str, Watchers], cores: int, listener: Listener, stopped: Callable[[], bool]
 ) -> list[bool]:
     """Each process takes shards until none is left; reports and results come back through one queue."""
     context = multiprocessing.get_context("spawn")  # a fork would inherit torch's locks
     halt, todo, back = context.Event(), context.Queue(), context.Queue()
+    shards = work[1]
     for index in range(len(shards)):
         todo.put(index)
     with one_thread():
-        workers = [
-            context.Process(target=_work, args=(config, shards, device, todo, back, halt), daemon=True)
-            for _ in range(cores)
-        ]
+        workers = [context.Process(target=_work, args=(*work, todo, back, halt), daemon=True) for _ in range(cores)]
         for worker in workers:
             worker.start()
     done: list[bool] = []
@@ -205,7 +202,9 @@ def _take(message: Any, listener: Listener, done: list[bool]) -> None:
         listener(message)
 
 
-def _work(config: Config, shards: list[Shard], device: str, todo: Any, back: Any, halt: Event) -> None:
+def _work(
+    config: Config, shards: list[Shard], device: str, watchers: Watchers, todo: Any, back: Any, halt: Event
+) -> None:
     """A training process: signals, which reach the whole group, are the parent's business; without a parent it ends."""
     for each in [signal.SIGINT, *ending_signals()]:
         signal.signal(each, signal.SIG_IGN)
@@ -216,7 +215,7 @@ def _work(config: Config, shards: list[Shard], device: str, todo: Any, back: Any
 
     try:
         while not stopped():
-            back.put(train_shard(config, shards[todo.get(timeout=1.0)], device, back.put, stopped))
+            back.put(train_shard(config, shards[todo.get(timeout=1.0)], device, back.put, stopped, watchers))
     except Empty:
         pass
     except Exception as error:
@@ -251,11 +250,10 @@ def one_thread() -> Iterator[None]:
 
 
 def _bar(directory: Run, progress: bool) -> tqdm:
-    total = directory.config.env_steps
-    initial = directory.reports_done * directory.config.steps_per_report
+    total, done = directory.config.env_steps, directory.reports_done * directory.config.steps_per_report
     return tqdm(
         total=total,
-        initial=initial,
+        initial=done,
         desc=directory.id,
         unit="step",
         unit_scale=True,

@@ -1,4 +1,4 @@
-"""Watching a TD3 run: alerts, early stopping, the steps at which it is validated, the checkpoints it keeps.
+"""Watching a TD3 run: alerts, and early stopping.
 
 The document asks for three alerts. In its own run without LayerNorm, where features reached 7e12, none of them fires;
 `ORIGINAL` holds the few published numbers of that run and of the one with LayerNorm, so that `first_fired` can say
@@ -7,15 +7,13 @@ the policy can still learn.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-CHECKPOINT_STEPS, KEPT_CHECKPOINTS = 25_000, 5
-VALIDATION_POINTS = (10_000, 50_000, 100_000, 500_000, 1_000_000)
 WINDOW = 100  # episodes whose mean return early stopping follows
 Row: TypeAlias = Mapping[str, Any] | pd.DataFrame  # a row of numbers, or a table of them
 
@@ -225,21 +223,3 @@ class EarlyStopping:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._recent = deque(state["recent"], maxlen=WINDOW)
         self._best, self._best_step, self.stopped = state["best"], state["best_step"], state["stopped"]
-
-
-def validation_points(steps: int) -> list[int]:
-    """Steps at which the document wants a run of `steps` tested.
-
-    >>> validation_points(60_000)
-    [10000, 50000]
-    """
-    return [point for point in VALIDATION_POINTS if point <= steps]
-
-
-def stale_checkpoints(existing: Iterable[int], keep: int = KEPT_CHECKPOINTS) -> list[int]:
-    """Of the steps that have a checkpoint, those to delete: all but the newest `keep`.
-
-    >>> stale_checkpoints([100_000, 25_000, 50_000, 75_000, 150_000, 125_000])
-    [25000]
-    """
-    return sorted(existing)[:-keep] if keep else sorted(existing)

@@ -60,10 +60,9 @@ class Replay:
         image, vector = _parts(observation_space)
         self.capacity, self.device = capacity, torch.device(device)
         self.frames = 0 if image is None else image[0]
-        if not capacity >= least_capacity(observation_space):
-            raise ValueError(
-                f"capacity={capacity} is not allowed: a transition takes {least_capacity(observation_space)} slots here"
-            )
+        least = least_capacity(observation_space)
+        if not (isinstance(capacity, int) and capacity >= least):
+            raise ValueError(f"capacity={capacity!r} is not allowed: a transition takes {least} slots here")
         self._data = {
             "action": torch.zeros((capacity, *action_space.shape), device=self.device),
             "reward": torch.zeros(capacity, device=self.device),

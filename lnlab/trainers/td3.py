@@ -1,26 +1,45 @@
-"""TD3 and DDPG: networks, targets and the update (Fujimoto et al. 2018, algorithm 1; Lillicrap et al. 2015).
+"""TD3 and DDPG, whole: the update of the networks, the environment around it, greedy tests, what is recorded.
 
-Checked against Stable-Baselines3: one update of critics and actor from equal weights and batch (`actor_features`
-detached, `target_cnn`, no clipping). The other wiring is the original's of D5, kept to be studied.
+Sources: Fujimoto et al. 2018, algorithm 1; Lillicrap et al. 2015. Checked against Stable-Baselines3: one update of
+critics and actor from equal weights and batch (`actor_features` detached, `target_cnn`, no clipping). The other wiring
+is the original's of D5, kept to be studied. The networks are those of `lnlab.models.cnn`.
 """
 
 import copy
 import math
+from collections.abc import Iterator
 from typing import Any
 
+import cv2
+import gymnasium
 import numpy as np
+import pandas as pd
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from lnlab.config_td3 import TD3Config
+from lnlab.columns import COLUMNS, UPDATE
+from lnlab.config import RECORD_STEPS, TD3Config
+from lnlab.envs.driving_reward import WEIGHTS
+from lnlab.envs.images import make_env
 from lnlab.models.cnn import Batch, batch, make_actor, make_cnn, make_critics, state, state_size
-from lnlab.trainers.replay import Transitions
+from lnlab.trainers.monitor import EarlyStopping
+from lnlab.trainers.replay import Replay, Transitions
 from lnlab.trainers.schedule import Purpose
 
 SATURATED = 0.99  # |action| above which tanh passes hardly any gradient
+PHASES = ("random", "mixed", "policy")  # who chose the actions: chance, both within an episode, the actor with noise
+REWARDS = {f"reward_{name}": name for name in WEIGHTS}  # columns of the parts of the driving reward
+VALIDATION_POINTS = (10_000, 50_000, 100_000, 500_000, 1_000_000)  # steps at which D5 wants a run tested
+BIAS_STATES = 8  # of an episode, at which Q is compared to what followed
+DRIVING = "lnlab/Driving-v0"
+OTHER_TRACKS = {DRIVING: {"scenario": "varied"}}  # options of the environment in tests
 Seen = dict[str, float]  # what is noted about one update
+Report = dict[str, Any]
+
+
+# -- the update -------------------------------------------------------------------------------------------------------
 
 
 class Side:
@@ -34,10 +53,11 @@ class Side:
     def descend(self, loss: Tensor, who: str, seen: Seen | None) -> bool:
         """One Adam step on the gradient of `loss`, clipped over CNN and heads together; False if it is not finite."""
         for parameter, gradient in zip(self.parameters, torch.autograd.grad(loss, self.parameters), strict=True):
-            parameter.grad = _laid_out_like(parameter, gradient)
+            # the fused Adam walks both through memory side by side: with other strides it would mix up their elements
+            alike = gradient.stride() == parameter.stride()
+            parameter.grad = gradient if alike else torch.empty_like(parameter).copy_(gradient)
         if seen is not None:
-            seen[f"{who}_cnn_grad_norm"] = grad_norm(self.cnn)
-            seen[f"{who}_mlp_grad_norm"] = grad_norm(self.heads)
+            seen |= {f"{who}_cnn_grad_norm": grad_norm(self.cnn), f"{who}_mlp_grad_norm": grad_norm(self.heads)}
         norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
         if seen is not None:
             seen[f"{who}_grad_norm"] = norm.item()
@@ -46,6 +66,11 @@ class Side:
             return False
         self.optimizer.step()
         return True
+
+    def finite(self) -> bool:
+        """Whether all parameters are: the least and the greatest tell, in a fifth of the time of a look at each."""
+        extremes = (torch.aminmax(each.detach()) for each in self.parameters)  # a NaN is both
+        return all(bool(least.isfinite() & greatest.isfinite()) for least, greatest in extremes)
 
     def state_dict(self) -> dict[str, Any]:
         parts: dict[str, Any] = {"cnn": self.cnn, "heads": self.heads, "optimizer": self.optimizer}
@@ -77,14 +102,10 @@ class TD3:
         actor_cnn, actor, critic_cnn, critics = (part.to(self.device) for part in (*actor_parts, *critic_parts))
         self.actor = Side(actor_cnn, actor, config.lr, config.actor_clip)
         self.critic = Side(critic_cnn, critics, config.lr, config.critic_clip)
-        self._pairs = [(online, copy.deepcopy(online)) for online in self._followed()]
+        cnns = [actor_cnn, critic_cnn] if config.target_cnn else []  # the original had no targets of them
+        self._pairs = [(online, copy.deepcopy(online)) for online in (actor, critics, *cnns)]
         for _, target in self._pairs:
             target.requires_grad_(False)
-
-    def _followed(self) -> list[nn.Module]:
-        """The networks that have a target: heads always; CNNs only by `target_cnn`, as the original had none."""
-        cnns = [self.actor.cnn, self.critic.cnn] if self.config.target_cnn else []
-        return [self.actor.heads, self.critic.heads, *cnns]
 
     @property
     def _targets(self) -> list[nn.Module]:
@@ -95,7 +116,7 @@ class TD3:
     @torch.no_grad()
     def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
         """Greedy action (A,) in [−1, 1] for one observation; where a diverged learner has no number, 0."""
-        one = batch(_one(obs.get("image")), _one(obs.get("vector")), self.device)
+        one = observed([obs], self.device)
         return torch.tanh(self._pretanh(one)[0]).nan_to_num_(nan=0.0).cpu().numpy()[0]
 
     @torch.no_grad()
@@ -145,8 +166,12 @@ class TD3:
         values = self._q(features, obs, transitions.action.to(self.device))
         loss = torch.stack([mse_loss(each, target) for each in values]).sum()
         if seen is not None:
-            seen |= {"critic_loss": loss.item(), "critic_feature_norm": feature_norm(features)}
-            seen |= _values_seen(values, target)
+            first, last = values[0].detach(), values[-1].detach()
+            numbers = {"critic_loss": loss, "q1_mean": first.mean(), "q1_std": first.std(), "q1_min": first.min()}
+            numbers |= {"q1_max": first.max(), "q2_mean": last.mean(), "target_q_mean": target.mean()}
+            numbers |= {"td_error_1": (first - target).abs().mean(), "td_error_2": (last - target).abs().mean()}
+            seen |= {name: value.item() for name, value in numbers.items()}
+            seen["critic_feature_norm"] = feature_norm(features)
         if not self.critic.descend(loss, "critic", seen):
             self._freeze("critic gradient" if loss.isfinite() else "critic loss")
 
@@ -156,20 +181,21 @@ class TD3:
         action = torch.tanh(pretanh)
         leaky = self.config.actor_features == "leaky"
         value = self._q(features if leaky else self._critic_features(obs), obs, action, first=True)[0]
-        if seen is not None:
-            seen |= {"actor_loss": -value.mean().item(), "actor_q": value.mean().item()}
-            seen |= {"actor_feature_norm": feature_norm(features), "pretanh": pretanh.abs().mean().item()}
-            seen["saturation"] = (action.abs() > SATURATED).float().mean().item()
-            with torch.no_grad():
-                seen["critic_q"] = self._q(self._critic_features(obs), obs, action, first=True)[0].mean().item()
         loss = -value.mean()
+        if seen is not None:
+            with torch.no_grad():
+                asked = self._q(self._critic_features(obs), obs, action, first=True)[0]
+            numbers = {"actor_loss": loss, "actor_q": value.mean(), "critic_q": asked.mean()}
+            numbers |= {"pretanh": pretanh.abs().mean(), "saturation": (action.abs() > SATURATED).float().mean()}
+            seen |= {name: number.item() for name, number in numbers.items()}
+            seen["actor_feature_norm"] = feature_norm(features)
         if not self.actor.descend(loss, "actor", seen):
             self._freeze("actor gradient" if loss.isfinite() else "actor loss")
 
     def check_parameters(self) -> None:
         """Freeze a learner with a parameter that is not finite, as a step can leave one though its gradient was."""
         for who, side in (("critic", self.critic), ("actor", self.actor)):
-            if self.alive and not all(map(finite, side.parameters)):
+            if self.alive and not side.finite():
                 self._freeze(f"{who} parameter")
 
     def _freeze(self, what: str) -> None:
@@ -213,17 +239,6 @@ def soft_update(target: nn.Module, online: nn.Module, tau: float) -> None:
         torch._foreach_lerp_(moved, list[Tensor](online.parameters()), tau)
 
 
-def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """The fused Adam walks both through memory side by side: with other strides it would mix up their elements."""
-    return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)
-
-
-def finite(x: Tensor) -> bool:
-    """Whether all numbers are: the least and the greatest tell, in a fifth of the time of a look at each."""
-    least, greatest = torch.aminmax(x.detach())  # a NaN is both
-    return bool(least.isfinite() & greatest.isfinite())
-
-
 def grad_norm(module: nn.Module) -> float:
     """L2 norm over all gradients of a module; 0 where it has no parameters."""
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
@@ -238,13 +253,304 @@ def feature_norm(features: Tensor | None) -> float:
     return math.nan if features is None else features.detach().norm(dim=1).mean().item()
 
 
-def _values_seen(values: list[Tensor], target: Tensor) -> Seen:
-    first, last = values[0].detach(), values[-1].detach()
-    seen = {"q1_mean": first.mean(), "q1_std": first.std(), "q1_min": first.min(), "q1_max": first.max()}
-    seen |= {"q2_mean": last.mean(), "target_q_mean": target.mean()}
-    seen |= {"td_error_1": (first - target).abs().mean(), "td_error_2": (last - target).abs().mean()}
-    return {name: value.item() for name, value in seen.items()}
+def observed(obs: list[dict[str, np.ndarray]], device: torch.device) -> Batch:
+    """Observations as the networks take them."""
+    parts = ([each[name] for each in obs if name in each] for name in ("image", "vector"))
+    image, vector = (torch.from_numpy(np.stack(part)) if part else None for part in parts)
+    return batch(image, vector, device)
 
 
-def _one(part: np.ndarray | None) -> Tensor | None:
-    return None if part is None else torch.from_numpy(part).unsqueeze(0)
+# -- the steps of the environment -------------------------------------------------------------------------------------
+
+
+class Steps:
+    """Steps of the environment, added up over an episode or over the hundred steps of a report."""
+
+    def __init__(self) -> None:
+        self.phases: list[str] = []
+        self.actions: list[np.ndarray] = []
+        self.rewards: list[float] = []
+        self.parts: list[list[float]] = []
+        self.speeds: list[float] = []
+
+    def add(self, phase: str, action: np.ndarray, reward: float, info: dict[str, Any]) -> None:
+        self.phases.append(phase)
+        self.actions.append(action)
+        self.rewards.append(reward)
+        parts = info.get("reward", {})
+        self.parts.append([float(parts.get(name, math.nan)) for name in REWARDS.values()])  # NaN: it does not tell
+        self.speeds.append(float(info.get("speed", math.nan)))
+
+    @property
+    def phase(self) -> str:
+        """random or policy where all steps agree, else mixed."""
+        return self.phases[0] if len(set(self.phases)) == 1 else PHASES[1]
+
+    def controls(self) -> dict[str, float]:
+        """Mean steer and throttle; NaN where there are other actions than these two."""
+        mean = np.mean(self.actions, axis=0).tolist()
+        return dict(zip(("steer", "throttle"), mean if len(mean) == 2 else [math.nan] * 2, strict=True))
+
+    def means(self) -> dict[str, Any]:
+        """Columns of `records`."""
+        parts = dict(zip(REWARDS, np.mean(self.parts, axis=0).tolist(), strict=True))
+        row = {"phase": self.phase, "reward": float(np.mean(self.rewards))} | parts
+        return row | {"speed": float(np.mean(self.speeds))} | self.controls()
+
+    def sums(self, info: dict[str, Any]) -> dict[str, Any]:
+        """Columns of `returns`; `info` is that of the episode's last step."""
+        parts = dict(zip(REWARDS, np.sum(self.parts, axis=0).tolist(), strict=True))
+        row = {"length": len(self.rewards), "return": math.fsum(self.rewards), "phase": self.phase}
+        return row | outcome(info) | parts | self.controls()
+
+
+def outcome(info: dict[str, Any]) -> dict[str, bool]:
+    """How an episode ended, as far as the environment tells."""
+    return {"off_lane": bool(info.get("off_lane", False)), "goal": bool(info.get("goal", False))}
+
+
+class OffPolicyTrainer:
+    """One seed of TD3 or DDPG: random actions, then one update a step; a report, a row of `records`, each 100 steps.
+
+    The tables `returns`, `checks` and `drives` grow beside it, one dict a row, in `rows`. The state holds the actions
+    of the episode under way, not the simulator's own: resuming resets the environment with the episode's seed and
+    repeats them, which gives the same state to the bit.
+
+    Raises:
+        ValueError: settings of several seeds; each seed has a trainer of its own.
+    """
+
+    TABLES = ("returns", "checks", "drives")
+
+    def __init__(self, config: TD3Config, device: str = "cpu") -> None:
+        if config.seeds != 1:
+            raise ValueError(f"a trainer of {config.algorithm} takes one seed; got {config.seeds}")
+        cv2.setNumThreads(1)  # pictures are small, and the other cores belong to the other seeds
+        self.config, self.seed, self.env = config, config.first_seed, make_env(config.env)
+        observations: Any = self.env.observation_space
+        actions: Any = self.env.action_space
+        self.width = actions.shape[0]
+        self.learner = TD3(config, observations, actions, device)
+        self.replay = Replay(config.capacity, observations, actions, device)
+        self.steps, self.stopping = 0, EarlyStopping(config.patience)
+        self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in self.TABLES}
+        self._window = Steps()
+        self._begin_episode(0)
+
+    @property
+    def episode(self) -> int:
+        """Reports so far: the count by which checkpoints go."""
+        return self.steps // RECORD_STEPS
+
+    @property
+    def stopped_early(self) -> int | None:
+        """The step at which early stopping ended the run."""
+        return self.steps if self.config.early_stopping and self.stopping.stopped else None
+
+    @property
+    def done(self) -> bool:
+        return self.steps == self.config.steps or self.stopped_early is not None
+
+    @property
+    def norm_layers(self) -> list[str]:
+        """Norm layers found in the live networks, of whatever kind, such as actor.norm1."""
+        cnns: dict[str, Any] = {"actor": self.learner.actor.cnn, "critic": self.learner.critic.cnn}
+        return [f"{who}.{place}" for who, cnn in cnns.items() for place in cnn.norm_layers]
+
+    @property
+    def parameter_count(self) -> int:
+        """Trained numbers of actor and critics, without targets."""
+        return sum(each.numel() for side in (self.learner.actor, self.learner.critic) for each in side.parameters)
+
+    @property
+    def diverged(self) -> list[dict[str, Any]]:
+        """Where the learner was no longer finite, as `lnlab.trainers.Trainer` has it."""
+        if (found := self.learner.diverged) is None:
+            return []
+        step = self.config.learning_starts + found["update"]
+        episode = sum(row["step"] < step for row in self.rows["returns"])
+        return [{"seed": self.seed, "worker": -1, "episode": episode, "step": step, "what": found["what"]}]
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """A table of the whole training; None where it has no row, but for the columns of `returns`."""
+        return pd.DataFrame(self.rows[name]) if self.rows[name] else no_returns() if name == "returns" else None
+
+    def __iter__(self) -> Iterator[Report]:
+        if self.steps == 0:
+            self._look("before")
+        while not self.done:
+            yield self._report()
+
+    def _report(self) -> Report:
+        """Train for a hundred steps; the numbers of the last update of critics and actor, and means over the steps."""
+        seen: Seen = dict.fromkeys(UPDATE, math.nan)
+        updates_then = max(0, self.steps + RECORD_STEPS - self.config.learning_starts)
+        actor_left = updates_then % self.config.policy_delay  # steps after the actor's last update
+        for left in reversed(range(RECORD_STEPS)):
+            self._step(seen if left in (0, actor_left) else None)
+        self.learner.check_parameters()
+        if self.done:
+            self._look("after")
+        row = {"step": self.steps, "updates": self.learner.updates, "exploration_noise": self._noise(self.steps)}
+        row |= {"alive": self.learner.alive} | self._window.means() | seen
+        self._window = Steps()
+        return {"record": self.episode} | {name: np.array([[value]]) for name, value in row.items()}
+
+    def _step(self, seen: Seen | None) -> None:
+        """One step of the environment, and one update once learning has started."""
+        at = self.steps + 1
+        action, phase = self._action(at)
+        self._obs, reward, terminated, truncated, info = self.env.step(action)
+        ended = terminated or truncated
+        self.replay.add(action, float(reward), terminated, self._obs, ended=ended)
+        for steps in (self._window, self._episode):
+            steps.add(phase, action, float(reward), info)
+        self.steps = at
+        if at > self.config.learning_starts:
+            self._update(seen)
+        if ended:
+            self._end_episode(terminated, info)
+        if self._tested_at(at):
+            self._test()
+
+    def _action(self, at: int) -> tuple[np.ndarray, str]:
+        if at < self.config.learning_starts:
+            return self.random_action(np.random.default_rng([self.seed, Purpose.RANDOM_ACTION, at])), PHASES[0]
+        draw = np.random.default_rng([self.seed, Purpose.EXPLORATION, at]).standard_normal(self.width)
+        noisy = self.learner.act(self._obs) + self._noise(at) * draw
+        return np.clip(noisy, -1, 1).astype(np.float32), PHASES[-1]
+
+    def random_action(self, rng: np.random.Generator) -> np.ndarray:
+        """Uniform; forward: the last action, the throttle, never below 0, as in the original."""
+        action = rng.uniform(-1, 1, self.width).astype(np.float32)
+        if self.config.random_actions == "forward" and self.width > 1:
+            action[-1] = abs(action[-1])
+        return action
+
+    def _noise(self, at: int) -> float:
+        """Standard deviation of the exploration noise at step `at`."""
+        config = self.config
+        passed = max(0, at - config.learning_starts)
+        span = config.exploration_start - config.exploration_end
+        return config.exploration_end + span * math.exp(-config.exploration_decay * passed)
+
+    def _update(self, seen: Seen | None) -> None:
+        size, update = self.config.batch_size, self.learner.updates
+        transitions = self.replay.sample(size, np.random.default_rng([self.seed, Purpose.BATCH, update]))
+        rng = np.random.default_rng([self.seed, Purpose.TARGET_NOISE, update])
+        noise = rng.standard_normal((size, self.width), dtype=np.float32)
+        self.learner.update(transitions, torch.from_numpy(noise), seen)
+
+    def _begin_episode(self, number: int) -> None:
+        self._obs, _ = self.env.reset(seed=self._episode_seed(number))
+        self.replay.start(self._obs)
+        self._number, self._episode = number, Steps()
+
+    def _episode_seed(self, number: int) -> int:
+        return int(np.random.default_rng([self.seed, Purpose.EPISODE, number]).integers(2**31))
+
+    def _end_episode(self, terminated: bool, info: dict[str, Any]) -> None:
+        row = {"seed": self.seed, "step": self.steps, "episode": self._number} | self._episode.sums(info)
+        row |= {"terminated": terminated, "q_bias": self._q_bias() if terminated else math.nan}
+        self.rows["returns"].append(row)
+        self.stopping.add(self.steps, row["return"])
+        self._begin_episode(self._number + 1)
+
+    def _q_bias(self) -> float:
+        """Mean of Q1 minus the discounted return that followed, over states of the episode; NaN before learning."""
+        if self.learner.updates == 0:
+            return math.nan
+        tail = self.replay.last_episode(BIAS_STATES)
+        discounted = discounted_returns(tail.reward, self.config.gamma)[tail.steps]
+        return float((self.learner.q1(tail.transitions) - discounted).mean())
+
+    def _tested_at(self, at: int) -> bool:
+        """Whether the greedy policy is tested after this step."""
+        config = self.config
+        regular = at == config.steps or (config.eval_every > 0 and at % config.eval_every == 0)
+        return config.eval_episodes > 0 and (regular or at in VALIDATION_POINTS)
+
+    def _test(self) -> None:
+        """Greedy episodes on tracks that training does not see, the same for every seed and arm."""
+        env = make_env(self.config.env, **OTHER_TRACKS.get(self.config.env, {}))
+        for number in range(self.config.eval_episodes):
+            seed = int(np.random.default_rng([Purpose.TEST_EPISODE, number]).integers(2**31))
+            steps = list(greedy(env, self.learner, seed))
+            _, _, terminated, info = steps[-1]
+            total = float(np.sum([reward for _, reward, _, _ in steps]))
+            row = {"seed": self.seed, "step": self.steps, "episode": number, "return": total, "length": len(steps)}
+            self.rows["checks"].append(row | {"terminated": terminated} | outcome(info))
+        env.close()
+
+    def _look(self, moment: str) -> None:
+        """Where the car goes in one greedy episode on the training track, for the eye; before training also a test."""
+        if moment == "before" and self.config.eval_episodes:
+            self._test()
+        if self.config.env != DRIVING:
+            return
+        env = make_env(self.config.env)
+        for t, (action, _, _, info) in enumerate(greedy(env, self.learner, self._episode_seed(0)), start=1):
+            row = {"seed": self.seed, "moment": moment, "t": t, "track_seed": info["track_seed"]}
+            row |= dict(zip(("x", "y", "heading"), info["pose"], strict=True)) | {"speed": info["speed"]}
+            self.rows["drives"].append(row | {"steer": float(action[0]), "throttle": float(action[1])})
+        env.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything to go on bit for bit on the same machine; valid between reports."""
+        actions = np.array(self._episode.actions, dtype=np.float32).reshape(-1, self.width)
+        return {
+            "episode": self.episode,
+            "steps": self.steps,
+            "learner": self.learner.state_dict(),
+            "replay": self.replay.state_dict(),
+            "number": self._number,
+            "actions": torch.from_numpy(actions),
+            "phases": list(self._episode.phases),
+            "tables": self.rows,
+            "stopping": self.stopping.state_dict(),
+        }
+
+    def load_state_dict(self, kept: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.steps, self.rows = kept["steps"], kept["tables"]
+        self.stopping.load_state_dict(kept["stopping"])
+        self.learner.load_state_dict(kept["learner"])
+        self._begin_episode(kept["number"])
+        for action, phase in zip(kept["actions"].numpy(), kept["phases"], strict=True):
+            self._obs, reward, _, _, info = self.env.step(action)
+            self._episode.add(phase, action, float(reward), info)
+        self.replay.load_state_dict(kept["replay"])  # last: the beginning above must not leave a trace in it
+
+
+def greedy(
+    env: gymnasium.Env[Any, Any], learner: TD3, seed: int
+) -> Iterator[tuple[np.ndarray, float, bool, dict[str, Any]]]:
+    """One episode of the policy without noise: action, reward, terminated, info of each step."""
+    obs, _ = env.reset(seed=seed)
+    ended = False
+    while not ended:
+        action = learner.act(obs)
+        obs, reward, terminated, truncated, info = env.step(action)
+        ended = terminated or truncated
+        yield action, float(reward), terminated, info
+
+
+def discounted_returns(reward: np.ndarray, gamma: float) -> np.ndarray:
+    """(T,) sum of the discounted rewards from each step to the episode's end.
+
+    >>> discounted_returns(np.array([1.0, 0.0, 2.0]), 0.5).tolist()
+    [1.5, 1.0, 2.0]
+    """
+    found = np.zeros(len(reward))
+    following = 0.0
+    for t in reversed(range(len(reward))):
+        following = found[t] = reward[t] + gamma * following
+    return found
+
+
+def no_returns() -> pd.DataFrame:
+    """The table of a seed in which no episode ended: its columns, of the types they have in others."""
+    kinds = {"seed": int, "step": int, "episode": int, "length": int, "phase": str}
+    columns = COLUMNS["returns"].items()
+    kinds |= {name: bool if column.unit == "bool" else float for name, column in columns if name not in kinds}
+    return pd.DataFrame({name: pd.Series(dtype=kinds[name]) for name, _ in columns})

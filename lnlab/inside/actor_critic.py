@@ -6,20 +6,21 @@ a training with diagnostics in between has the same bits as one without. Measure
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from lnlab.analysis.behaviour import behaviour
-from lnlab.analysis.features import representation
-from lnlab.analysis.gradients import agreement, cut, next_update, weights
 from lnlab.analysis.metrics import ALL_WORKERS
-from lnlab.analysis.probes import Values
-from lnlab.analysis.quantities import QUANTITIES
+from lnlab.config import RunConfig
+from lnlab.inside.behaviour import behaviour
+from lnlab.inside.features import representation
+from lnlab.inside.gradients import agreement, cut, next_update, weights
+from lnlab.inside.probes import Values
+from lnlab.shards import Shard
 from lnlab.trainers.a3c import ActorCriticTrainer
-
-__all__ = ["QUANTITIES", "checkpoints", "diagnose"]
+from lnlab.trainers.watchers import Watcher
 
 SEEDS_AT_ONCE = 5  # bounds the memory of the copies
 MARKS = (10, 25, 50, 100, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000, 7000, 10_000)  # episodes
@@ -43,6 +44,29 @@ def checkpoints(episodes: int) -> list[int]:
     return [0, *(mark for mark in MARKS if mark < episodes), episodes]
 
 
+class Diagnostics(Watcher):
+    """Keeps the table `diagnostics`; a run that was killed looks again after its last checkpoint, to the same bits."""
+
+    def __init__(self, trainer: Any, shard: Shard) -> None:
+        super().__init__(trainer, shard)
+        self.due = checkpoints(trainer.config.episodes)
+        if trainer.episode == 0:
+            self({})
+
+    @staticmethod
+    def wants(trainer: Any) -> bool:
+        return isinstance(trainer.config, RunConfig)
+
+    def __call__(self, report: dict[str, Any]) -> None:
+        episode = self.trainer.episode
+        if episode not in self.due:
+            return
+        earlier, now = self.shard.table("diagnostics"), diagnose(self.trainer)
+        if earlier is not None:
+            now = pd.concat([earlier[earlier["step"] < episode], now], ignore_index=True)
+        self.shard.write_table("diagnostics", now)
+
+
 @torch.no_grad()
 def diagnose(trainer: ActorCriticTrainer) -> pd.DataFrame:
     """Measure every learner of `trainer` between two of its episodes, without changing it.
@@ -50,7 +74,7 @@ def diagnose(trainer: ActorCriticTrainer) -> pd.DataFrame:
     Returns:
         Rows seed, worker, step (= trainer.episode), quantity, value (float32), the `diagnostics` table of a run.
         `worker` is −1 for what belongs to a model or a seed of A3C, else the worker or Individual learner. `value` is
-        NaN where a learner's numbers are not finite. `QUANTITIES` names units, definitions and sources; those of a
+        NaN where a learner's numbers are not finite. lnlab/quantities.toml has units and definitions; those of a
         GRU, of LN or of shared learners are left out where there is none.
     """
     seeds = trainer.seeds

@@ -1,13 +1,13 @@
 """What a network makes of the probe sequences: its features, their rank, and the state of its GRU.
 
 Each learner runs through the same observations with its hidden state from zero. Definitions are in
-`lnlab.analysis.quantities`; checked against numpy, torch.nn and by hand arithmetic.
+lnlab/quantities.toml; checked against numpy, torch.nn and by hand arithmetic.
 """
 
 import torch
 from torch import Tensor
 
-from lnlab.analysis.probes import Values, pairwise_cosine, probe_observations, where_finite
+from lnlab.inside.probes import Values, pairwise_cosine, probe_observations, where_finite
 from lnlab.models.actor_critic import ActorCritic, Tape
 
 WARM = 20  # steps after which the hidden state has forgotten its start
@@ -55,7 +55,7 @@ def dormant_share(features: Tensor, tau: float) -> Tensor:
 
 
 def representation(net: ActorCritic, parameters: Tensor) -> Values:
-    """The quantities of `quantities.REPRESENTATION`, each (N,), for `parameters` (N, size) on the CPU."""
+    """The first part of lnlab/quantities.toml, each (N,), for `parameters` (N, size) on the CPU."""
     parts = [_represent(net, rows) for rows in parameters.split(ROWS)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lnlab.analysis.probes import PROBE_EPISODE, Values, mean_ratio, pairwise_cosine, probe_seeds
 from lnlab.config import RunConfig
+from lnlab.inside.probes import PROBE_EPISODE, Values, mean_ratio, pairwise_cosine, probe_seeds
 from lnlab.models.actor_critic import ActorCritic
 from lnlab.models.stacked import Layout
 from lnlab.trainers.a3c import ActorCriticTrainer
@@ -56,7 +56,7 @@ def cut(state: State, learners: slice, workers: slice) -> State:
     }
     rows = {"parameters": learners, "alive": learners, "snapshot": workers, "carried": workers}
     parts = {name: None if state[name] is None else _copy(state[name], part) for name, part in rows.items()}
-    return {"episode": state["episode"], "adam": {"state": moments}, **parts}
+    return {"episode": state["episode"], "diverged": [], "adam": {"state": moments}, **parts}
 
 
 def _copy(x: Tensor, part: Any) -> Tensor:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lnlab.analysis.probes import PROBE_EPISODE, SEQUENCES, Values, probe_seeds, where_finite
 from lnlab.config import EPISODE_STEPS, RunConfig
 from lnlab.envs.offloading import Noise, OffloadingBatch, draw_noise, training_velocities
 from lnlab.evaluation import ACTIONS
+from lnlab.inside.probes import PROBE_EPISODE, SEQUENCES, Values, probe_seeds, where_finite
 from lnlab.models.actor_critic import ActorCritic
 from lnlab.trainers.a3c import CAPACITY
 from lnlab.trainers.returns import n_step_returns, sample
@@ -45,7 +45,7 @@ def correlation(x: Tensor, y: Tensor) -> Tensor:
 
 
 def behaviour(config: RunConfig, net: ActorCritic, parameters: Tensor) -> Values:
-    """The quantities of `quantities.BEHAVIOUR`, each (N,), for `parameters` (N, size) of all learners of `config`."""
+    """The second part of lnlab/quantities.toml, each (N,), for `parameters` (N, size) of all learners of `config`."""
     episodes = play_probes(config, net, parameters)
     values = _policy(episodes) | critic(episodes, config.gamma)
     return where_finite({k: v.float() for k, v in values.items()}, episodes.out.transpose(0, 1))

@@ -1,8 +1,0 @@
-"""One entry of the data dictionary."""
-
-from typing import NamedTuple
-
-
-class Column(NamedTuple):
-    unit: str
-    meaning: str

@@ -1,0 +1,20 @@
+"""Probes of the networks in training, and `run`, which trains with them.
+
+`actor_critic` looks into A3C and Individual at a few of their episodes and keeps the table `diagnostics`; `cnn` adds
+columns to the reports of TD3 and DDPG.
+"""
+
+from typing import Any
+
+from lnlab.config import Config
+from lnlab.inside.actor_critic import Diagnostics
+from lnlab.inside.cnn import CNNProbe
+from lnlab.runs import Run
+from lnlab.trainers import driver
+
+WATCHERS = (CNNProbe, Diagnostics, *driver.WATCHERS)
+
+
+def run(config: Config, **options: Any) -> Run:
+    """`lnlab.trainers.driver.run` with the probes: every table of a run comes of it."""
+    return driver.run(config, watchers=WATCHERS, **options)
