@@ -323,11 +323,11 @@ def _print_runs(runs: Sequence["Run"]) -> None:
     arguments={"profile": PROFILE},
 )
 def _report(options: argparse.Namespace, _: list[str]) -> int:
+    from lnlab.book.needs import complete
     from lnlab.paths import RESULTS
-    from lnlab.report.needs import complete
 
     complete(RESULTS / options.profile)  # without a complete run refused at once: what builds takes seconds to load
-    from lnlab.report.build import build
+    from lnlab.book.build import build
 
     build(options.profile)
     return 0
@@ -357,7 +357,7 @@ def _publish(options: argparse.Namespace, _: list[str]) -> int:
         copied = publish(RESULTS / options.profile, PUBLISHED / options.profile, allow_dirty=options.allow_dirty)
         print(f"{len(copied)} runs copied to {PUBLISHED / options.profile}")
     if options.profile and not options.data_only:
-        from lnlab.report.build import publish_pages
+        from lnlab.book.build import publish_pages
 
         publish_pages(options.profile)
     print(f"{digests.write(PUBLISHED.parent)} files listed in {PUBLISHED.parent / digests.LIST}")

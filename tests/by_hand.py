@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from lnlab.report.cells import EVERY
 
 from lnlab.config import RunConfig
-from lnlab.report.cells import EVERY
 
 GROUPS = {"seen": 0, "intra": 5, "extra": 11}  # a scenario of each
 MODES = ("sampled", "greedy")

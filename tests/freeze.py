@@ -26,14 +26,13 @@ import pandas as pd
 
 from lnlab.analysis.claims import Evidence, Number, Sum
 from lnlab.analysis.stats import Interval
-from lnlab.book import registered
+from lnlab.book import build, pages, registered
 from lnlab.book.tidy import at_best, estimates, minus, values
 from lnlab.book.tidy import contrasts as contrasts_of
 from lnlab.claims import judge, studies
 from lnlab.claims.documents import documents, hypotheses
 from lnlab.claims.studies import DRIVING, PROFILE
 from lnlab.paths import BOOK, NOTEBOOKS, PUBLISHED
-from lnlab.report import build, pages
 from lnlab.runs import Run, load
 
 FROZEN = Path(__file__).parent / "frozen"
@@ -112,7 +111,8 @@ def _at_best(data: studies.Data) -> pd.DataFrame:
     for norm in ("ln", "none"):
         picked = best[best.norm == norm].set_index(["measure", "arm"])
         keys = [(row.measure, f"{row.effect}-{norm}") for row in rows.itertuples()]
-        rows[f"best_{norm}"], rows[f"edge_{norm}"] = ([picked.loc[key, name] for key in keys] for name in ("best", "edge"))
+        for name in ("best", "edge"):
+            rows[f"{name}_{norm}"] = [picked.loc[key, name] for key in keys]
     rows[["algorithm", "core"]] = rows.effect.str.split("-", expand=True)
     order = rows.assign(agent=rows.effect.map(AGENTS.index)).sort_values(["measure", "agent"])
     order = order.assign(outcome=order.measure, edge=order.edge_ln | order.edge_none)

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from lnlab import runs, study
+from lnlab.book import run_page
 from lnlab.cli import main
 from lnlab.config import ConfigError, parse
 from lnlab.models import actor_critic, cnn, norms, stacked
 from lnlab.models.cnn import CNN, FEATURES, PLACES
 from lnlab.models.stacked import LayerNorm, NoNorm, Views
 from lnlab.paths import PUBLISHED
-from lnlab.report import notebook
 from lnlab.runs import Run
 from lnlab.trainers import admission, driver
 from lnlab.trainers.a3c import ActorCriticTrainer
@@ -162,10 +162,10 @@ def test_a_shard_that_an_earlier_session_trained_without_its_norm_is_noticed(mon
 
 def test_the_page_of_a_run_that_lacks_its_norm_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     run = driver.run(parse(ON_POLICY | {"norm": "ln"}), progress=False)
-    notebook.require_complete(run)
+    run_page.require_complete(run)
     run.record(norm_layers=[])
     with pytest.raises(RuntimeError, match="but the live networks hold no norm layer"):
-        notebook.require_complete(run)
+        run_page.require_complete(run)
 
 
 def test_every_published_run_holds_the_norm_of_its_name() -> None:

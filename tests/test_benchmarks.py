@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from lnlab.report import speed
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as command
 from benchmarks import machine, plain_a3c, roofline, trainers
 from lnlab.config import parse
 from lnlab.models.actor_critic import make_actor_critic
-from lnlab.report import speed
 from lnlab.trainers import make_trainer
 from lnlab.trainers.returns import actor_critic_gradient
 from tests.test_models import NAMES

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lnlab.report import speed_driving
 
 from benchmarks import machine, pendulum, td3
-from lnlab.report import speed_driving
 
 
 @pytest.fixture

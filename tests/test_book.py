@@ -7,11 +7,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from lnlab.report.evidence import DRIVING, documents
 
+from lnlab.book import build, d1, generated, pages
 from lnlab.config import parse
 from lnlab.paths import BOOK, PUBLISHED, ROOT
-from lnlab.report import build, d1, generated, pages
-from lnlab.report.evidence import DRIVING, documents
 from lnlab.runs import load
 
 

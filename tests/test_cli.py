@@ -261,7 +261,7 @@ def test_publish_copies_the_tables_and_then_makes_the_pages(tmp_path, monkeypatc
     monkeypatch.setattr(paths, "PUBLISHED", tmp_path / "data")
     monkeypatch.setattr(runs.provenance, "source", lambda: {"commit": "c0ffee", "dirty": False})
     made: list[str] = []
-    monkeypatch.setitem(sys.modules, "lnlab.report.build", SimpleNamespace(publish_pages=made.append))
+    monkeypatch.setitem(sys.modules, "lnlab.book.build", SimpleNamespace(publish_pages=made.append))
     run = finished()
     assert main(["publish", "test", "--data-only"]) == 0
     assert made == []
@@ -282,7 +282,7 @@ def test_data_without_a_commit_are_not_published(tmp_path, monkeypatch, capsys):
 
 def test_report_builds_the_profile(monkeypatch, capsys):
     built: list[str] = []
-    monkeypatch.setitem(sys.modules, "lnlab.report.build", SimpleNamespace(build=built.append))
+    monkeypatch.setitem(sys.modules, "lnlab.book.build", SimpleNamespace(build=built.append))
     assert main(["report", "quick"]) == 1
     assert "holds no run; train some with: lnlab study quick" in capsys.readouterr().err
     made(runs.RESULTS / "quick")

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-
-from lnlab.analysis.stats import interval
 from lnlab.report import advice, d1, d1_claims, d1_later, d1_why, effects, generated
 from lnlab.report.evidence import Data, documents
+
+from lnlab.analysis.stats import interval
 
 SECTIONS = ("stability", "training reward", "generalisation", "variance")
 

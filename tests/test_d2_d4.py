@@ -5,14 +5,14 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from lnlab.report import cells, d2_claims, d4_claims, effects, ledger, matrix
+from lnlab.report.evidence import Data
 
 from lnlab.analysis.claims import Direction, Number, Sum, number
 from lnlab.analysis.stats import Interval, interval, paired_difference, std
 from lnlab.book import estimates, printed, references, tidy
 from lnlab.claims import studies
 from lnlab.claims.measures import measure
-from lnlab.report import cells, d2_claims, d4_claims, effects, ledger, matrix
-from lnlab.report.evidence import Data
 from lnlab.runs import load
 from tests.by_hand import made
 

@@ -10,6 +10,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from lnlab.report import driving_advice, needs, pages
 from PIL import Image
 
 from lnlab.analysis.claims import Number, Sum
@@ -18,7 +19,6 @@ from lnlab.claims import judge
 from lnlab.claims.measures import measure, quarters
 from lnlab.claims.studies import Data, Missing
 from lnlab.paths import BOOK
-from lnlab.report import driving_advice, needs, pages
 from lnlab.runs import load
 from tests import driving_fakes
 from tests.driving_fakes import Fake

@@ -3,9 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-
-from lnlab.analysis.claims import Number
-from lnlab.paths import PUBLISHED
 from lnlab.report import (
     checks_again,
     d2_claims,
@@ -16,6 +13,9 @@ from lnlab.report import (
     settings_landing,
 )
 from lnlab.report.evidence import Data, Missing, documents, printed
+
+from lnlab.analysis.claims import Number
+from lnlab.paths import PUBLISHED
 from lnlab.runs import load
 from tests.by_hand import made
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from lnlab.analysis.metrics import FAILED_LOSS, METRICS, with_failure_scores
+from lnlab.book import pages
 from lnlab.config import RunConfig
 from lnlab.diverged import Divergence, Scored, divergences, note, scored
 from lnlab.paths import BOOK, PUBLISHED
-from lnlab.report import pages
 from lnlab.runs import Run, load
 
 RUN, DRIVING = PUBLISHED / "paper" / "individual-gru-none", PUBLISHED / "driving" / "td3-none-leaky-b32"

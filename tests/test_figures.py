@@ -8,10 +8,10 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 import pytest
+from lnlab.report import effects, figures, output, style, tables
 
 from lnlab.analysis.stats import Interval
 from lnlab.config import RunConfig, TD3Config
-from lnlab.report import effects, figures, output, style, tables
 
 
 def curves(seeds=3, episodes=4):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lnlab.book import build
 from lnlab.paths import BOOK
-from lnlab.report import build
 from tests import freeze
 
 MEANT = "if this was meant: python -m tests.freeze"

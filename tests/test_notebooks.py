@@ -4,9 +4,9 @@ import nbformat
 import pytest
 from papermill import inspect_notebook
 
+from lnlab.book import run_page
 from lnlab.config import ConfigError, RunConfig, TD3Config
 from lnlab.paths import NOTEBOOKS
-from lnlab.report import notebook
 
 TEMPLATES = sorted(NOTEBOOKS.glob("*.ipynb"))
 TRAIN = NOTEBOOKS / "train.ipynb"
@@ -35,7 +35,7 @@ def test_template_begins_with_its_heading_and_has_help_for_each_parameter(path):
 
 
 ALL = {**TD3Config.model_fields, **RunConfig.model_fields}
-OPEN = notebook.OPEN  # the algorithm decides, unless it is given
+OPEN = run_page.OPEN  # the algorithm decides, unless it is given
 
 
 def test_parameters_cell_has_every_setting_with_its_default():
@@ -61,7 +61,7 @@ def settings_of(**injected):
     before = {"before", *space}
     exec(parameters_cell(TRAIN), space)
     space |= injected
-    return notebook.settings(before, space)
+    return run_page.settings(before, space)
 
 
 def test_an_injected_parameter_reaches_the_settings(monkeypatch):
@@ -113,20 +113,20 @@ def test_a_second_run_of_the_cells_in_one_kernel_still_finds_the_parameters(monk
     exec(parameters_cell(TRAIN), space)
     space["norm"] = "none"
     everything = {"before", *space}  # as seen by the first cell when the notebook is run again
-    assert notebook.settings(everything, space) == RunConfig(norm="none")
+    assert run_page.settings(everything, space) == RunConfig(norm="none")
 
 
 def test_without_the_parameters_cell_it_says_so():
     with pytest.raises(ConfigError, match="parameters cell has not run"):
-        notebook.settings(set(), {"norm": "ln"})
+        run_page.settings(set(), {"norm": "ln"})
 
 
 def test_small_runs_are_smaller_in_extent_only():
     driving = settings_of(algorithm="td3", seeds=30, steps=50_000)
-    others = set(TD3Config.model_fields) - set(notebook.SMALL_TD3)
+    others = set(TD3Config.model_fields) - set(run_page.SMALL_TD3)
     assert driving.model_dump(include=others) == TD3Config().model_dump(include=others)
-    assert driving.steps == notebook.SMALL_TD3["steps"]
+    assert driving.steps == run_page.SMALL_TD3["steps"]
     small = settings_of(seeds=30, episodes=2000)
-    assert small.seeds == notebook.SMALL["seeds"]
-    assert small.episodes == notebook.SMALL["episodes"]
-    assert small.model_dump(exclude=set(notebook.SMALL)) == RunConfig().model_dump(exclude=set(notebook.SMALL))
+    assert small.seeds == run_page.SMALL["seeds"]
+    assert small.episodes == run_page.SMALL["episodes"]
+    assert small.model_dump(exclude=set(run_page.SMALL)) == RunConfig().model_dump(exclude=set(run_page.SMALL))

@@ -5,8 +5,6 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-
-from lnlab.analysis.stats import Interval
 from lnlab.report import (
     advice,
     best_rates,
@@ -21,6 +19,8 @@ from lnlab.report import (
     workers_why,
 )
 from lnlab.report.evidence import Data, Missing
+
+from lnlab.analysis.stats import Interval
 from lnlab.runs import load
 from tests.by_hand import arm, made
 

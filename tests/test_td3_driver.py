@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from lnlab import inside, runs
+from lnlab.book import run_page
 from lnlab.columns import COLUMNS
 from lnlab.config import parse
-from lnlab.report import notebook
 from lnlab.runs import Run, Shard, publish
 from lnlab.trainers import driver, watchers
 from lnlab.trainers.monitor import first_fired
@@ -105,10 +105,10 @@ def test_an_odd_run_completes_with_every_column_and_its_page_is_built(settings):
     records = found.table("records")
     assert len(records) == found.config.steps / 100
     assert records.actor_q.notna().any() == ("lr" not in settings and settings["learning_starts"] < 1000)
-    notebook.require_complete(found)
-    for shows in (notebook.return_curve, notebook.value_curve, notebook.inner_curve, notebook.test_table):
+    run_page.require_complete(found)
+    for shows in (run_page.return_curve, run_page.value_curve, run_page.inner_curve, run_page.test_table):
         assert shows(found)
-    assert "no norm layer" in notebook.norm_layers(found)._repr_markdown_()
+    assert "no norm layer" in run_page.norm_layers(found)._repr_markdown_()
 
 
 @pytest.mark.parametrize("settings", [{}, {"env": "lnlab/Driving-v0", "norm": "ln", "steps": 200, "eval_episodes": 0}])

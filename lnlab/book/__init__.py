@@ -7,7 +7,7 @@ A cell of a page reads, in five to fifteen lines,
     show.table(estimates(found), "levels", caption="Return at the end of training.")
 """
 
-from lnlab.book import plot, registered, show, style, words
+from lnlab.book import cards, plot, registered, show, style, words
 from lnlab.book.show import holds
 from lnlab.book.tidy import (
     at_best,
@@ -32,6 +32,7 @@ __all__ = [
     "Data",
     "at_best",
     "bands",
+    "cards",
     "contrasts",
     "curves",
     "estimates",

@@ -1,6 +1,6 @@
 """What a notebook cell shows: a figure or a table with its name, alt text, caption and numbers in one output.
 
-A notebook shows it as HTML. `lnlab.report.pages` turns the same output into a numbered Sphinx figure or table whose SVG
+A notebook shows it as HTML. `lnlab.book.pages` turns the same output into a numbered Sphinx figure or table whose SVG
 and CSV lie beside the page, so everything a page needs travels in its notebook.
 """
 

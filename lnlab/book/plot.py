@@ -4,6 +4,7 @@ Colours and line names come from the column `hue` (norms have colours of their o
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ EPISODES = [0, 10, 100, 1000]  # ticks of an axis that is linear up to 10, then 
 def curves(
     rows: pd.DataFrame, mean: pd.DataFrame, *, y: str, x: str = "episode", xlabel: str = "episodes per worker",
     panel: str = "arm", hue: str = "norm", log: bool = False, references: Lines | None = None, width: float = 6.6,
-    height: float = 2.6, columns: int = 2,
+    height: float = 2.6, columns: int = 2, sharex: bool = True, sharey: bool = True,
 ) -> Figure:  # fmt: skip
     """Every seed thin, the mean thick, its interval shaded.
 
@@ -31,7 +32,7 @@ def curves(
         rows: columns x, seed, value, `panel` and `hue`; empty draws no seeds.
         mean: columns x, mean, low, high, `panel` and `hue` (`lnlab.book.tidy.bands`).
     """
-    figure, axes, names = _grid(mean, panel, columns, width, height, sharex=True, sharey=True)
+    figure, axes, names = _grid(mean, panel, columns, width, height, sharex=sharex, sharey=sharey)
     if log:
         axes[0].set_yscale("log")
     for axis, name in zip(axes, names, strict=False):
@@ -246,7 +247,7 @@ def _finish(figure: Figure, axes: list[Axes], columns: int, xlabel: str, ylabel:
 
 def _legend(figure: Figure, axes: list[Axes]) -> Figure:
     """What any panel shows, once, below all of them."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for axis in axes:
         handles, labels = axis.get_legend_handles_labels()
         found |= {label: handle for label, handle in zip(labels, handles, strict=True) if label not in found}

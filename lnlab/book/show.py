@@ -1,14 +1,12 @@
 """What a cell shows: tables of estimates as words, figures, sentences that hold. Captions tell n and the interval."""
 
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lnlab.book import output, words
+from lnlab.book import cards, output, words
 from lnlab.claims import documents, judge
 from lnlab.claims.studies import Data
 from lnlab.paths import PUBLISHED
@@ -29,9 +27,9 @@ def table(
     """
     if rows.empty:
         return output.Text("*The runs for this table are not there.*")
-    digits = digits if isinstance(digits, dict) else dict.fromkeys(rows[columns].unique(), digits)
+    given = digits if isinstance(digits, dict) else dict.fromkeys(rows[columns].unique(), digits)
     small = rows.estimate.abs().groupby(rows[columns]).max() < 5
-    said = [words.estimate(row, _decimals(digits.get(key), bool(small[key]))) for key, row in _rows(rows, columns)]
+    said = [words.estimate(row, _decimals(given.get(key), bool(small[key]))) for key, row in _rows(rows, columns)]
     wide = rows.assign(said=said).pivot(index=index, columns=columns, values="said").fillna("n/a")
     wide = wide.loc[rows[index].unique(), rows[columns].unique()].rename_axis(columns=None).reset_index()
     return output.table(name, wide, caption=f"{caption} {extent(rows)}", data=rows)
@@ -86,26 +84,14 @@ def holds(data: Data, *said: tuple[str, bool]) -> output.Text:
     return output.Text(" ".join(kept) or "*None of what the published runs show here is clear in these runs.*")
 
 
-def claims(data: Data, document: str, section: str = "") -> Any:
+def claims(data: Data, document: str, section: str = "") -> cards.Attached:
     """The claims of a document, or of one of its sections, with their verdicts; each opens to its evidence."""
-    from lnlab.report import ledger
-    from lnlab.report.evidence import Data as Old
-
-    found = ledger.entries(Old(data.main), document, section)
-    shown = ledger.cards(found)
-    if not section:
-        return shown
-    file = f"claims-{document.lower()}-{section.replace(' ', '-')}"
-    files = {kind: (f"{file}{Path(old).suffix}", content) for kind, (old, content) in shown.files.items()}
-    return replace(shown, files=files)
+    return cards.cards(judge.entries(data, document, section), section)
 
 
 def verdicts(data: Data, document: str) -> output.TableOutput:
     """How many claims of a document got each verdict."""
-    from lnlab.report import ledger
-    from lnlab.report.evidence import Data as Old
-
-    return ledger.count_table(ledger.entries(Old(data.main), document))
+    return cards.count_table(judge.entries(data, document))
 
 
 def hypotheses(

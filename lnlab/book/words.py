@@ -1,5 +1,6 @@
 """The only place where a number becomes text."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +10,7 @@ from lnlab.analysis.stats import Interval
 from lnlab.claims.studies import labels
 
 NARROW = "\N{NO-BREAK SPACE}"
+LARGE = 1e7  # from here on numbers are shown as powers of ten
 
 
 def number(value: float, digits: int = 1) -> str:
@@ -34,15 +36,25 @@ def estimate(row: Any, digits: int = 1) -> str:
 
 
 def precise(middle: float, low: float, high: float) -> str:
-    """An estimate and its interval with as many digits as the interval supports; n/a where it is undefined.
+    r"""An estimate and its interval with as many digits as the interval supports; n/a where it is undefined.
 
-    >>> precise(89.7134, 88.112, 91.288)
-    '89.7 [88.1,\xa091.3]'
+    >>> precise(12.3456, 10.12, 14.5)
+    '12.3 [10.1,\xa014.5]'
+    >>> precise(2.453e11, float("nan"), float("nan"))
+    '2.45e+11'
     """
-    if not np.isfinite(middle):
-        return "n/a"
-    digits = min(Interval(middle, low, high, 0)._decimals(), 6)
+    if abs(middle) >= LARGE:
+        bounds = f" [{low:.3g},{NARROW}{high:.3g}]" if np.isfinite(low) else ""
+        return f"{middle:.3g}{bounds}".replace("-", "−")
+    half = (high - low) / 2
+    size = half if half > 0 else abs(middle)  # NaN > 0 is false
+    digits = min(max(0, 1 - math.floor(math.log10(size))), 6) if size > 0 and math.isfinite(size) else 1
     return estimate(Interval(middle, low, high, 0), digits)
+
+
+def few(value: float, digits: int = 4) -> str:
+    """A printed value or a bound: few significant digits, a true minus sign."""
+    return "infinite" if math.isinf(value) else f"{value:,.{digits}g}".replace("-", "−")
 
 
 def probability(p: float) -> str:

@@ -42,7 +42,7 @@ def check_cloud(cloud: str) -> None:
 
 def check_number(name: str, value: Any, least: float, unit: str) -> None:
     """Raise a ValueError that names the value, unless it is a finite number of at least `least`."""
-    if not (isinstance(value, numbers.Real) and least <= value <= sys.float_info.max):  # a NaN is not
+    if not (isinstance(value, numbers.Real) and least <= float(value) <= sys.float_info.max):  # a NaN is not
         raise ValueError(f"{name}={value!r} is not allowed; it must be a finite number, {least:g} {unit} or more")
 
 

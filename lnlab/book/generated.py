@@ -11,13 +11,13 @@ import nbformat
 import pandas as pd
 
 from lnlab.analysis.metrics import METRICS
+from lnlab.book import output, pages
 from lnlab.columns import COLUMNS
 from lnlab.config import RunConfig
-from lnlab.report import output, pages
 from lnlab.runs import Run, Study
 
 FOLDER = "_generated"
-MADE = "<!-- Made from data by lnlab.report.generated; changes are lost. -->\n\n"
+MADE = "<!-- Made from data by lnlab.book.generated; changes are lost. -->\n\n"
 ANSWER = "<!-- answer -->"  # begins its cell of the landing page
 BEGIN, END = ANSWER, "<!-- /answer -->"  # in README.md
 

@@ -2,14 +2,17 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from lnlab.analysis.stats import interval
+from lnlab.book import output, plot, style, tidy, words
 from lnlab.config import DDPG, Config, ConfigError, RunConfig, TD3Config, kind, parse
-from lnlab.report import figures, notebook_td3, output, style, tables
+from lnlab.evaluation import evaluate_policies
 from lnlab.runs import Report, Run
 from lnlab.trainers.admission import require_norm
 
@@ -17,6 +20,7 @@ from lnlab.trainers.admission import require_norm
 SMALL = {"seeds": 2, "episodes": 4, "eval_episodes": 1, "cores": 1}
 SMALL_TD3 = {"seeds": 2, "steps": 200, "learning_starts": 100, "batch_size": 4, "eval_episodes": 1, "cores": 1}
 FIELDS = {**TD3Config.model_fields, **RunConfig.model_fields}  # every setting of any algorithm
+TYPE_LABEL = {"seen": "Seen", "intra": "Intra", "extra": "Extra", "all": "All 18"}
 OPEN = {*DDPG} | {  # settings that the algorithm decides where they are None: their defaults differ
     name
     for name in RunConfig.model_fields.keys() & TD3Config.model_fields.keys() - {"algorithm"}
@@ -86,18 +90,17 @@ class Returns:
     """Collects the reports of an A3C or Individual run, and draws the mean return so far."""
 
     def __init__(self, config: RunConfig) -> None:
-        self.arm, self.rows = config.labels, list[dict[str, Any]]()
+        self.arm, self.rows = {"arm": _title(config), "norm": config.norm}, list[dict[str, Any]]()
 
     def add(self, report: Report) -> None:
         """Take one report: arrays (seeds, workers), with the seeds under "seed"."""
         returns = report["return"].mean(axis=1)
-        self.rows += [self.arm | {"seed": seed, "worker": -1, "episode": int(report["episode"]), "return": value}
+        self.rows += [self.arm | {"seed": seed, "episode": int(report["episode"]), "value": value}
                       for seed, value in zip(report["seed"], returns, strict=True)]  # fmt: skip
 
     def draw(self) -> Figure:
-        curves = pd.DataFrame(self.rows)
-        curves["episode"] = _blocks(curves.episode)
-        return figures.learning_curves(curves, "return", "return")
+        rows = pd.DataFrame(self.rows)
+        return _drawn(rows.assign(episode=_blocks(rows.episode)), "return")[0]
 
 
 class Live:
@@ -107,7 +110,7 @@ class Live:
     """
 
     def __init__(self, config: Config, wait: float = 3.0) -> None:
-        self.picture = Returns(config) if isinstance(config, RunConfig) else notebook_td3.Rewards()
+        self.picture = Returns(config) if isinstance(config, RunConfig) else Rewards()
         self.next, self.wait, self.display = time.monotonic() + wait, wait, None
 
     def __call__(self, report: Report) -> None:
@@ -140,38 +143,47 @@ def return_curve(run: Run) -> output.FigureOutput:
     """What the agent is trained for, over training."""
     if isinstance(run.config, RunConfig):
         return learning_curve(run, "return", "return per episode")
-    return notebook_td3.returns(run)
+    return episode_returns(run)
 
 
 def value_curve(run: Run) -> output.FigureOutput:
     """How well the critic is doing: its loss; for TD3 and DDPG its values, in the actor's eyes and its own."""
     if isinstance(run.config, RunConfig):
         return learning_curve(run, "value_loss_all", "value loss", log=True)
-    return notebook_td3.values(run)
+    return q_values(run)
 
 
 def inner_curve(run: Run) -> output.FigureOutput:
     """What goes on inside: the policy's entropy; for TD3 and DDPG the length of the features."""
     if isinstance(run.config, RunConfig):
         return learning_curve(run, "entropy", "entropy of the policy, nats")
-    return notebook_td3.features(run)
+    return feature_norms(run)
 
 
 def learning_curve(run: Run, quantity: str, label: str, *, log: bool = False) -> output.FigureOutput:
     """One quantity of a finished run over training, per seed and on average."""
-    curves = _labelled(run, "curves")
-    n = curves.seed.nunique()
-    name = quantity.replace("_", "-")
+    rows = run.table("curves").rename(columns={quantity: "value"}).assign(arm=_title(run.config), norm=run.config.norm)
+    drawn, means = _drawn(rows, label, log=log)
+    n = rows.seed.nunique()
     caption = (
         f"{label[0].upper()}{label[1:]} of {run.id} over training: each of {n} seeds (thin; mean of its "
         f"{run.config.workers} workers), their mean (thick) and its pointwise 95 % interval (shaded)."
     )
-    means = figures.band(curves, quantity)
     first, last = means["mean"].iloc[0], means["mean"].iloc[-1]
     alt = f"Learning curve: {label} of {run.id} goes from {first:.3g} to {last:.3g}, mean of {n} seeds."
-    return output.figure(
-        name, figures.learning_curves(curves, quantity, label, log=log), alt=alt, caption=caption, data=means
-    )
+    data = means.assign(**run.config.labels)[[*run.config.labels, "episode", "mean", "low", "high", "n"]]
+    return output.figure(quantity.replace("_", "-"), drawn, alt=alt, caption=caption, data=data)
+
+
+def _drawn(rows: pd.DataFrame, label: str, *, log: bool = False) -> tuple[Figure, pd.DataFrame]:
+    """The figure and its bands, from columns arm, norm, seed, episode, value."""
+    seeds = rows.groupby(["arm", "norm", "seed", "episode"], as_index=False).value.mean().assign(quantity=label, run="")
+    means = tidy.bands(seeds)
+    return plot.curves(seeds, means, y=label, log=log), means
+
+
+def _title(config: RunConfig) -> str:
+    return f"{style.ALGORITHM_LABEL[config.algorithm]}, {style.CORE_LABEL[config.core]}"
 
 
 def norm_layers(run: Run) -> output.Text:
@@ -190,20 +202,43 @@ def test_table(run: Run) -> output.TableOutput | output.Text:
     For TD3 and DDPG: greedy episodes on other tracks.
     """
     if not isinstance(run.config, RunConfig):
-        return notebook_td3.tests(run)
+        return driving_tests(run)
     if not run.config.eval_episodes:
         return output.Text("`eval_episodes=0`: this run was not tested.")
-    found = tables.estimates(tables.by_group(_labelled(run, "evaluation")), ["cloud", "mode", "type"], "return_mean")
-    rows = pd.concat([found.rename(columns={"mode": "who"}), tables.reference_policies()], ignore_index=True)
-    shown = tables.pivot_words(rows, ["cloud", "who"], "type")
-    who = [tables.POLICY_LABEL.get(who, f"{run.id}, {who}") for who in shown.who]
-    shown = shown.assign(who=who).rename(columns={"who": "policy"}).sort_values("cloud", kind="stable")
+    tests = run.table("evaluation")
+    parts = {"seen": ["seen"], "intra": ["intra"], "extra": ["extra"], "all": ["seen", "intra", "extra"]}
+    rows = [
+        {"cloud": cloud, "who": mode, "type": name, **_known(mine[mine.group.isin(groups)])}
+        for (cloud, mode), mine in tests.groupby(["cloud", "mode"], sort=False)
+        for name, groups in parts.items()
+    ]
+    rows += [
+        {"cloud": cloud, "who": policy, "type": name, "estimate": mine[mine.group.isin(groups)].return_mean.mean()}
+        for (cloud, policy), mine in evaluate_policies(50).groupby(["cloud", "policy"], sort=False)
+        for name, groups in parts.items()
+    ]
+    data = pd.DataFrame(rows).fillna({"n": 1})
+    said = data.assign(words=[words.estimate(row) for row in data.itertuples()])
+    shown = said.pivot(index=["cloud", "who"], columns="type", values="words")
+    shown = shown.loc[
+        said.drop_duplicates(["cloud", "who"]).set_index(["cloud", "who"]).index, list(parts)
+    ].reset_index()
+    who = [style.POLICY_LABEL.get(name, f"{run.id}, {name}") for name in shown.who]
+    shown = shown.assign(who=who).rename(columns={"who": "policy", **TYPE_LABEL}).rename_axis(columns=None)
     caption = (
         f"Mean test return of {run.id} over {run.config.seeds} seeds with 95 % intervals over seeds "
         f"({run.config.eval_episodes} episodes a scenario), and of reference policies that learn nothing "
-        f"({tables.REFERENCE_EPISODES} episodes a scenario, no interval). Cloud budget: never refilled."
+        "(50 episodes a scenario, no interval). Cloud budget: never refilled."
     )
-    return output.table("test", shown, caption=caption, data=rows)
+    return output.table("test", shown.sort_values("cloud", kind="stable"), caption=caption, data=data)
+
+
+def _known(tests: pd.DataFrame) -> dict[str, float]:
+    """The mean over seeds with its interval; unknown where a seed has no score."""
+    seeds = tests.groupby("seed").return_mean.mean().to_numpy()
+    if np.isfinite(seeds).all():
+        return interval(seeds)._asdict()
+    return {"estimate": np.nan, "low": np.nan, "high": np.nan, "n": len(seeds)}
 
 
 def provenance_table(run: Run) -> output.TableOutput:
@@ -250,5 +285,117 @@ def _blocks(episodes: pd.Series, points: int = 100) -> pd.Series:
     return (episodes // size) * size
 
 
-def _labelled(run: Run, table: str) -> pd.DataFrame:
-    return run.table(table).assign(**run.config.labels)
+# -- TD3 and DDPG ----------------------------------------------------------------------------------------------------
+PHASE_COLOUR = {"random": style.GREY, "mixed": "#8d5fb5", "policy": style.NORM_COLOUR["ln"]}
+Lines = Mapping[str, Sequence[str]]  # title of a panel → columns drawn in it
+COLOURS = (style.NORM_COLOUR["none"], style.NORM_COLOUR["ln"])
+
+
+@style.styled
+def live(rows: list[tuple[int, int, float]]) -> Figure:
+    """Mean reward of each hundred steps so far, a line a seed; rows are (seed, step, reward)."""
+    frame = pd.DataFrame(rows, columns=["seed", "step", "reward"])
+    figure, (panel,) = style.axes()
+    for seed, line in frame.groupby("seed"):
+        panel.plot(line.step, line.reward, linewidth=1, label=f"seed {seed}")
+    panel.set(xlabel="environment steps", ylabel="mean reward of 100 steps")
+    figure.legend(loc="outside lower center", ncols=6, fontsize=9)
+    return figure
+
+
+class Rewards:
+    """Collects the reports of a run for `live`."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, int, float]] = []
+
+    def add(self, report: Report) -> None:
+        columns = report["seed"], report["step"][:, 0], report["reward"][:, 0]
+        self.rows += [(int(seed), int(step), float(value)) for seed, step, value in zip(*columns, strict=True)]
+
+    def draw(self) -> Figure:
+        return live(self.rows)
+
+
+def episode_returns(run: Run) -> output.FigureOutput:
+    """Every training episode by its end: where random actions end, and what the policy makes of it."""
+    rows = run.table("returns")
+    means = rows.groupby("phase")["return"].mean()
+    told = ", ".join(f"{means[phase]:.4g} ({phase})" for phase in PHASE_COLOUR if phase in means) or "no episode ended"
+    caption = (
+        f"Return of every training episode of {run.id}, {rows.seed.nunique()} seeds, by who chose the actions. "
+        f"Mean: {told}."
+    )
+    kept = rows[["seed", "episode", "step", "length", "return", "phase"]]
+    return output.figure("return", _episodes(rows), alt=f"Dots: {caption}", caption=caption, data=kept)
+
+
+def q_values(run: Run) -> output.FigureOutput:
+    """Q as it stands in the actor's loss beside Q of the same actions as the critic sees them."""
+    panels = {"|Q| in the actor loss": ["actor_q"], "|Q| on the critic's features": ["critic_q"]}
+    what = "Mean |Q1| of the policy's actions on the replay batch, in the actor's loss and on the critic CNN's features"
+    return _records(run, "values", panels, "|Q1|", what)
+
+
+def feature_norms(run: Run) -> output.FigureOutput:
+    """Feature norms of both CNNs on the fixed probe."""
+    panels = {"actor CNN": ["actor_feature_norm_probe"], "critic CNN": ["critic_feature_norm_probe"]}
+    return _records(
+        run, "features", panels, "feature norm", "Mean L2 norm of the 512 features on 64 fixed observations"
+    )
+
+
+def driving_tests(run: Run) -> output.TableOutput | output.Text:
+    """Greedy test episodes on tracks that training did not see: mean over seeds with intervals."""
+    if not run.config.eval_episodes:
+        return output.Text("`eval_episodes=0`: this run was not tested.")
+    rows = run.table("checks").assign(reached=lambda checks: checks.goal.astype(float))
+    found = []
+    for step, group in rows.groupby("step"):
+        seeds = group.groupby("seed")[["return", "length", "off_lane", "reached"]].mean()
+        found.append({"step": step} | {name: _mean_words(seeds[name].to_numpy(float)) for name in seeds})
+    shown = pd.DataFrame(found).rename(columns={"off_lane": "share that left the lane", "reached": "share at the goal"})
+    caption = (
+        f"Greedy tests of {run.id}: {run.config.eval_episodes} episodes on other tracks, mean over "
+        f"{rows.seed.nunique()} seeds with 95 % intervals over seeds."
+    )
+    return output.table("test", shown, caption=caption, data=rows.drop(columns="reached"))
+
+
+def _mean_words(seeds: np.ndarray) -> str:
+    found = interval(seeds)
+    return f"{found.estimate:.4g} [{found.low:.4g}, {found.high:.4g}]" if len(seeds) > 1 else f"{seeds[0]:.4g}"
+
+
+def _records(run: Run, name: str, panels: Lines, label: str, what: str) -> output.FigureOutput:
+    rows = run.table("records")
+    columns = [column for each in panels.values() for column in each]
+    last = rows[rows.step == rows.step.max()][columns].abs().median()
+    ends = ", ".join(f"{title} {last[each[0]]:.3g}" for title, each in panels.items())
+    caption = f"{what}, {run.id}, a line for each of {rows.seed.nunique()} seeds. At the last record, median: {ends}."
+    data = rows[["seed", "step", "updates", *columns]]
+    return output.figure(name, _lines(rows, panels, label), alt=f"Curves: {caption}", caption=caption, data=data)
+
+
+@style.styled
+def _lines(rows: pd.DataFrame, panels: Lines, label: str) -> Figure:
+    figure, axes = style.axes(1, len(panels), sharey=True)
+    for panel, (title, columns), colour in zip(axes, panels.items(), COLOURS, strict=False):
+        for _, line in rows.groupby("seed"):
+            panel.plot(line.step, line[columns[0]].abs(), color=colour, linewidth=1)
+        panel.set(title=title, xlabel="environment steps")
+    axes[0].set(yscale="log", ylabel=label)
+    return figure
+
+
+@style.styled
+def _episodes(rows: pd.DataFrame) -> Figure:
+    figure, (panel,) = style.axes()
+    for phase, colour in PHASE_COLOUR.items():
+        here: Any = rows[rows.phase == phase]
+        if len(here):
+            panel.plot(here.step, here["return"], ".", color=colour, markersize=4, label=phase, alpha=0.6)
+    panel.set(xlabel="environment steps", ylabel="return of the episode")
+    if len(rows):
+        figure.legend(loc="outside lower center", ncols=3, fontsize=9)
+    return figure

@@ -1,7 +1,7 @@
 """Gather: an executed notebook becomes a page of the book.
 
 Checks it (a failed or unfinished notebook, or a picture without alt text, stops the build), puts the parameters it ran
-with into its parameters cell, hides code, drops progress bars, and turns the outputs of `lnlab.report.output` into
+with into its parameters cell, hides code, drops progress bars, and turns the outputs of `lnlab.book.output` into
 numbered figures and tables whose files lie beside the page. Same notebook, same bytes: nothing of the machine or the
 clock stays but what papermill measured.
 """
@@ -15,12 +15,12 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
+from lnlab.book import style
+from lnlab.book.output import KEY
 from lnlab.columns import COLUMNS
 from lnlab.config import EXECUTION, Config, RunConfig
 from lnlab.diverged import sentence
 from lnlab.paths import NOTEBOOKS, ROOT
-from lnlab.report import style
-from lnlab.report.output import KEY
 from lnlab.runs import Run
 
 PAGE = "page.ipynb"  # of a run, beside its tables
@@ -91,7 +91,7 @@ def check(nb: NotebookNode, path: Path) -> None:
             if out.output_type == "error":
                 raise PageError(f"{where} failed: {out.ename}: {out.evalue}")
             if PICTURES & set(out.get("data", {})) and KEY not in out.metadata:
-                raise PageError(f"{where} shows a picture without alt text; show it through lnlab.report.output.figure")
+                raise PageError(f"{where} shows a picture without alt text; show it through lnlab.book.output.figure")
         status = cell.metadata.get("papermill", {}).get("status")
         if cell.cell_type == "code" and status not in (None, "completed"):
             raise PageError(f"{where} is {status}, not completed: the notebook was stopped; run it again")

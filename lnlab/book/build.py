@@ -5,6 +5,7 @@ A report lies in _build/report-<profile>/: a copy of the book's prose with the p
 The committed pages and data are never touched by it.
 """
 
+import json
 import multiprocessing
 import os
 import re
@@ -15,7 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from html import escape, unescape
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import nbformat
@@ -23,28 +23,23 @@ import yaml
 from tqdm.auto import tqdm
 
 from lnlab import digests
+from lnlab.book import generated, needs, pages
+from lnlab.claims.studies import DRIVING, PROFILE
 from lnlab.diverged import note, scored
 from lnlab.files import beside, remove_tree, replacing, swap
 from lnlab.paths import BOOK, BUILD, NOTEBOOKS, PUBLISHED, RESULTS, ROOT
 from lnlab.provenance import usable_cores
-from lnlab.report import d1, generated, needs, pages
-from lnlab.report.evidence import DRIVING
 from lnlab.runs import Run, Study, load, publish
 from lnlab.signals import end_with
 
-ANALYSES = (
-    "intro",
-    "d1",
-    "d2",
-    "d3",
-    "d4",
-    "d5",
-    "mechanism",
-    "checks",
-    "sensitivity",
-    "claims",
-    "speed",
-)  # notebooks that read results, each the page of its name
+PARTS = {  # of the book: what a notebook's metadata calls it, and its heading
+    "root": "",
+    "answer": "The answer",
+    "documents": "What five documents claim",
+    "why": "Why it happens",
+    "checks": "Can it be trusted?",
+    "reference": "How it was done",
+}
 SUMMARY = "summary"  # the page of every report; the published book has more to say on the same runs
 MADE = ("runs", "figures", "data", generated.FOLDER, digests.LIST)  # of the book, made rather than written
 CONFIG, TOC = "_config.yml", "_toc.yml"
@@ -59,7 +54,7 @@ def build(profile: str) -> Path:
     """Make the report of a profile from results/<profile>; returns its index.html.
 
     It holds what the profile can show: runs that are not complete are left out, and so are pages whose needs are not
-    met (`lnlab.report.needs`). Both are named, on the terminal and on the first page.
+    met (`lnlab.book.needs`). Both are named, on the terminal and on the first page.
 
     Raises:
         FileNotFoundError: the profile has no runs.
@@ -81,9 +76,9 @@ def build(profile: str) -> Path:
     failed = make_pages(study, book, str(source), study.runs, names)
     lacks |= {name: str(error) for name, error in failed.items()}
     shown = [name for name in names if name not in failed]
-    generated.write_all(study, book, [run for run in study.runs if f"runs/{run.id}" not in failed], "d1" in shown)
+    generated.write_all(book, [run for run in study.runs if f"runs/{run.id}" not in failed])
     _land(study, book, shown, _left_out(ended, lacks))
-    _list_pages(book)
+    pages.write(book / TOC, contents(shown))
     _unlink(book, [name for name, lack in lacks.items() if lack])
     index = render(folder)
     print(f"The report is at {index.as_uri()}")
@@ -110,27 +105,29 @@ def _left_out(ended: Mapping[str, str], lacks: Mapping[str, str]) -> str:
 
 
 def _land(study: Study, book: Path, names: Sequence[str], left_out: str) -> None:
-    """The landing page of a report, with what it leaves out; the prose stands on the page d1."""
-    landing = book / "intro.md"
-    whole = landing.read_text(encoding="utf-8") if "d1" in names else generated.short_landing(study, names)
-    heading, _, rest = whole.partition("\n")
-    said = [f"*{escape(line)}*" for line in left_out.replace("*", "\\*").splitlines()]
-    pages.write(landing, "\n\n".join([heading, *said, rest.lstrip("\n")]))
+    """The landing page of a report, with what it leaves out."""
+    said = "\n\n".join(f"*{escape(line)}*" for line in left_out.replace("*", "\\*").splitlines())
+    if "intro" not in names:
+        pages.write(book / "intro.md", f"{generated.short_landing(study)}\n{said}\n")
+        return
+    landing = nbformat.read(book / "intro.ipynb", as_version=4)
+    landing.cells[0].source += f"\n\n{said}"
+    pages.write(book / "intro.ipynb", nbformat.writes(landing) + "\n")
 
 
-def _list_pages(book: Path) -> None:
-    """The table of contents of a report: that of the book with the summary first, without pages that were not made."""
-    contents = yaml.safe_load((book / TOC).read_text(encoding="utf-8"))
-    contents["parts"][0]["chapters"].insert(0, {"glob": SUMMARY})
-    for part in contents["parts"]:
-        part["chapters"] = _there(part["chapters"], book)
-    pages.write(book / TOC, yaml.safe_dump(contents, sort_keys=False))
-
-
-def _there(entries: Sequence[dict[str, Any]], book: Path) -> list[dict[str, Any]]:
-    """The entries of a table of contents that match a page, with those below them."""
-    kept = [each for each in entries if "glob" not in each or any(book.glob(f"{each['glob']}.ipynb"))]
-    return [each | ({"sections": _there(each["sections"], book)} if "sections" in each else {}) for each in kept]
+def contents(names: Sequence[str]) -> str:
+    """The table of contents (_toc.yml) of a book with these analysis pages; each part in the order of the names."""
+    listed = {part: [{"file": name} for name in names if part_of(name) == part] for part in PARTS}
+    listed["answer"] = [{"file": name} for name in names if name == SUMMARY] + listed["answer"]
+    written = {
+        "reference": [{"file": "methods"}, {"file": "reproduce"}, *listed["reference"], {"file": "data-dictionary"}]
+    }
+    parts = [{"caption": PARTS[part], "chapters": chapters} for part, chapters in (listed | written).items()
+             if chapters and part != "root"]  # fmt: skip
+    runs = {"caption": "Runs", "chapters": [{"file": "runs", "sections": [{"glob": "runs/*"}]}]}
+    words = {"caption": "Reference", "chapters": [{"file": name} for name in ("glossary", "references", "changelog")]}
+    whole = {"format": "jb-book", "root": "intro", "parts": [*parts, runs, words]}
+    return yaml.safe_dump(whole, sort_keys=False)
 
 
 def _unlink(book: Path, absent: Sequence[str]) -> None:
@@ -179,13 +176,16 @@ def publish_pages(profile: str) -> None:
     if (RESULTS / DRIVING).exists() and (PUBLISHED / DRIVING).exists():
         paged += load(RESULTS / DRIVING).runs
     fresh = beside(BOOK)  # the pages that are there stay until all new ones are made
-    data = "" if profile == d1.PROFILE else (PUBLISHED / profile).relative_to(ROOT).as_posix()
+    data = "" if profile == PROFILE else (PUBLISHED / profile).relative_to(ROOT).as_posix()
     for error in make_pages(published, fresh, data, paged, analyses()).values():
         raise error
-    generated.write_all(published, fresh, paged)
+    generated.write_all(fresh, paged)
     readme = ROOT / "README.md"
-    pages.write(fresh / readme.name, generated.readme_with(readme.read_text("utf-8"), generated.findings(published)))
+    answer = generated.answer(fresh / "intro.ipynb")
+    pages.write(fresh / readme.name, generated.readme_with(readme.read_text("utf-8"), answer))
+    pages.write(fresh / TOC, contents(analyses()))
     places = {page: BOOK / page.name for page in fresh.glob("*.ipynb")} | {fresh / readme.name: readme}
+    places |= {fresh / TOC: BOOK / TOC}
     for page, place in places.items():
         with replacing(place) as temporary:
             shutil.copyfile(page, temporary)
@@ -238,9 +238,24 @@ def _diverged(study: Study, page: str) -> str:
     return note([*study.runs, *(run for run in read_too if run.dir.parent != study.dir)])
 
 
+def part_of(name: str) -> str:
+    """The part of the book to which a notebook's metadata say that its page belongs; "" for none.
+
+    Raises:
+        ValueError: there is no such part.
+    """
+    metadata = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["metadata"]
+    part = metadata.get("lnlab", {}).get("part", "")
+    if part and part not in PARTS:
+        raise ValueError(f"{name}.ipynb: unknown part of the book {part!r}; allowed: {', '.join(PARTS)}")
+    return str(part)
+
+
 def analyses() -> list[str]:
-    """The analysis notebooks that are there, in the book's order."""
-    return [name for name in ANALYSES if (NOTEBOOKS / f"{name}.ipynb").exists()]
+    """The notebooks that become pages: those that name a part of the book, in the book's order."""
+    parts = {path.stem: part_of(path.stem) for path in NOTEBOOKS.glob("*.ipynb")}
+    order = list(PARTS)
+    return sorted((name for name in parts if parts[name]), key=lambda name: (order.index(parts[name]), name))
 
 
 def render(folder: Path) -> Path:

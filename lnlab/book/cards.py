@@ -1,0 +1,152 @@
+"""Claims with their verdicts as HTML: a card each, the table of all, counts. The words come from `lnlab.claims`."""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from lnlab.analysis.claims import VERDICTS
+from lnlab.book import output, words
+from lnlab.claims import judge
+from lnlab.claims.judge import Entry
+from lnlab.claims.ledger import counts, evidence_rows, verdict_rows
+from lnlab.claims.studies import Data
+
+SYMBOL = dict(zip(VERDICTS, "✓↗○✗Σ–", strict=True))  # beside the word: a verdict is never told by colour alone
+
+_TEMPLATES = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+_PARTS = """
+{% macro badge(verdict) -%}
+<span class="verdict verdict-{{ verdict.replace(' ', '-') }}">{{ symbol[verdict] }} {{ verdict }}</span>
+{%- endmacro %}
+{% macro body(entry, rows) %}
+{% if rows %}<table class="table evidence"><thead><tr>
+{% for name in ('evidence', 'printed', 'here [95 %]', 'n', 'expected', 'outcome') %}
+<th scope="col">{{ name }}</th>{% endfor %}
+</tr></thead><tbody>
+{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}
+</tbody></table>{% endif %}
+<p><b>Verdict: {{ entry.verdict.verdict }}.</b> {{ sentence(entry.verdict.reason) }}.</p>
+{% if entry.verdict.note %}<p><b>Note.</b> {{ entry.verdict.note }}</p>{% endif %}
+{% if entry.claim.origin %}<p><b>Where the printed number comes from.</b> {{ entry.claim.origin }}.</p>{% endif %}
+{% if entry.runs %}<p><b>Runs.</b>
+{% for run in entry.runs %}<a href="runs/{{ run }}.html">{{ run }}</a>{{ ', ' if not loop.last }}{% endfor %}</p>
+{% endif %}
+{% endmacro %}
+"""
+_CARD = _TEMPLATES.from_string(
+    _PARTS
+    + """
+<details class="claim" id="{{ entry.anchor }}"><summary><b>{{ entry.id }}</b> {{ badge(entry.verdict.verdict) }}
+{{ entry.claim.says }} <span class="claim-kind">({{ entry.claim.kind }})</span></summary>
+{{ body(entry, rows) }}</details>
+"""
+)
+_ROW = _TEMPLATES.from_string(
+    _PARTS
+    + """
+<tbody data-document="{{ entry.document }}" data-kind="{{ entry.claim.kind }}"
+data-verdict="{{ entry.verdict.verdict }}">
+<tr><th scope="row"><a href="{{ entry.document.lower() }}.html#{{ entry.anchor }}">{{ entry.id }}</a></th>
+<td>{{ entry.claim.kind }}</td><td>{{ badge(entry.verdict.verdict) }}</td><td>{{ entry.claim.says }}</td></tr>
+<tr><td></td><td colspan="3"><details><summary>{{ sentence(entry.verdict.reason) }}</summary>{{ body(entry, rows) }}
+</details></td></tr></tbody>
+"""
+)
+
+
+@dataclass(frozen=True)
+class Attached:
+    """Markdown with files that it links to for download: media type → (file name, content)."""
+
+    text: str
+    files: Mapping[str, tuple[str, str]]
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> output.Bundle:
+        names = {kind: name for kind, (name, _) in self.files.items()}
+        links = [f"{{download}}`{name.rsplit('.')[-1].upper()} </figures/{name}>`" for name in names.values()]
+        contents = {kind: content for kind, (_, content) in self.files.items()}
+        page = f"{self.text}\n\nData: {' · '.join(links)}\n"
+        data = {"text/markdown": page, "text/plain": self.text, **contents}
+        return data, {output.KEY: {"kind": "text", "files": names}}
+
+
+def cards(found: Sequence[Entry], section: str = "") -> Attached:
+    """Claims of a document, each opening to its evidence; their ids are where the ledger points to."""
+    name = "-".join(["claims", found[0].document.lower(), *section.split()])
+    files = {"text/csv": (f"{name}.csv", output.csv(evidence_rows(found)))}
+    return Attached("\n\n".join(_rendered(_CARD, entry) for entry in found), files)
+
+
+def table(found: Sequence[Entry]) -> Attached:
+    """The table of all claims with its downloads; _static/claims.js adds filters."""
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", "kind", "verdict", "what it says"))
+    rows = "\n".join(_rendered(_ROW, entry) for entry in found)
+    page = f'<table class="table ledger"><thead><tr>{head}</tr></thead>\n{rows}\n</table>'
+    claims = verdict_rows(found).to_dict("records")
+    for claim, entry in zip(claims, found, strict=True):
+        claim["evidence"] = [_json(row) for row in evidence_rows([entry]).drop(columns="claim").to_dict("records")]
+    whole = json.dumps({"counts": counts(found), "claims": claims}, ensure_ascii=False, indent=1) + "\n"
+    csv = output.csv(verdict_rows(found))
+    return Attached(page, {"text/csv": ("claims-verdicts.csv", csv), "text/json": ("claims-verdicts.json", whole)})
+
+
+def count_table(found: Sequence[Entry], name: str = "counts") -> output.TableOutput:
+    """Claims by verdict, a line each verdict, a column each document."""
+    each = {document: [e for e in found if e.document == document] for document in _documents(found)}
+    columns = {document: counts(mine) for document, mine in each.items()}
+    columns |= {"all": counts(found)} if len(each) > 1 else {}
+    rows = pd.DataFrame(columns).rename_axis("verdict").reset_index()
+    caption = f"Claims by verdict; the evidence has up to n = {int(verdict_rows(found).n.max())} seeds an arm."
+    return output.table(name, rows, caption=caption)
+
+
+def carried(data: Data, found: Sequence[Entry], name: str = "carried") -> output.TableOutput:
+    """The verdicts that would be others had A3C carried its gradients over, as in the original."""
+    other = data.carried()
+    again = [entry for document in _documents(found) for entry in judge.entries(other, document)]
+    pairs = [each for each in zip(found, again, strict=True) if each[0].verdict.verdict != each[1].verdict.verdict]
+    rows = [
+        {"claim": here.id, "says": here.claim.says, "here": here.verdict.verdict, "carried": there.verdict.verdict}
+        for here, there in pairs
+    ]
+    caption = (
+        f"Verdicts that the original's carried gradient would change: {len(pairs)} of {len(found)}; up to n = "
+        f"{int(verdict_rows(again).n.max())} seeds an arm."
+    )
+    shown = pd.DataFrame(rows, columns=["claim", "says", "here", "carried"])
+    return output.table(name, shown, caption=caption, data=evidence_rows(there for _, there in pairs))
+
+
+def _documents(found: Iterable[Entry]) -> list[str]:
+    return list(dict.fromkeys(entry.document for entry in found))
+
+
+def _rendered(template: jinja2.Template, entry: Entry) -> str:
+    """One line, since a blank one would end the HTML."""
+    rows = [_cells(row) for row in evidence_rows([entry]).itertuples()]
+    text = template.render(entry=entry, rows=rows, symbol=SYMBOL, sentence=lambda said: said[:1].upper() + said[1:])
+    return re.sub(r"[ \n]+", " ", text).strip()
+
+
+def _cells(row: Any) -> list[str]:
+    """A row of evidence as the words of its cells."""
+    if row.type == "sum":
+        rule = f"{row.formula}, ± {row.rounding:g}"
+    elif row.type == "number":
+        rule = f"{words.few(row._11)} to {words.few(row.to)}"  # `from` is no name
+    else:
+        rule = f"{row.side} {'±' if row.side == 'within' else ''}{words.few(row.bound)}"
+    printed = "" if math.isnan(row.printed) else words.few(row.printed, 6)
+    return [row.what, printed, words.precise(row.estimate, row.low, row.high), str(row.n or ""), rule, row.outcome]
+
+
+def _json(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as JSON knows it: without what is not there; infinity a word."""
+    kept = {name: value for name, value in row.items() if not (isinstance(value, float) and math.isnan(value))}
+    return {name: "infinite" if value in (math.inf, -math.inf) else value for name, value in kept.items()}

@@ -1,1 +1,0 @@
-"""From tables to pages: figures, tables, run pages and the book. Nothing here trains or changes a result."""
