@@ -20,6 +20,9 @@ from typing import Any
 
 import pandas as pd
 from filelock import lock_descriptor
+from pydantic import BaseModel, ValidationError
+
+from lnlab.config import shown
 
 SEAL = "sha256"  # key of a sealed JSON file: the digest of everything else in it
 LEFTOVERS = ".*.tmp"  # what a process that was killed leaves of the files and folders it was writing
@@ -163,11 +166,14 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     write_json(path, {**content, SEAL: _digest(content)})
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, shape: type[BaseModel] | None = None) -> dict[str, Any]:
     """The content of a JSON file, without its seal; {} where there is none.
 
+    Args:
+        shape: the kinds of its values, where other code relies on them: a file without a seal may hold anything.
+
     Raises:
-        DamagedError: it is not a JSON object, or it is sealed and was changed.
+        DamagedError: it is not a JSON object, it is sealed and was changed, or a value is of another kind.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -180,7 +186,18 @@ def read_json(path: Path) -> dict[str, Any]:
     seal = content.pop(SEAL, None)
     if seal is not None and seal != _digest(content):
         raise DamagedError(f"{path} is damaged: its content is not the one that was written")
+    if shape:
+        _require(path, content, shape)
     return content
+
+
+def _require(path: Path, content: dict[str, Any], shape: type[BaseModel]) -> None:
+    try:
+        shape.model_validate(content, strict=True)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place, said = ".".join(map(str, problem["loc"])), problem["msg"]
+        raise DamagedError(f"{path} is damaged: {place} = {shown(problem['input'])}: {said}") from None
 
 
 def _digest(content: Mapping[str, Any]) -> str:

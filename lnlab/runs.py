@@ -25,9 +25,10 @@ import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
+from pydantic import BaseModel, Field
 
 from lnlab import files, provenance
 from lnlab.columns import COLUMNS
@@ -42,6 +43,21 @@ BLOCK = 5  # seeds trained by one process side by side
 CURVE_POINTS = 100
 OWN_FILES = ("provenance.json", "config.json", *(f"{table}.parquet" for table in COLUMNS))
 PUBLISHED_FILES = tuple(name for name in OWN_FILES if name != "episodes.parquet")
+
+
+class Facts(BaseModel):
+    """What lnlab reads of provenance.json, which holds more."""
+
+    status: Literal["running", "complete", "failed"] = "running"
+    files: dict[str, str] = {}  # SHA-256 of the tables
+    block: int = Field(BLOCK, ge=1)
+    opened: int = 0
+    parameters: dict[str, Any] = {}
+    sources: list[dict[str, Any]] = []
+    versions: dict[str, str] = {}
+    norm_layers: list[str] = []
+    diverged: list[Any] = []
+    steps_per_second: float = 0.0
 
 
 class Run:
@@ -126,7 +142,7 @@ class Run:
         Raises:
             DamagedError: the file is damaged.
         """
-        return files.read_json(self.dir / "provenance.json")
+        return files.read_json(self.dir / "provenance.json", Facts)
 
     @property
     def status(self) -> str:
@@ -151,11 +167,14 @@ class Run:
         except (DamagedError, FileNotFoundError) as error:
             return [str(error)]
         found = list(files.differing(self.dir, facts.get("files", {})))
-        told = parse(facts["parameters"]).science if self.complete and "parameters" in facts else settings
+        try:
+            told = parse(facts["parameters"]).science if self.complete and "parameters" in facts else settings
+        except ConfigError as error:
+            return [*found, f"{self.dir / 'provenance.json'} is damaged: {error}"]
         return found + [
-            f"{self.dir / 'config.json'} is damaged: {name} is {value!r} there, {told[name]!r} in provenance.json"
+            f"{self.dir / 'config.json'} is damaged: {name} is {value!r} there, {told.get(name)!r} in provenance.json"
             for name, value in settings.items()
-            if value != told[name]
+            if value != told.get(name)
         ]
 
     @property

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, Field
 
 from lnlab import files
 from lnlab.columns import COLUMNS
@@ -23,9 +24,24 @@ from lnlab.files import DamagedError
 Report = dict[str, np.ndarray]  # what a trainer yields after each episode; arrays (seeds, workers)
 KEYS = ["seed", "worker", "episode"]
 ORDER = {"episodes": KEYS, "records": ["seed", "step"]}  # of the rows in a table of reports
-EMPTY: dict[str, Any] = {"episode": 0, "serial": 0, "chunks": [], "checkpoint": None, "tables": {}}
-EMPTY |= {"files": {}, "kept": {}, "sessions": [], "facts": {}}
 NEWEST, PREVIOUS = "manifest.json", "manifest-previous.json"
+
+
+class Manifest(BaseModel):
+    """What manifest.json holds: the files that count, and what goes with them."""
+
+    episode: int = Field(0, ge=0)  # the last report on disk
+    serial: int = Field(0, ge=0)  # of this manifest
+    chunks: list[str] = []  # files with rows
+    checkpoint: str | None = None
+    tables: dict[str, str] = {}  # files by the table's name
+    files: dict[str, str] = {}  # SHA-256 of these files
+    kept: dict[str, str] = {}  # SHA-256 of the networks kept for looking back
+    sessions: list[list[float]] = []
+    facts: dict[str, Any] = {}
+
+
+EMPTY = Manifest().model_dump()
 
 
 class Shard:
@@ -57,7 +73,7 @@ class Shard:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        return EMPTY | files.read_json(self.dir / NEWEST)
+        return EMPTY | files.read_json(self.dir / NEWEST, Manifest)
 
     @property
     def episode(self) -> int:
@@ -289,7 +305,7 @@ def _wrong(folder: Path, name: str) -> list[str]:
     if not (folder / name).exists() and (folder / PREVIOUS).exists():
         return [f"{folder / name} is missing"]
     try:
-        return list(files.differing(folder, (EMPTY | files.read_json(folder / name))["files"]))
+        return list(files.differing(folder, (EMPTY | files.read_json(folder / name, Manifest))["files"]))
     except DamagedError as error:
         return [str(error)]
 

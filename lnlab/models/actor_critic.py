@@ -77,16 +77,7 @@ class ActorCritic:
     def tape(self, steps: int, rows: int, batch: int = 1, device: torch.device | str = "cpu") -> Tape:
         """Buffers for `steps` steps (and one for the bootstrap) of `rows` learners with `batch` environments each."""
         h, core = self.hidden, 3 * self.hidden if self.recurrent else self.hidden
-        widths = [
-            self.inputs,
-            h if self.recurrent else 0,
-            h,
-            h,
-            core,
-            core if self.recurrent else 0,
-            h,
-            self.actions + 1,
-        ]
+        widths = (self.inputs, h * self.recurrent, h, h, core, core * self.recurrent, h, self.actions + 1)
         return Tape(*(torch.zeros(steps + 1, rows, batch, width, device=device) for width in widths))
 
     def step(self, p: Views, tape: Tape, t: int) -> Tensor:

@@ -111,10 +111,8 @@ class GRU:
 
     def __init__(self, name: str, inputs: int, hidden: int) -> None:
         self.hidden = hidden
-        self.from_input, self.from_state = (
-            Linear(f"{name}.input", inputs, 3 * hidden),
-            Linear(f"{name}.state", hidden, 3 * hidden),
-        )
+        self.from_input = Linear(f"{name}.input", inputs, 3 * hidden)
+        self.from_state = Linear(f"{name}.state", hidden, 3 * hidden)
         self.shapes: dict[str, tuple[int, ...]] = {**self.from_input.shapes, **self.from_state.shapes}
 
     def forward(self, p: Views, x: Tensor, h: Tensor, gates: Tensor, state: Tensor, out: Tensor) -> Tensor:

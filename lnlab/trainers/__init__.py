@@ -23,27 +23,21 @@ class Trainer(Protocol):
     "step", a fifth key, the environment step.
     """
 
-    config: Any
-    TABLES: tuple[str, ...]  # what it leaves beside the table of its reports
+    @property
+    def config(self) -> Any: ...
+    @property
+    def TABLES(self) -> tuple[str, ...]: ...  # what it leaves beside the table of its reports
 
     @property
-    def episode(self) -> int:
-        """Reports so far."""
-
+    def episode(self) -> int: ...  # reports so far
     @property
     def done(self) -> bool: ...
-
     @property
-    def stopped_early(self) -> int | None:
-        """The environment step at which it chose to end before its last."""
-
+    def stopped_early(self) -> int | None: ...  # the environment step at which it chose to end before its last
     @property
-    def norm_layers(self) -> list[str]:
-        """Places with a norm of any kind, found in the live networks."""
-
+    def norm_layers(self) -> list[str]: ...  # places with a norm of any kind, found in the live networks
     @property
     def parameter_count(self) -> int: ...
-
     @property
     def diverged(self) -> list[dict[str, Any]]: ...
 
@@ -58,7 +52,7 @@ class Trainer(Protocol):
     def load_state_dict(self, state: dict[str, Any], /) -> None: ...
 
 
-def make_trainer(config: "Config", device: str = "cpu") -> Any:
+def make_trainer(config: "Config", device: str = "cpu") -> Trainer:
     """The trainer of a run. A3C and Individual differ in one number: how many workers share a learner.
 
     Raises:
