@@ -46,7 +46,7 @@ def advice(data: Data) -> str:
     """A line for TD3 with a CNN; "" where a report lacks the four main arms."""
     try:
         fooled = interval(measure(data, INFLATION, LN_LEAKY))
-        none, ln = (measure(data, GROWTH, arm) for arm in (NONE_DETACHED, LN_DETACHED))
+        none, ln = paired(*(measure(data, GROWTH, arm) for arm in (NONE_DETACHED, LN_DETACHED)))
         saturated = [interval(measure(data, "late.saturation", arm)) for arm in MAIN.values()]
     except Missing:
         return ""
@@ -58,7 +58,7 @@ def advice(data: Data) -> str:
             "the two are one and the same."
         )
     norm = "Then LayerNorm makes no clear difference to the growth of the features."
-    if paired_difference(*paired(ln, none)).high < 0:
+    if paired_difference(ln, none).high < 0:
         norm = (
             f"Then LayerNorm in the CNN keeps the actor's features in place: they grow {factor(interval(ln))}, without "
             f"it {factor(interval(none))}."
