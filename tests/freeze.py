@@ -26,6 +26,7 @@ import pandas as pd
 
 from lnlab.analysis.claims import Evidence, Number, Sum
 from lnlab.analysis.stats import Interval, interval
+from lnlab.book import registered
 from lnlab.claims import documents, judge, studies
 from lnlab.claims.measures import measure
 from lnlab.paths import BOOK, NOTEBOOKS, PUBLISHED
@@ -33,7 +34,6 @@ from lnlab.report import (
     best_rates,
     build,
     driving_advice,
-    effects,
     hypotheses,
     ledger,
     pages,
@@ -83,7 +83,8 @@ def tested() -> Iterator[Row]:
 def contrasts() -> Iterator[Row]:
     """The differences that the landing page states: at the main rate, at the best rates, in other settings, of TD3."""
     data = published()
-    yield from _table("main", effects.effects(data.main), ["outcome", "algorithm", "core"])
+    main = registered.effects(studies.Data.at())
+    yield from _table("main", main.drop(columns=["agent", "sign"]), ["outcome", "algorithm", "core"])
     yield from _table("best-rates", best_rates.table(data).drop(columns="pair"), ["outcome", "algorithm", "core"])
     for number, row in enumerate(settings_landing.effects_elsewhere(data).to_dict("records"), 1):
         words = f"{row.pop('pair')}, {row.pop('setting')}"

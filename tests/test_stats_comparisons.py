@@ -237,8 +237,6 @@ def test_ties_are_ties_in_spite_of_rounding():
     assert stats.probability_of_improvement(a, b).estimate == 0.75  # a tie and a win, twice
     assert stats.cliffs_delta(a, b).estimate == 0.5
     assert stats.performance_profile([0.1 + 0.2, 0.2, 0.4], [0.3, -np.inf]).share == pytest.approx([1 / 3, 1])
-    curve = stats.kaplan_meier([0.3, 0.1 + 0.2, 0.5], np.array([True, True, False]))
-    assert (curve.time.tolist(), curve.events.tolist()) == ([0.0, 0.3, 0.5], [0, 2, 0])
     noise = np.array([0.0, 0.1 + 0.2 - 0.3, 0.0, 1.0])
     assert rank_correlation(noise, [1, 2, 3, 4]) == rank_correlation([0, 0, 0, 1], [1, 2, 3, 4])
     assert rank_correlation([0.3, 0.1 + 0.2, 0.3], [1, 2, 3]) == (0, -1, 1, 3)  # a constant
@@ -312,51 +310,3 @@ def test_independent_scenarios_narrow_a_profile():
     x = np.random.default_rng(0).normal(size=(20, 18))
     width = np.ptp(stats.performance_profile(x, [0.0])[2:4], axis=0)
     assert width < 0.5 * np.ptp(stats.performance_profile(x[:, 0], [0.0])[2:4], axis=0)
-
-
-# Survival
-
-
-def test_kaplan_meier_by_hand():
-    # five runs: explosions at 10 and 30, runs ended at 20 and 40 (two): S = 4/5, 4/5, 4/5 * 2/3
-    curve = stats.kaplan_meier([10, 20, 30, 40, 40], np.array([True, False, True, False, False]))
-    assert curve.time.tolist() == [0, 10, 20, 30, 40]
-    assert curve.share == pytest.approx([1, 0.8, 0.8, 0.8 * 2 / 3, 0.8 * 2 / 3])
-    assert curve.at_risk.tolist() == [5, 5, 4, 3, 2]
-    assert curve.events.tolist() == [0, 1, 0, 1, 0]
-    variance = 1 / (5 * 4) + 1 / (3 * 2)  # Greenwood's sum at 30
-    exponent = math.exp(1.959964 * math.sqrt(variance) / abs(math.log(0.8 * 2 / 3)))
-    assert curve.low[3] == pytest.approx((0.8 * 2 / 3) ** exponent)
-    assert curve.high[3] == pytest.approx((0.8 * 2 / 3) ** (1 / exponent))
-
-
-@pytest.mark.filterwarnings("ignore:The confidence interval is undefined")  # scipy's, where no run is left
-@pytest.mark.parametrize("seed", range(5))
-def test_kaplan_meier_is_scipys_estimate_of_censored_data(seed):
-    rng = np.random.default_rng(seed)
-    time, event = rng.integers(1, 15, size=30), rng.random(30) < 0.6
-    data = scipy.stats.CensoredData(uncensored=time[event], right=time[~event])
-    theirs = scipy.stats.ecdf(data).sf
-    band = theirs.confidence_interval(0.9, method="log-log")
-    ours = stats.kaplan_meier(time, event, confidence=0.9)
-    np.testing.assert_array_equal(ours.time[1:], theirs.quantiles)
-    np.testing.assert_allclose(ours.share[1:], theirs.probabilities)
-    inside = (ours.share > 0) & (ours.share < 1)
-    np.testing.assert_allclose(ours.low[inside], band.low.probabilities[inside[1:]])
-    np.testing.assert_allclose(ours.high[inside], band.high.probabilities[inside[1:]])
-
-
-def test_survival_without_events_and_without_survivors():
-    never = stats.kaplan_meier([5, 5], np.array([False, False]))
-    assert [*never.share, *never.low, *never.high] == [1.0] * 6
-    gone = stats.kaplan_meier([5, 5], np.array([True, True]))
-    assert gone.share.tolist() == [1.0, 0.0]
-    assert math.isnan(gone.low[-1])
-    assert math.isnan(gone.high[-1])
-
-
-def test_kaplan_meier_refuses_times_and_events_it_cannot_use():
-    with pytest.raises(ValueError, match=r"positive and finite; got \[0.0\]"):
-        stats.kaplan_meier([0, 3], np.array([True, True]))
-    with pytest.raises(ValueError, match="int64"):
-        stats.kaplan_meier([1, 3], np.array([1, 0]))

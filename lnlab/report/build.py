@@ -26,8 +26,8 @@ from lnlab.diverged import note, scored
 from lnlab.files import beside, remove_tree, replacing, swap
 from lnlab.paths import BOOK, BUILD, NOTEBOOKS, PUBLISHED, RESULTS, ROOT
 from lnlab.provenance import usable_cores
-from lnlab.report import d1, generated, needs, pages
-from lnlab.report.evidence import DRIVING
+from lnlab.report import generated, needs, pages
+from lnlab.report.evidence import DRIVING, PROFILE
 from lnlab.runs import Run, Study, load, publish
 
 ANALYSES = (
@@ -177,7 +177,7 @@ def publish_pages(profile: str) -> None:
     if (RESULTS / DRIVING).exists() and (PUBLISHED / DRIVING).exists():
         paged += load(RESULTS / DRIVING).runs
     fresh = beside(BOOK)  # the pages that are there stay until all new ones are made
-    data = "" if profile == d1.PROFILE else (PUBLISHED / profile).relative_to(ROOT).as_posix()
+    data = "" if profile == PROFILE else (PUBLISHED / profile).relative_to(ROOT).as_posix()
     for error in make_pages(published, fresh, data, paged, analyses()).values():
         raise error
     generated.write_all(published, fresh, paged)

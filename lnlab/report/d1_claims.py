@@ -14,9 +14,9 @@ import numpy as np
 
 from lnlab.analysis.claims import Direction, Evidence, Side, Sum, number
 from lnlab.analysis.stats import Interval
-from lnlab.report import d1_why, effects, ledger, output, tables
-from lnlab.report.cells import counted, paired
-from lnlab.report.evidence import Array, Claim, Data, Found, Missing, documents, printed
+from lnlab.report import d1_why, effects, tables
+from lnlab.report.cells import paired
+from lnlab.report.evidence import Array, Claim, Data, Found, Missing, printed
 
 Values = dict[str, Any]
 WHO = {"a3c": "A3C", "ind": "Individual"}
@@ -24,38 +24,6 @@ RUN = {"a3c": "a3c-gru", "ind": "individual-gru"}
 NORM = {"ln": "LayerNorm", "none": "no norm"}
 EPISODES = 5000  # of which D1 counts explosions; its runs had 2000
 GROUPS = ("seen", "intra", "extra")
-
-
-def claims(section: str) -> list[dict[str, Any]]:
-    """The claims of one section of D1, in order."""
-    return [claim for claim in documents()["D1"]["claims"] if claim["section"] == section]
-
-
-def comparison(data: Data, section: str) -> output.TableOutput | output.Text:
-    """Every number that D1 prints in a section beside ours, with the outcome; a sentence where none can be."""
-    entries = ledger.entries(data, "D1", section)
-    measured = [entry for entry in entries if entry.claim["kind"] in ("measured", "comparison", "arithmetic")]
-    rows = ledger.evidence_rows(measured)
-    if rows.empty:
-        return output.Text("*This report lacks what these claims need; their verdicts below say which.*")
-    here = [ledger.interval_words(row.estimate, row.low, row.high) for row in rows.itertuples()]
-    shown = rows[["claim", "what"]].assign(**{"D1 (one seed)": rows.printed.map(_words), "here": here})
-    caption = (
-        f"Section “{section}” of D1 beside this study: recurrent arms, D1's own definitions, "
-        f"95 % intervals over n = {counted(rows.n[rows.n > 0])} seeds. A number agrees if one more seed could give it."
-    )
-    return output.table(
-        f"claims-{section.replace(' ', '-')}", shown.assign(outcome=rows.outcome), caption=caption, data=rows
-    )
-
-
-def sentences(
-    section: str,
-    kinds: tuple[str, ...] = ("measured", "comparison", "arithmetic", "interpretation", "recommendation"),
-) -> output.Text:
-    """The claims of a section as a Markdown list, in our words."""
-    chosen = [claim for claim in claims(section) if claim["kind"] in kinds]
-    return output.Text("\n".join(f"- **{claim['id']}** ({claim['kind']}): {claim['says']}." for claim in chosen))
 
 
 def run_id(arm: str) -> str:
@@ -260,10 +228,6 @@ def _spread(data: Data, arm: str) -> Array:
     """(n_seeds,) D1.21: sample SD over the scenarios of all learners, 18 (A3C) or 90 (Individual)."""
     scores = data.scenario_scores(arm, per_worker=True)
     return scores.reshape(len(scores), -1).std(axis=1, ddof=1)
-
-
-def _words(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:g}".replace("-", "−")
 
 
 def _percent(count: float) -> float:

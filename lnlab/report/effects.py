@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lnlab.analysis.stats import Interval, holm, paired_difference, sign_flip_test
-from lnlab.report import cells, evidence, figures, output, tables
+from lnlab.report import evidence, figures, tables
 from lnlab.runs import Study
 
 PAIR = ["algorithm", "core"]
@@ -118,44 +118,6 @@ def _log_mean(values: np.ndarray, axis: int | None = None) -> np.ndarray:
     return np.log(np.mean(values, axis=axis))
 
 
-def effect_figure(found: pd.DataFrame) -> output.FigureOutput:
-    """The main figure: the effect of LayerNorm on each outcome, one line a pair."""
-    panels = {}
-    for outcome in OUTCOMES:
-        rows = found[found.outcome == outcome.name]
-        panels[outcome.title] = rows.assign(norm="ln", name=tables.pairs)
-    n = cells.counted(found.n)
-    drawn = figures.intervals(panels, "LayerNorm minus no norm", zero=True)
-    caption = (
-        f"What LayerNorm changes: the arm with it minus the arm without, paired over n = {n} seeds, with 95 % "
-        "intervals. Returns in units of reward, value loss in percent. Right of zero LayerNorm raises the number; a "
-        "lower value loss is better."
-    )
-    return output.figure("effects", drawn, alt=" ".join(statements(found)), caption=caption, data=found)
-
-
-def contrast_table(found: pd.DataFrame) -> output.TableOutput:
-    """Every contrast with its interval and its test."""
-    outcome = {each.name: each for each in OUTCOMES}
-    rows = [
-        {
-            "outcome": outcome[row.outcome].title,
-            "agent": name,
-            "LayerNorm minus no norm": tables.words(row, outcome[row.outcome].digits),
-            "p": probability(row.p),
-            "p, Holm": probability(row.p_holm),
-            "clear": {1: "raised", -1: "lowered", 0: "no"}[sign(row)],
-        }
-        for name, row in zip(tables.pairs(found), found.itertuples(), strict=True)
-    ]
-    caption = (
-        f"The {len(found)} contrasts chosen before the published runs, paired over n = {cells.counted(found.n)} "
-        "seeds, with 95 % intervals; p of the paired sign-flip test, and corrected for all of them by Holm's method. "
-        "The value loss is compared in percent."
-    )
-    return output.table("contrasts", pd.DataFrame(rows), caption=caption, data=found)
-
-
 def probability(p: float) -> str:
     """A p-value.
 
@@ -167,59 +129,11 @@ def probability(p: float) -> str:
     return f"{p:.3f}".removeprefix("0") if p < 0.9995 else "1"
 
 
-def summary(found: pd.DataFrame) -> output.Text:
-    """The statements as a Markdown list, and by which test an effect is clear."""
-    sentences = "\n".join(f"- {sentence}" for sentence in statements(found))
-    return output.Text(f"{sentences}\n\n{criterion(found)}")
-
-
-def criterion(found: pd.DataFrame) -> str:
-    """When an effect is called clear; says so where there are too few seeds for any to be."""
-    n, tests = int(found.n.min()), len(found)
-    text = (
-        f"An effect is called clear if p < {LEVEL:g} in a paired sign-flip test, corrected by Holm's method for all "
-        f"{tests} contrasts, which were chosen before the published runs"
-    )
-    least = tests * 2.0 ** (1 - n)  # all seeds agree
-    return f"{text}; {n} seeds are too few for any to be." if least >= LEVEL else f"{text}."
-
-
-def statements(found: pd.DataFrame) -> list[str]:
-    """One sentence an outcome, whose verbs follow from the tests and intervals."""
-    return [statement(outcome, found[found.outcome == outcome.name]) for outcome in OUTCOMES]
-
-
-def statement(outcome: Outcome, rows: pd.DataFrame) -> str:
-    """A sentence on one outcome: for whom LayerNorm raises it, lowers it, or shows no clear effect."""
-    named = list(zip(tables.pairs(rows), rows.itertuples(), strict=True))
-    clauses = []
-    for verb, side in (("raises", 1), ("lowers", -1)):
-        members = [f"{name} by {amount(row, outcome)}" for name, row in named if sign(row) == side]
-        clauses += [f"{verb} {outcome.what} of {listed(members)}"] if members else []
-    unclear = [
-        f"{name} ({tables.words(row, outcome.digits)}{_suffix(outcome)})" for name, row in named if sign(row) == 0
-    ]
-    clauses += (
-        [f"shows no clear effect on {'it' if clauses else outcome.what} for {listed(unclear)}"] if unclear else []
-    )
-    return f"LayerNorm {'; it '.join(clauses)} (n = {cells.counted(rows.n)})."
-
-
 def sign(row: Any) -> int:
     """1 or −1 where an effect is clear: the corrected test rejects and the interval lies on that side; else 0."""
     if not row.p_holm < LEVEL:
         return 0
     return 1 if row.low > 0 else -1 if row.high < 0 else 0
-
-
-def amount(row: Interval, outcome: Outcome) -> str:
-    """The size of an effect without its sign, and its interval in rising order."""
-    low, high = sorted((abs(row.low), abs(row.high)))
-    return tables.words(Interval(abs(row.estimate), low, high, row.n), outcome.digits) + _suffix(outcome)
-
-
-def _suffix(outcome: Outcome) -> str:
-    return outcome.unit if outcome.relative else ""
 
 
 def listed(items: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ Each takes tidy rows and gives back a Matplotlib figure in the style of `lnlab.r
 come from `lnlab.analysis.stats`; nothing is computed here but the pointwise band of a curve.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -88,25 +88,6 @@ def intervals(
     return figure
 
 
-@style.styled
-def heatmap(values: pd.DataFrame, label: str, *, separators: Sequence[int] = ()) -> Figure:
-    """Numbers on colour: rows are scenarios, columns arms. `separators` are the rows above which a group starts."""
-    figure, (panel,) = style.axes(width=6.6, height=0.9 + 0.24 * len(values))
-    grid = values.to_numpy(dtype=float)
-    image = panel.imshow(grid, aspect="auto", cmap="viridis", interpolation="nearest")
-    panel.set_xticks(range(grid.shape[1]), values.columns)
-    panel.set_yticks(range(grid.shape[0]), values.index)
-    panel.xaxis.tick_top()
-    panel.tick_params(length=0)
-    panel.grid(visible=False)
-    panel.spines[:].set_visible(False)
-    for row in separators:
-        panel.axhline(row - 0.5, color=style.GREY, linewidth=1.5)
-    _numbers(panel, grid, dark_below=np.nanmin(grid) + 0.6 * np.ptp(grid))
-    figure.colorbar(image, label=label, shrink=0.8)
-    return figure
-
-
 def _select(rows: pd.DataFrame, values: Mapping[str, str]) -> pd.DataFrame:
     return rows[(rows[list(values)] == pd.Series(values)).all(axis=1)]
 
@@ -151,9 +132,3 @@ def _dots(panel: Axes, rows: pd.DataFrame, names: list[str]) -> None:
         panel.hlines(height, mine.low, mine.high, color=colour, linewidth=2.2)
         label = style.NORM_LABEL[norm] if len(norms) > 1 else None
         panel.plot(mine.estimate, height, "o", color=colour, markersize=5, label=label)
-
-
-def _numbers(panel: Axes, grid: np.ndarray, dark_below: float) -> None:
-    for (row, column), value in np.ndenumerate(grid):
-        colour = "white" if value < dark_below else "black"
-        panel.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8.5, color=colour)

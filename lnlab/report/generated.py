@@ -15,9 +15,7 @@ from lnlab.claims import studies
 from lnlab.columns import COLUMNS
 from lnlab.config import RunConfig
 from lnlab.report import (
-    advice,
     best_rates,
-    d1,
     driving_advice,
     ledger,
     onset,
@@ -39,25 +37,13 @@ def write_all(study: Study, book: Path, paged: Sequence[Run], landing: bool = Tr
 
     Args:
         paged: the runs that have a page.
-        landing: also those of the landing page, which need the arms of the main study and the page d1.
+        landing: also the findings, which need the arms of the main study.
     """
     parts = {"runs": run_list(paged), "columns": dictionary(), "metrics": metrics()}
     if landing:
-        parts |= _of_landing(study)
+        parts["findings"] = findings(study)
     for name, text in parts.items():
         pages.write(book / FOLDER / f"{name}.md", MADE + text + "\n")
-
-
-def _of_landing(study: Study) -> dict[str, str]:
-    found = registered.effects(studies.Data(study))
-    advised = advice.advice(found, best_rates.table(Data(study))), driving_advice.advice(studies.Data(study))
-    return {
-        "findings": findings(study),
-        "figure": main_figure(found),
-        "advice": "\n".join(part for part in advised if part),
-        "verdicts": verdicts(study),
-        "extent": d1.extent(arms(study)),
-    }
 
 
 def short_landing(study: Study, names: Sequence[str]) -> str:
@@ -89,14 +75,6 @@ def findings(study: Study) -> str:
 def _after_title(text: str) -> str:
     """A list needs a paragraph of its own, a sentence goes on."""
     return f"\n\n{text}" if text.startswith("- ") else f" {text}"
-
-
-def main_figure(found: pd.DataFrame) -> str:
-    """The figure of the effects, which the page d1 draws, with its caption and alt text."""
-    drawn = registered.figure(found)
-    file = f"/figures/{d1.PAGE}-{drawn.name}"
-    options = f":name: fig-main\n:alt: {drawn.alt}\n:class: dark-light"
-    return f":::{{figure}} {file}.svg\n{options}\n\n{drawn.caption} Data: {{download}}`CSV <{file}.csv>`.\n:::"
 
 
 def verdicts(study: Study) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lnlab.analysis.claims import Direction
-from lnlab.report import best_rates, effects, ledger, output, tables
+from lnlab.report import ledger, output, tables
 from lnlab.report.cells import counted
 from lnlab.report.evidence import Data, Missing
 from lnlab.report.predictions import HYPOTHESES
@@ -93,26 +93,6 @@ def _count(n: float) -> str:
 def _side(each: Direction) -> str:
     bound = f"{each.threshold:.2g}".replace("-", "−") if abs(each.threshold) < 10 else tables.number(each.threshold, 0)
     return f"within ±{bound}" if each.side == "within" else f"{each.side} {bound}"
-
-
-def summary(found: Tested) -> output.Text:
-    """The hypotheses as a Markdown list with their verdicts."""
-    lines = []
-    for hypothesis in HYPOTHESES:
-        word = SETTLED[_settled(found[hypothesis.name])]
-        lines.append(f"- {word}: {hypothesis.says} ({hypothesis.name}).")
-    return output.Text("\n".join(lines))
-
-
-def answer(data: Data, found: Tested) -> output.Text:
-    """When LayerNorm helps here, when it does not, and why, in sentences that follow from the intervals."""
-    contrasts = effects.effects(data.main)
-    rates = best_rates.sentence(data)
-    lines = [f"**When.** {' '.join(effects.statements(contrasts))} {effects.criterion(contrasts)} {rates}".rstrip()]
-    for title, word in (("Why", "confirmed"), ("Not so", "refuted"), ("Undecided", "open"), ("Only in part", "mixed")):
-        if chosen := [each.says for each in HYPOTHESES if _settled(found[each.name]) == word]:
-            lines.append(f"**{title}.** {'. '.join(chosen)}.")
-    return output.Text("\n\n".join(lines))
 
 
 def _settled(directions: list[Direction] | str) -> str:

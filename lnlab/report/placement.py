@@ -6,13 +6,8 @@ were written before its runs.
 
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from lnlab.analysis.claims import Direction
-from lnlab.analysis.stats import Interval, interval
-from lnlab.report import hypotheses, output, style, tables
-from lnlab.report.cells import counted
+from lnlab.report import hypotheses, style
 from lnlab.report.driving_pieces import more
 from lnlab.report.evidence import Array, Data, Missing
 from lnlab.report.sensitivity import but_for
@@ -43,48 +38,6 @@ def value(data: Data, core: str, norm: str, measure: str) -> Array:
     if but_for(source.run(arm).config, "norm") != but_for(usual, "norm"):
         raise Missing(f"needs {arm} with the settings of the main runs but for the norm")
     return source.metric(arm, name) if kind == "metric" else source.diagnostic(arm, name)
-
-
-def levels(data: Data) -> pd.DataFrame:
-    """Every arm by the measures: columns core, norm, what, estimate, low, high, n; NaN where an arm lacks one.
-
-    Raises:
-        Missing: there is no arm with one norm.
-    """
-    ran = [run.config for run in data.of(PLACEMENT).main.runs if run.complete]
-    there = [(core, norm) for core in style.CORE_LABEL for norm in NORMS[1:3]]
-    cores = {core for core, norm in there if any((each.core, each.norm) == (core, norm) for each in ran)}
-    rows = [
-        (core, norm, what, *_found(data, core, norm, what))
-        for core in style.CORE_LABEL
-        if core in cores
-        for norm in NORMS
-        for what in MEASURES
-    ]
-    return pd.DataFrame(rows, columns=["core", "norm", "what", "estimate", "low", "high", "n"])
-
-
-def _found(data: Data, core: str, norm: str, what: str) -> Interval:
-    try:
-        return interval(value(data, core, norm, what))
-    except Missing:  # a feedforward network has no state
-        return Interval(np.nan, np.nan, np.nan, 0)
-
-
-def table(rows: pd.DataFrame) -> output.TableOutput:
-    """All arms by the measures."""
-    named = rows.assign(
-        arm=[tables.arm("a3c", core, norm) for core, norm in zip(rows.core, rows.norm, strict=True)],
-        words=[tables.words(row, MEASURES[row.what][2]) for row in rows.itertuples()],
-    )
-    wide = named.pivot(index="arm", columns="what", values="words")
-    shown = wide.loc[named.arm.unique(), list(MEASURES)].rename_axis(columns=None).reset_index()
-    caption = (
-        "A3C at 1e-4 with no norm, one, and both. Return at the end of training; share of episodes with a value loss "
-        "above 100; at the end, share of the GRU's units beyond ±0.99, effective rank of the heads' input, and what "
-        f"the policy takes from its observations. 95 % intervals over n = {counted(rows.n[rows.n > 0])} seeds."
-    )
-    return output.table("placement", shown, caption=caption, data=rows)
 
 
 # -- hypotheses -------------------------------------------------------------------------------------------------------
@@ -122,12 +75,3 @@ def _attempt(make: Any, *arguments: Any) -> list[Direction] | str:
         return list(make(*arguments))
     except Missing as missing:
         return str(missing)
-
-
-def predictions(rows: pd.DataFrame, data: Data) -> output.TableOutput:
-    """What is predicted beside what was found, after the `rows` of `levels`. Raises Missing where nothing can be."""
-    says = (
-        f"Hypotheses written before the runs. Alike means within {MARGIN:g} of return, a third of what both norms "
-        f"bring, or within {SHARE:g} of the units, as they are at the end of training; paired by seed, 95 % intervals"
-    )
-    return hypotheses.table(tested(data), "placement-predictions", says)
