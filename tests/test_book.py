@@ -7,9 +7,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from lnlab.report.evidence import DRIVING, documents
 
-from lnlab.book import build, d1, generated, pages
+
+from lnlab.book import build, generated, pages
+from lnlab.claims.documents import documents
+from lnlab.claims.studies import DRIVING, PROFILE
 from lnlab.config import parse
 from lnlab.paths import BOOK, PUBLISHED, ROOT
 from lnlab.runs import load
@@ -276,7 +278,7 @@ def test_a_missing_picture_or_reference_stops_the_build(tmp_path, text, complain
 
 
 def test_published_pages_are_those_of_the_published_data():
-    runs = load(PUBLISHED / d1.PROFILE)
+    runs = load(PUBLISHED / PROFILE)
     paged = [*runs.runs, *load(PUBLISHED / DRIVING).runs]
     assert {page.stem for page in (BOOK / "runs").glob("*.ipynb")} == {run.id for run in paged}
     assert (

@@ -1,30 +1,26 @@
-"""The numbers of the D1 page against arithmetic on the same tables, and that no claim is forgotten."""
+"""The numbers of D1's claims and tables against arithmetic on the same tables."""
 
 import numpy as np
-import pandas as pd
 import pytest
-from lnlab.report import advice, d1, d1_claims, d1_later, d1_why, effects, generated
-from lnlab.report.evidence import Data, documents
 
 from lnlab.analysis.stats import interval
-
-SECTIONS = ("stability", "training reward", "generalisation", "variance")
-
-
-@pytest.mark.parametrize("section", SECTIONS)
-def test_every_printed_value_of_a_section_is_measured_again(tiny_study, section):
-    for claim in d1_claims.claims(section):
-        rows = d1_claims.comparison(Data(tiny_study), section).data.query("claim == @claim['id']")
-        if claim["kind"] == "interpretation":
-            assert rows.empty
-        else:
-            assert len(rows), claim["id"]
-            assert rows.estimate.notna().all(), claim["id"]
+from lnlab.book import contrasts, estimates, minus, references, values
+from lnlab.claims import judge, ledger
+from lnlab.claims.studies import Data
+from lnlab.report import d1_why, generated
 
 
 def rows_of(study, section, claim):
-    data = d1_claims.comparison(Data(study), section).data
-    return data[data.claim == claim].set_index("what")
+    rows = ledger.evidence_rows(judge.entries(Data(study), "D1", section))
+    return rows[rows.claim == claim].set_index("what")
+
+
+def test_every_printed_value_of_d1_is_measured_again(tiny_study):
+    for entry in judge.entries(Data(tiny_study), "D1"):
+        if entry.claim.kind in ("measured", "comparison", "arithmetic"):
+            rows = ledger.evidence_rows([entry])
+            assert len(rows), entry.id
+            assert rows.estimate.notna().all(), entry.id
 
 
 def test_mean_value_loss_is_the_mean_over_episodes_workers_and_seeds(tiny_study):
@@ -61,20 +57,6 @@ def test_a_workers_gap_is_extra_minus_seen(tiny_study):
     assert (ours.estimate, ours.low, ours.high) == pytest.approx(interval((means.extra - means.seen).to_numpy())[:3])
 
 
-def test_effects_pair_the_arms_of_one_algorithm_and_core(tiny_study):
-    found = effects.effects(tiny_study).query("outcome == 'return'")
-    assert list(zip(found.algorithm, found.core, strict=True)) == [
-        ("a3c", "gru"), ("a3c", "ff"), ("individual", "gru"), ("individual", "ff"),
-    ]  # fmt: skip
-    last = {
-        norm: tiny_study[f"a3c-gru-{norm}"].table("episodes").query("episode == 4")["return"].mean()
-        for norm in ("ln", "none")
-    }
-    assert found.iloc[0].estimate == pytest.approx(
-        last["ln"] - last["none"], rel=1e-5
-    )  # the last tenth of four episodes is one
-
-
 def test_readme_takes_the_findings_between_its_marks(tiny_study):
     text = generated.findings(tiny_study)
     before = f"# Title\n{generated.BEGIN}\nold\n{generated.END}\nrest\n"
@@ -83,12 +65,11 @@ def test_readme_takes_the_findings_between_its_marks(tiny_study):
         generated.readme_with("# Title\n", text)
 
 
-def test_reference_policies_are_those_of_the_documents(tiny_study):
+def test_reference_policies_are_those_of_the_documents():
     """Always OFFLOAD earns the budget of 1000 units: a return of 50, but for the last request that does not fit."""
-    shown = d1.generalisation_table(tiny_study, "budget").data
-    offload = shown[(shown.policy == "always OFFLOAD") & (shown.type == "all")].estimate.item()
-    assert 49 < offload <= 50
-    assert np.isnan(shown[shown.policy == "always OFFLOAD"].low).all()
+    rows = references().query("cloud == 'budget'")
+    assert rows.groupby("group").scenario.nunique().to_dict() == {"seen": 5, "intra": 6, "extra": 7}
+    assert 49 < rows[rows.policy == "always OFFLOAD"].return_mean.mean() <= 50
 
 
 def test_a_double_ratio_by_hand():
@@ -111,34 +92,21 @@ def test_spread_of_individual_learners_is_over_90_cells(tiny_study):
         "SD of the return across scenarios: Individual, LayerNorm"
     ]
     assert found == pytest.approx(rows.groupby("seed").return_mean.std().mean())
-    table = d1_later.spread_table(Data(tiny_study)).data
-    same = table.query("policy == 'Individual GRU, LayerNorm' and mode == 'greedy' and quantity == 'across'")
-    assert same.estimate.item() == pytest.approx(found)
+    (same,) = estimates(values(Data(tiny_study), ["over_scenarios.greedy"], ["individual-gru-ln"])).estimate
+    assert same == pytest.approx(found)
 
 
-def test_every_section_of_d1_lists_its_claims():
-    sections = dict.fromkeys(claim["section"] for claim in documents()["D1"]["claims"])
-    listed = "".join(d1_claims.sentences(section) for section in sections)
-    assert all(f"**{claim['id']}**" in listed for claim in documents()["D1"]["claims"])
+def test_tests_on_a_refilled_cloud_and_by_mode_are_not_those_of_d1(tiny_study):
+    data, arms = Data(tiny_study), {"LN": "a3c-gru-ln", "none": "a3c-gru-none"}
+    measures = ["test.sampled", "test.greedy", "test_refilled.sampled", "test_refilled.greedy"]
+    change = contrasts(values(data, measures, arms), {"LN": minus("LN", "none")}).set_index("measure").estimate
+    for name in measures:
+        cloud, mode = "refilled" if "refilled" in name else "budget", name.partition(".")[2]
+        tests = [tiny_study[run].table("evaluation") for run in arms.values()]
+        means = [rows[(rows.cloud == cloud) & (rows["mode"] == mode)].return_mean.mean() for rows in tests]
+        assert change[name] == pytest.approx(means[0] - means[1]), name
 
 
-@pytest.mark.parametrize(
-    ("returns", "sampled", "says"),
-    [
-        ((3, 1, 5), (2, -1, 5), "use LayerNorm"),
-        ((-3, -5, -1), (2, -1, 5), "leave LayerNorm out"),
-        ((-3, -5, -1), (3, 1, 5), "speaks neither for"),
-        ((2, -1, 5), (2, -1, 5), "speaks neither for"),
-    ],
-)
-def test_advice_follows_from_the_two_returns(returns, sampled, says):
-    greedy, loss = (9, 8, 10), (-50, -60, -40)
-    rows = zip(("return", "sampled", "greedy", "value-loss"), (returns, sampled, greedy, loss), strict=True)
-    frame = pd.DataFrame(
-        [("a3c", "gru", name, *found, 30, 0.001) for name, found in rows],
-        columns=["algorithm", "core", "outcome", "estimate", "low", "high", "n", "p_holm"],
-    )
-    text = advice.advice(frame, pd.DataFrame(columns=["outcome", "pair"]))
-    assert text.startswith("- **A3C GRU**: ")
-    assert says in text
-    assert "value loss −50 [−60,\xa0−40] %" in text
+def test_arms_and_profiles_that_were_not_run_may_be_left_out(tiny_study):
+    arms = ["a3c-gru-ln", "rates/a3c-gru-none-lr3e-4"]
+    assert values(Data(tiny_study), ["return_final"], arms, optional=True).arm.tolist() == arms[:1]

@@ -4,15 +4,14 @@ from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
-from lnlab.report import d3, d3_claims, hypotheses, ledger, mechanism, output, pieces, predictions
-from lnlab.report.evidence import Data, Missing, documents
 from scipy import stats
 
 from lnlab.analysis.claims import Direction, judge
 from lnlab.analysis.correlation import rank_correlation
 from lnlab.analysis.stats import Interval
+from lnlab.report import d3_claims, hypotheses, ledger, pieces, predictions
+from lnlab.report.evidence import Data, Missing, documents
 
 CLAIMS = {claim["id"]: claim for claim in documents()["D3"]["claims"]}
 SEEDS = 30
@@ -58,18 +57,6 @@ def test_every_claim_of_d3_has_evidence_or_a_reason(tiny_study):
     assert [entry.id for entry in found] == list(CLAIMS)
     for entry in found:
         assert entry.verdict.evidence or "needs" in entry.verdict.reason, entry.id
-
-
-def test_each_claim_is_shown_once_on_its_page(tiny_study):
-    found = ledger.entries(Data(tiny_study), "D3")
-    sections = list(dict.fromkeys(entry.claim["section"] for entry in found))
-    shown = [d3.section(found, name) for name in sections]
-    page = "".join(each.text for each in shown)
-    files = [name for each in shown for name, _ in each.files.values()]
-    assert len(set(files)) == len(files)  # one would replace the other
-    for claim in CLAIMS:
-        assert page.count(f'id="claim-{claim.lower().replace(".", "-")}"') == 1
-    assert sorted(sum(d3.HYPOTHESES.values(), ())) == sorted(CLAIMS)
 
 
 def test_sums_of_d3_are_right_within_their_rounding_and_wrong_beyond():
@@ -165,47 +152,6 @@ def test_rank_correlation_decides_nothing_on_a_constant_or_three_seeds(values):
 # -- mechanism -------------------------------------------------------------------------------------------------------
 
 
-def blocks(*losses: float) -> pd.DataFrame:
-    return pd.DataFrame({"episode": 20 * np.arange(1, len(losses) + 1), "value_loss": losses})
-
-
-@pytest.mark.parametrize(
-    ("losses", "expected"),
-    [
-        ((9, 9, 9), (60, False, 20, True)),  # never: censored at the end, calm from the start
-        ((9, 200, 9, 300, 9), (40, True, 80, True)),  # recovered for good after the second
-        ((9, 9, 200), (60, True, 60, False)),  # still above
-        ((9, np.nan, 9), (40, True, 40, True)),  # a diverged learner is no calm one
-    ],
-)
-def test_an_excursion_runs_from_the_first_block_above_to_the_last(losses, expected):
-    assert mechanism.excursion(blocks(*losses)) == expected
-
-
-def test_a_constant_critic_errs_by_the_square_of_its_distance():
-    value = np.array([5.0, 10, 20, 35])
-    rows = pd.DataFrame({"value_mean": value, "value_mse_last": (value - 6) ** 2 + 40})
-    assert mechanism.constant_critic(rows) == pytest.approx((6, 40))
-
-
-def test_a_band_is_the_mean_over_seeds_of_the_means_of_their_learners(tiny_study):
-    rows = mechanism.measurements(tiny_study)
-    band = mechanism.diagnostic_band(rows, "value_sd").query("core == 'gru' and norm == 'ln' and episode == 4")
-    raw = tiny_study["individual-gru-ln"].table("diagnostics").query("quantity == 'value_sd' and step == 4")
-    assert band[band.algorithm == "individual"]["mean"].item() == pytest.approx(raw.value.mean(), rel=1e-5)
-    with pytest.raises(KeyError, match="no run has the diagnostic 'speed'"):
-        mechanism.diagnostic_band(rows, "speed")
-
-
-def test_every_panel_shows_a_quantity_that_is_measured(tiny_study):
-    rows = mechanism.measurements(tiny_study)
-    every = (mechanism.SATURATION, mechanism.FEATURES, mechanism.CRITIC, mechanism.STEPS, mechanism.WORKERS)
-    for name, panels in zip("abcde", every, strict=True):
-        shown = mechanism.through_training(rows, name, panels, "Says.")
-        assert set(shown.data.quantity) == {panel.quantity for panel in panels}
-        assert "n = 2 seeds" in shown.caption
-
-
 @pytest.mark.parametrize(
     ("sides", "expected"),
     [(("above", "above"), "confirmed"), (("above", "below"), "mixed"), (("below", "below"), "refuted")],
@@ -227,17 +173,6 @@ def test_hypotheses_follow_the_data_and_not_the_author():
     as_expected = hypothesis.predictions(Known(state_saturated=-5, state_spread=5))
     assert hypotheses.verdict(as_expected) == "confirmed"
     assert hypotheses.verdict(hypothesis.predictions(Known(state_saturated=5, state_spread=-5))) == "refuted"
-
-
-def test_the_answer_names_every_hypothesis_once(tiny_study):
-    data = Data(tiny_study)
-    found = hypotheses.tested(data)
-    text = hypotheses.answer(data, found)
-    for hypothesis in predictions.HYPOTHESES:
-        tested = not isinstance(found[hypothesis.name], str)
-        assert text.count(hypothesis.says) == tested, hypothesis.name
-    assert isinstance(hypotheses.table(found), output.TableOutput)
-    assert len(hypotheses.summary(found).splitlines()) == len(predictions.HYPOTHESES)
 
 
 class Curves:

@@ -11,6 +11,7 @@ import pytest
 from lnlab.report import effects, figures, output, style, tables
 
 from lnlab.analysis.stats import Interval
+from lnlab.book import plot
 from lnlab.config import RunConfig, TD3Config
 
 
@@ -39,7 +40,7 @@ def drawings():
         "curves": style.svg(figures.learning_curves(curves(), "return", "return")),
         "log": style.svg(figures.learning_curves(curves(), "return", "return", log=True)),
         "intervals": style.svg(figures.intervals({"Seen": dots()}, "return", references={"Seen": {"uniform": 70.0}})),
-        "heatmap": style.svg(figures.heatmap(grid, "return", separators=[1])),
+        "heatmap": style.svg(plot.heatmap(grid, "return", separators=[1])),
     }
 
 
@@ -126,39 +127,6 @@ def test_percent_change_by_hand():
     found = effects.percent_change(np.array([30.0, 30.0]), np.array([60.0, 60.0]))
     assert found == (pytest.approx(-50), pytest.approx(-50), pytest.approx(-50), 2)
     assert np.isnan(effects.percent_change(np.array([0.0, 0.0]), np.array([1.0, 2.0])).low)
-
-
-def effect_rows(*intervals, p=0.01):
-    rows = [("a3c", core, *interval, p) for core, interval in zip(("gru", "ff"), intervals, strict=True)]
-    return pd.DataFrame(rows, columns=["algorithm", "core", "estimate", "low", "high", "n", "p_holm"])
-
-
-RAISED, LOWERED = (5, 3, 7, 9), (-4, -6, -2, 9)
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "p", "sentence"),
-    [
-        (RAISED, LOWERED, 0.01,
-         "LayerNorm raises it all of A3C GRU by 5.0 [3.0,\xa07.0]; "
-         "it lowers it all of A3C feedforward by 4.0 [2.0,\xa06.0] (n = 9)."),
-        ((5, -3, 7, 9), (np.nan, np.nan, np.nan, 9), 0.01,
-         "LayerNorm shows no clear effect on it all for A3C GRU (5.0 [−3.0,\xa07.0]) "
-         "and A3C feedforward (n/a) (n = 9)."),
-        (RAISED, LOWERED, 0.05,
-         "LayerNorm shows no clear effect on it all for A3C GRU (5.0 [3.0,\xa07.0]) "
-         "and A3C feedforward (−4.0 [−6.0,\xa0−2.0]) (n = 9)."),
-    ],
-)  # fmt: skip
-def test_the_verb_follows_from_the_corrected_test_and_the_interval(first, second, p, sentence):
-    outcome = effects.Outcome("x", "x", "it all", "reward")
-    assert effects.statement(outcome, effect_rows(first, second, p=p)) == sentence
-
-
-def test_too_few_seeds_for_any_clear_effect_are_admitted():
-    few, enough = (effect_rows((5, 3, 7, n), (5, 3, 7, n)) for n in (6, 7))  # two tests: 2 · 2^(1 − n) < 0.05 from 7 on
-    assert "6 seeds are too few" in effects.criterion(few)
-    assert "too few" not in effects.criterion(enough)
 
 
 def test_output_carries_what_a_page_needs():

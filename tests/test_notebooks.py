@@ -1,10 +1,13 @@
 """Templates are stored clean; the parameters cell of train.ipynb says what the settings say. pytest also runs them."""
 
+import re
+
 import nbformat
 import pytest
 from papermill import inspect_notebook
 
 from lnlab.book import run_page
+from lnlab.claims import documents
 from lnlab.config import ConfigError, RunConfig, TD3Config
 from lnlab.paths import NOTEBOOKS
 
@@ -130,3 +133,12 @@ def test_small_runs_are_smaller_in_extent_only():
     assert small.seeds == run_page.SMALL["seeds"]
     assert small.episodes == run_page.SMALL["episodes"]
     assert small.model_dump(exclude=set(run_page.SMALL)) == RunConfig().model_dump(exclude=set(run_page.SMALL))
+
+
+@pytest.mark.parametrize("document", documents.documents())
+def test_every_claim_of_a_document_is_shown_once_on_its_page(document):
+    cells = nbformat.read(NOTEBOOKS / f"{document.lower()}.ipynb", as_version=4).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    shown = re.findall(rf'show\.claims\(\s*runs, "{document}"(?:, "([^"]*)")?', code)
+    sections = {claim.section for claim in documents.documents()[document].claims.values()}
+    assert sorted(shown) == ([""] if "" in shown else sorted(sections))

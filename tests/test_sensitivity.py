@@ -6,9 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from lnlab.report import (
-    advice,
     best_rates,
-    effects,
     matched_rates,
     onset,
     output,
@@ -172,22 +170,6 @@ def test_agents_are_told_apart_by_what_is_left(monkeypatch):
         "LayerNorm makes no clear difference with A3C feedforward and loses with A3C GRU and Individual feedforward ("
         in best_rates.sentence(Data(None))
     )
-
-
-@pytest.mark.parametrize(
-    ("left", "says"),
-    [
-        ((3.0, 1.0, 5.0), "use LayerNorm: "),
-        ((1.0, -1.0, 3.0), "use LayerNorm at a learning rate of 1e-4: "),
-        ((-3.0, -5.0, -1.0), "LayerNorm loses: training return −3.0 [−5.0,\xa0−1.0] (LN 3e-4, none 1e-3);"),
-    ],
-)
-def test_advice_says_where_it_does_not_outlast_the_choice_of_the_rate(left, says):
-    effect = [("a3c", "gru", each.name, 9.0, 8.0, 10.0, 30, 0.001) for each in effects.OUTCOMES]
-    found = pd.DataFrame(effect, columns=["algorithm", "core", "outcome", "estimate", "low", "high", "n", "p_holm"])
-    names = ["outcome", "pair", "best_ln", "best_none", "estimate", "low", "high"]
-    best = pd.DataFrame([("return", "A3C GRU", 3e-4, 1e-3, *left)], columns=names)
-    assert says in advice.advice(found, best)
 
 
 def test_a_report_without_other_rates_says_nothing_of_them(tmp_path):

@@ -166,8 +166,6 @@ def test_sign_flips_of_differences_that_add_up_to_zero_give_one(seeds):
 
 def test_ties_are_ties_in_spite_of_rounding():
     assert stats.performance_profile([0.1 + 0.2, 0.2, 0.4], [0.3, -np.inf]).share == pytest.approx([1 / 3, 1])
-    curve = stats.kaplan_meier([0.3, 0.1 + 0.2, 0.5], np.array([True, True, False]))
-    assert (curve.time.tolist(), curve.share[1]) == ([0.0, 0.3, 0.5], pytest.approx(1 / 3))
     noise = np.array([0.0, 0.1 + 0.2 - 0.3, 0.0, 1.0])
     assert rank_correlation(noise, [1, 2, 3, 4]) == rank_correlation([0, 0, 0, 1], [1, 2, 3, 4])
     assert rank_correlation([0.3, 0.1 + 0.2, 0.3], [1, 2, 3]) == (0, -1, 1, 3)  # a constant
@@ -231,33 +229,3 @@ def test_independent_scenarios_narrow_a_profile():
     x = np.random.default_rng(0).normal(size=(20, 18))
     width = np.ptp(stats.performance_profile(x, [0.0])[2:4], axis=0)
     assert width < 0.5 * np.ptp(stats.performance_profile(x[:, 0], [0.0])[2:4], axis=0)
-
-
-# Survival
-
-
-def test_kaplan_meier_by_hand():
-    # five runs: explosions at 10 and 30, runs ended at 20 and 40 (two): S = 4/5, 4/5, 4/5 * 2/3
-    curve = stats.kaplan_meier([10, 20, 30, 40, 40], np.array([True, False, True, False, False]))
-    assert curve.time.tolist() == [0, 10, 20, 30, 40]
-    assert curve.share == pytest.approx([1, 0.8, 0.8, 0.8 * 2 / 3, 0.8 * 2 / 3])
-    variance = 1 / (5 * 4) + 1 / (3 * 2)  # Greenwood's sum at 30
-    exponent = math.exp(1.959964 * math.sqrt(variance) / abs(math.log(0.8 * 2 / 3)))
-    assert curve.low[3] == pytest.approx((0.8 * 2 / 3) ** exponent)
-    assert curve.high[3] == pytest.approx((0.8 * 2 / 3) ** (1 / exponent))
-
-
-def test_survival_without_events_and_without_survivors():
-    never = stats.kaplan_meier([5, 5], np.array([False, False]))
-    assert [*never.share, *never.low, *never.high] == [1.0] * 6
-    gone = stats.kaplan_meier([5, 5], np.array([True, True]))
-    assert gone.share.tolist() == [1.0, 0.0]
-    assert math.isnan(gone.low[-1])
-    assert math.isnan(gone.high[-1])
-
-
-def test_kaplan_meier_refuses_times_and_events_it_cannot_use():
-    with pytest.raises(ValueError, match=r"positive and finite; got \[0.0\]"):
-        stats.kaplan_meier([0, 3], np.array([True, True]))
-    with pytest.raises(ValueError, match="int64"):
-        stats.kaplan_meier([1, 3], np.array([1, 0]))

@@ -1,6 +1,6 @@
-"""Shares of runs: how many explode, when they do, and how many exceed a score.
+"""Shares of runs: how many explode, and how many exceed a score.
 
-Their intervals do not collapse at 0 % and 100 %, as resampled ones do. Checked against scipy (ecdf of censored data),
+Their intervals do not collapse at 0 % and 100 %, as resampled ones do. Checked against
 the textbook's formulas and simulated coverage.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from lnlab.analysis.descriptive import ROUNDING, Array, settled
+from lnlab.analysis.descriptive import ROUNDING, Array
 from lnlab.analysis.intervals import Interval, checked, normal, score_interval, student
 
 
@@ -24,15 +24,6 @@ class Profile(NamedTuple):
     low: Array  # (T,)
     high: Array  # (T,)
     n: int  # seeds
-
-
-class Survival(NamedTuple):
-    """Share of runs without the event after each time, with a pointwise interval; a step function, right-continuous."""
-
-    time: Array  # (T,) in the unit of the times given; 0 first, then every time of an event or a censoring
-    share: Array  # (T,) in [0, 1]
-    low: Array  # (T,); NaN where the share is 0
-    high: Array  # (T,)
 
 
 def wilson(k: int, n: int, confidence: float = 0.95) -> Interval:
@@ -70,26 +61,6 @@ def performance_profile(scores: ArrayLike, thresholds: ArrayLike, confidence: fl
     error = shares.std(axis=0, ddof=1) / math.sqrt(n) if n > 1 else np.full(taus.shape, np.nan)
     low, high = score_interval(shares.mean(axis=0), error, quantile, fewest=n, most=values.size)
     return Profile(taus, shares.mean(axis=0), low, high, n)
-
-
-def kaplan_meier(time: ArrayLike, event: ArrayLike, confidence: float = 0.95) -> Survival:
-    """Share of runs without the event by time t: S(t) = prod_{t_i <= t} (1 - d_i / r_i) (Kaplan & Meier 1958).
-
-    `time` (n,) > 0 is that of the event, or of the end of the run where `event` (n,) is false. The interval is
-    Greenwood's, set on log(-log S). Without any event S stays 1 without width: give the rate, `clopper_pearson(0, n)`.
-    """
-    times, happened = np.asarray(time, dtype=float), np.asarray(event)
-    if happened.dtype != bool or times.shape != happened.shape or times.ndim != 1 or not times.size:
-        raise ValueError(f"time and boolean event must be (n,); got {times.shape}, {happened.dtype} {happened.shape}")
-    refused = times[~(np.isfinite(times) & (times > 0))]
-    if refused.size:
-        raise ValueError(f"every time must be positive and finite; got {refused.tolist()}")
-    found = stats.ecdf(stats.CensoredData.right_censored(settled(times, times), ~happened)).sf
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # the band at shares 1 and 0
-        band = found.confidence_interval(confidence, method="log-log")
-    share = found.probabilities
-    low, high = (np.where(share < 1, each.probabilities, 1.0) for each in (band.low, band.high))
-    return Survival(np.append(0, found.quantiles), *(np.append(1, each) for each in (share, low, high)))
 
 
 def _binomial(k: int, n: int, confidence: float, method: str) -> Interval:

@@ -6,7 +6,7 @@ diverged seeds                     with_failures(scores, failure_score), always 
 two arms, paired by seed           paired_difference
 tests of two arms                  sign_flip_test, holm (several tests)
 main effects and interactions      contrast(scores_by_arm, factorial_weights(levels, effect))
-how many runs, and when            wilson, clopper_pearson, performance_profile, kaplan_meier
+how many runs                      wilson, clopper_pearson, performance_profile
 """
 
 from lnlab.analysis.comparisons import (
@@ -18,12 +18,11 @@ from lnlab.analysis.comparisons import (
 )
 from lnlab.analysis.descriptive import cv, iqm, mean, min_max_ipr90, std, with_failures, worst_decile
 from lnlab.analysis.intervals import Interval, cluster_bootstrap, interval, jackknife_t
-from lnlab.analysis.rates import Profile, Survival, clopper_pearson, kaplan_meier, performance_profile, wilson
+from lnlab.analysis.rates import Profile, clopper_pearson, performance_profile, wilson
 
 __all__ = [
     "Interval",
     "Profile",
-    "Survival",
     "clopper_pearson",
     "cluster_bootstrap",
     "contrast",
@@ -33,7 +32,6 @@ __all__ = [
     "interval",
     "iqm",
     "jackknife_t",
-    "kaplan_meier",
     "mean",
     "min_max_ipr90",
     "paired_difference",

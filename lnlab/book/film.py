@@ -87,10 +87,8 @@ def _column(drive: pd.DataFrame, moments: Sequence[int], title: str) -> list[Ima
 
 def animation(pictures: Sequence[Image.Image]) -> bytes:
     """A GIF that loops, with one palette, that of the first, the middle and the last picture."""
-    chosen = [pictures[0], pictures[len(pictures) // 2], pictures[-1]]
-    palette = Image.fromarray(np.concatenate([np.asarray(each) for each in chosen])).quantize(
-        COLOURS, dither=Image.Dither.NONE
-    )
+    chosen = [np.asarray(each) for each in (pictures[0], pictures[len(pictures) // 2], pictures[-1])]
+    palette = Image.fromarray(np.concatenate(chosen)).quantize(COLOURS, dither=Image.Dither.NONE)
     flat = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     times = [1000 * EVERY // RATE] * (len(flat) - 1) + [int(1000 * HOLD)]
     buffer = io.BytesIO()

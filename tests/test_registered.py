@@ -1,0 +1,57 @@
+"""The sixteen contrasts: numbers against the episodes, sentences against the tests that stand behind them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lnlab.book import Data, registered
+
+OUTCOME = "return"
+SAYS = registered.OUTCOMES[OUTCOME].says
+
+
+def test_effects_pair_the_arms_of_one_agent(tiny_study):
+    found = registered.effects(Data(tiny_study))
+    assert found.agent[:4].tolist() == ["A3C GRU", "A3C feedforward", "Individual GRU", "Individual feedforward"]
+    assert len(found) == 16
+    last = {
+        norm: tiny_study[f"a3c-gru-{norm}"].table("episodes").query("episode == 4")["return"].mean()
+        for norm in ("ln", "none")
+    }  # the last tenth of four episodes is one
+    assert found.estimate[0] == pytest.approx(last["ln"] - last["none"], rel=1e-5)
+
+
+def rows(*intervals, p=0.01):
+    found = [(OUTCOME, agent, *each, p) for agent, each in zip(("A3C GRU", "A3C feedforward"), intervals, strict=True)]
+    table = pd.DataFrame(found, columns=["outcome", "agent", "estimate", "low", "high", "n", "p_holm"])
+    return table.assign(sign=[registered.clear(row) for row in table.itertuples()])
+
+
+RAISED, LOWERED = (5, 3, 7, 9), (-4, -6, -2, 9)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "p", "sentence"),
+    [
+        (RAISED, LOWERED, 0.01,
+         f"LayerNorm raises {SAYS} of A3C GRU by 5.0 [3.0,\xa07.0]; "
+         f"it lowers {SAYS} of A3C feedforward by 4.0 [2.0,\xa06.0] (n = 9)."),
+        ((5, -3, 7, 9), (np.nan, np.nan, np.nan, 9), 0.01,
+         f"LayerNorm shows no clear effect on {SAYS} for A3C GRU (5.0 [−3.0,\xa07.0]) "
+         "and A3C feedforward (n/a) (n = 9)."),
+        (RAISED, LOWERED, 0.05,
+         f"LayerNorm shows no clear effect on {SAYS} for A3C GRU (5.0 [3.0,\xa07.0]) "
+         "and A3C feedforward (−4.0 [−6.0,\xa0−2.0]) (n = 9)."),
+        (RAISED, (5, -3, 7, 9), 0.01,
+         f"LayerNorm raises {SAYS} of A3C GRU by 5.0 [3.0,\xa07.0]; "
+         "it shows no clear effect on it for A3C feedforward (5.0 [−3.0,\xa07.0]) (n = 9)."),
+    ],
+)  # fmt: skip
+def test_the_verb_follows_from_the_corrected_test_and_the_interval(first, second, p, sentence):
+    assert registered.statements(rows(first, second, p=p))[0] == sentence
+
+
+def test_too_few_seeds_for_any_clear_effect_are_admitted():
+    few, enough = (rows((5, 3, 7, n), (5, 3, 7, n)) for n in (6, 7))  # two tests: 2 · 2^(1 − n) < 0.05 from 7 on
+    assert "6 seeds are too few" in registered.criterion(few)
+    assert "too few" not in registered.criterion(enough)
