@@ -21,6 +21,7 @@ import yaml
 from gymnasium.spaces import Box, Dict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lnlab.report import notebook
 
 from lnlab import cli, paths, runs
 from lnlab.claims.documents import Document, read
@@ -30,7 +31,6 @@ from lnlab.envs.gym_view import OffloadingEnv
 from lnlab.envs.images import make_env
 from lnlab.envs.offloading import OffloadingBatch
 from lnlab.paths import NOTEBOOKS
-from lnlab.report import notebook
 from lnlab.runs import Run
 from lnlab.study import Experiment, Profile, expand, profiles
 from lnlab.trainers import driver

@@ -8,7 +8,6 @@ from pathlib import Path
 import nbformat
 import pytest
 
-
 from lnlab.book import build, generated, pages
 from lnlab.claims.documents import documents
 from lnlab.claims.studies import DRIVING, PROFILE

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from lnlab.report import d1_why, generated
 
 from lnlab.analysis.stats import interval
 from lnlab.book import contrasts, estimates, minus, references, values
 from lnlab.claims import judge, ledger
 from lnlab.claims.studies import Data
-from lnlab.report import d1_why, generated
 
 
 def rows_of(study, section, claim):

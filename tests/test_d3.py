@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from lnlab.report import d3_claims, hypotheses, ledger, pieces, predictions
+from lnlab.report.evidence import Data, Missing, documents
 from scipy import stats
 
 from lnlab.analysis.claims import Direction, judge
 from lnlab.analysis.correlation import rank_correlation
 from lnlab.analysis.stats import Interval
-from lnlab.report import d3_claims, hypotheses, ledger, pieces, predictions
-from lnlab.report.evidence import Data, Missing, documents
 
 CLAIMS = {claim["id"]: claim for claim in documents()["D3"]["claims"]}
 SEEDS = 30

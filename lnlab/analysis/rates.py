@@ -5,7 +5,6 @@ the textbook's formulas and simulated coverage.
 """
 
 import math
-import warnings
 from typing import NamedTuple
 
 import numpy as np
