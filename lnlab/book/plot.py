@@ -4,6 +4,7 @@ Colours and line names come from the column `hue` (norms have colours of their o
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -246,7 +247,7 @@ def _finish(figure: Figure, axes: list[Axes], columns: int, xlabel: str, ylabel:
 
 def _legend(figure: Figure, axes: list[Axes]) -> Figure:
     """What any panel shows, once, below all of them."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for axis in axes:
         handles, labels = axis.get_legend_handles_labels()
         found |= {label: handle for label, handle in zip(labels, handles, strict=True) if label not in found}

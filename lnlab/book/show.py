@@ -29,9 +29,9 @@ def table(
     """
     if rows.empty:
         return output.Text("*The runs for this table are not there.*")
-    digits = digits if isinstance(digits, dict) else dict.fromkeys(rows[columns].unique(), digits)
+    given = digits if isinstance(digits, dict) else dict.fromkeys(rows[columns].unique(), digits)
     small = rows.estimate.abs().groupby(rows[columns]).max() < 5
-    said = [words.estimate(row, _decimals(digits.get(key), bool(small[key]))) for key, row in _rows(rows, columns)]
+    said = [words.estimate(row, _decimals(given.get(key), bool(small[key]))) for key, row in _rows(rows, columns)]
     wide = rows.assign(said=said).pivot(index=index, columns=columns, values="said").fillna("n/a")
     wide = wide.loc[rows[index].unique(), rows[columns].unique()].rename_axis(columns=None).reset_index()
     return output.table(name, wide, caption=f"{caption} {extent(rows)}", data=rows)
