@@ -155,8 +155,8 @@ def contrasts(
             keys.append((effect, measure))
             change = contrast(scores, weights, log(statistic) if percent else statistic)
             rows.append(in_percent(change) if percent else change)
-            new, old = list(scores.values())[:2]
-            tests.append(sign_flip_test(new, old) if test and statistic in (np.mean, mean) else np.nan)
+            first, second, *_ = scores.values()
+            tests.append(sign_flip_test(first, second) if test and statistic in (np.mean, mean) else np.nan)
     table = _beside(pd.DataFrame(keys, columns=["effect", "measure"]), rows)
     return table.assign(p=tests) if test else table
 
