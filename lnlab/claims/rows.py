@@ -62,7 +62,7 @@ def arithmetic(text: object) -> float:
             return -value(node.operand)
         if isinstance(node, ast.BinOp) and type(node.op) in OPERATIONS:
             return float(OPERATIONS[type(node.op)](value(node.left), value(node.right)))
-        if isinstance(node, ast.Constant) and type(node.value) in (int, float):  # True is an int as well
+        if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
             return float(node.value)
         raise ValueError(f"{shown(text)} is no arithmetic: numbers, + - * / and brackets only")
 
