@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,17 @@ def differing(folder: Path, digests: Mapping[str, str]) -> Iterator[str]:
             yield f"{path} is missing"
         elif sha256(path) != digest:
             yield f"{path} is damaged: its SHA-256 is not the one recorded when it was written"
+
+
+def unreadable(tables: Iterable[Path]) -> Iterator[str]:
+    """A line for each Parquet table that cannot be opened, such as one that was cut off; only its footer is read."""
+    from pyarrow import parquet
+
+    for path in sorted(tables):
+        try:
+            parquet.read_metadata(path)
+        except (OSError, ValueError) as error:  # pyarrow's own errors are among them
+            yield f"{path} is damaged: {str(error).splitlines()[0]}"
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

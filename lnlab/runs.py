@@ -50,7 +50,7 @@ class Facts(BaseModel):
 
     status: Literal["running", "complete", "failed"] = "running"
     files: dict[str, str] = {}  # SHA-256 of the tables
-    block: int = Field(BLOCK, ge=1)
+    block: int = Field(default=BLOCK, ge=1)
     opened: int = 0
     parameters: dict[str, Any] = {}
     sources: list[dict[str, Any]] = []
@@ -160,13 +160,16 @@ class Run:
     def damage(self) -> list[str]:
         """A line for each file of the run that is missing or not what was written, shards left out.
 
-        What was published by an earlier version has no digests: there only damage to the settings is seen.
+        What was published by an earlier version has no digests: there tables that cannot be opened are seen, and
+        damage to the settings.
         """
         try:
             facts, settings = self.provenance, self.config.science
         except (DamagedError, FileNotFoundError) as error:
             return [str(error)]
         found = list(files.differing(self.dir, facts.get("files", {})))
+        if self.complete and "files" not in facts:
+            found += files.unreadable(self.dir.glob("*.parquet"))
         try:
             told = parse(facts["parameters"]).science if self.complete and "parameters" in facts else settings
         except ConfigError as error:

@@ -30,8 +30,8 @@ NEWEST, PREVIOUS = "manifest.json", "manifest-previous.json"
 class Manifest(BaseModel):
     """What manifest.json holds: the files that count, and what goes with them."""
 
-    episode: int = Field(0, ge=0)  # the last report on disk
-    serial: int = Field(0, ge=0)  # of this manifest
+    episode: int = Field(default=0, ge=0)  # the last report on disk
+    serial: int = Field(default=0, ge=0)  # of this manifest
     chunks: list[str] = []  # files with rows
     checkpoint: str | None = None
     tables: dict[str, str] = {}  # files by the table's name

@@ -4,7 +4,6 @@ The values are those behind the documents D1 to D4; the channel probabilities ar
 """
 
 import math
-import numbers
 import sys
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -42,7 +41,7 @@ def check_cloud(cloud: str) -> None:
 
 def check_number(name: str, value: Any, least: float, unit: str) -> None:
     """Raise a ValueError that names the value, unless it is a finite number of at least `least`."""
-    if not (isinstance(value, numbers.Real) and least <= float(value) <= sys.float_info.max):  # a NaN is not
+    if not (isinstance(value, int | float | np.number) and least <= value <= sys.float_info.max):  # a NaN is not
         raise ValueError(f"{name}={value!r} is not allowed; it must be a finite number, {least:g} {unit} or more")
 
 
