@@ -36,8 +36,9 @@ def iqm(scores: ArrayLike, axis: int | None = None) -> Any:
 def std(scores: ArrayLike, axis: int | None = None) -> Any:
     """Sample standard deviation with divisor n - 1 (ddof=1), in the scores' unit; NaN for one score.
 
-    Its 95 % interval covers .94 to .95 of normal samples of 20 seeds or more; below 20 it is too narrow (.90 of normal
-    samples of 5 or 10, .65 if one seed in ten collapses).
+    Its 95 % interval is too narrow below 20 seeds: it covers .90 of normal samples, .55 of lognormal ones, .49 and .64
+    of 5 and 10 seeds of which one in ten collapses. From 20 on it covers .94 of normal samples, .81 of lognormal ones
+    (`benchmarks.coverage`).
     """
     values = _pooled_last(scores, axis)
     return np.std(values, axis=-1, ddof=1) if values.shape[-1] > 1 else np.full(values.shape[:-1], np.nan)[()]
@@ -51,8 +52,9 @@ def cv(scores: ArrayLike, axis: int | None = None) -> Any:
 def worst_decile(scores: ArrayLike, axis: int | None = None) -> Any:
     """Conditional value at risk of the lowest tenth: the mean of the worst 10 % of scores (Rockafellar & Uryasev 2000).
 
-    The score on the border counts with its fraction; up to ten scores this is the lowest one. Intervals hold from 30
-    seeds on (.94 of 95 %); with fewer no interval tried here did (.43 to .85), so report the value alone.
+    The score on the border counts with its fraction; up to ten scores this is the lowest one. Its 95 % interval
+    covers .87 to .93 at 30 seeds; with fewer it does not hold (.40 to .82), so report the value alone
+    (`benchmarks.coverage`).
 
     >>> float(worst_decile(range(1, 16)))  # the lowest 1.5 of 15: (1 + 2 / 2) / 1.5
     1.3333333333333333
