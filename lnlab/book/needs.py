@@ -21,6 +21,7 @@ from lnlab.claims.studies import Data, Missing
 from lnlab.paths import NOTEBOOKS
 from lnlab.runs import Run, Study, load
 
+SAID = {"part", "needs"}  # what metadata.lnlab may hold
 KEYS = {"runs", "arms", "beside", "tables", "seeds", "pages"}
 
 
@@ -55,7 +56,10 @@ def stated(notebook: Path) -> dict[str, Any]:
         ValueError: an unknown key.
     """
     metadata = json.loads(notebook.read_text(encoding="utf-8"))["metadata"]
-    needs: dict[str, Any] = metadata.get("lnlab", {}).get("needs", {})
+    said = metadata.get("lnlab", {})
+    if unknown := sorted(set(said) - SAID):
+        raise ValueError(f"{notebook.name}: unknown key {unknown[0]!r}; allowed: {', '.join(sorted(SAID))}")
+    needs: dict[str, Any] = said.get("needs", {})
     if unknown := sorted(set(needs) - KEYS):
         raise ValueError(f"{notebook.name}: unknown need {unknown[0]!r}; allowed: {', '.join(sorted(KEYS))}")
     return needs

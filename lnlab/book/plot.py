@@ -38,7 +38,9 @@ def curves(
     for axis, name in zip(axes, names, strict=False):
         for kind, part in rows[rows[panel] == name].groupby(hue, sort=False):
             lines = part.pivot_table(index=x, columns="seed", values="value")
-            axis.plot(lines.index, lines.to_numpy(), color=style.colour(str(kind)), linewidth=0.5, alpha=0.3)
+            thin = axis.plot(lines.index, lines.to_numpy(), color=style.colour(str(kind)), linewidth=0.5, alpha=0.3)
+            for line in thin:
+                line.set_rasterized(len(rows) > 2000)  # thousands of points are a large SVG
         for kind, part in mean[mean[panel] == name].groupby(hue, sort=False):
             _line(axis, part, x, str(kind), y="mean")
         _refer(axis, references)

@@ -99,12 +99,13 @@ def summary(found: pd.DataFrame) -> str:
 def criterion(found: pd.DataFrame) -> str:
     """When an effect is called clear; says so where there are too few seeds for any to be."""
     n, tests = int(found.n.min()), len(found)
-    text = (
-        f"An effect is called clear if p < {LEVEL:g} in a paired sign-flip test, corrected by Holm's method for all "
-        f"{tests} contrasts, which were chosen before the published runs"
-    )
     least = tests * 2.0 ** (1 - n)  # all seeds agree
-    return f"{text}; {n} seeds are too few for any to be." if least >= LEVEL else f"{text}."
+    return (
+        f"An effect is called clear if its interval leaves out zero and p < {LEVEL:g} in a paired sign-flip test, "
+        f"corrected by Holm's method for all {tests} contrasts, which were chosen before the published runs"
+        f"{f'; {n} seeds are too few for any to be' if least >= LEVEL else ''}. "
+        "The test asks whether the two arms are alike, the interval how far their means differ."
+    )
 
 
 def statements(found: pd.DataFrame) -> list[str]:
