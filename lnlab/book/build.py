@@ -120,12 +120,16 @@ def contents(names: Sequence[str]) -> str:
     listed = {part: [{"file": name} for name in names if part_of(name) == part] for part in PARTS}
     listed["answer"] = [{"file": name} for name in names if name == SUMMARY] + listed["answer"]
     written = {
-        "reference": [{"file": "methods"}, {"file": "reproduce"}, *listed["reference"], {"file": "data-dictionary"}]
+        "checks": [*listed["checks"], {"file": "limits"}],
+        "reference": [{"file": "methods"}, {"file": "reproduce"}, *listed["reference"], {"file": "data-dictionary"}],
     }
     parts = [{"caption": PARTS[part], "chapters": chapters} for part, chapters in (listed | written).items()
              if chapters and part != "root"]  # fmt: skip
     runs = {"caption": "Runs", "chapters": [{"file": "runs", "sections": [{"glob": "runs/*"}]}]}
-    words = {"caption": "Reference", "chapters": [{"file": name} for name in ("glossary", "references", "changelog")]}
+    words = {
+        "caption": "Reference",
+        "chapters": [{"file": name} for name in ("related", "glossary", "references", "changelog")],
+    }
     whole = {"format": "jb-book", "root": "intro", "parts": [*parts, runs, words]}
     return yaml.safe_dump(whole, sort_keys=False)
 
