@@ -67,6 +67,8 @@ def test_every_page_is_there(html):
         "methods",
         "reproduce",
         "data-dictionary",
+        "limits",
+        "related",
         "glossary",
         "references",
         "changelog",
