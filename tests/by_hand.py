@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from lnlab.report.cells import EVERY
 
+from lnlab.claims.pooled import EVERY
 from lnlab.config import RunConfig
 
 GROUPS = {"seen": 0, "intra": 5, "extra": 11}  # a scenario of each
@@ -55,8 +55,3 @@ def _write_curves(run: Path, config: RunConfig, curve: Curve) -> None:
 
 def _write(path: Path, rows: list[tuple], columns: list[str]) -> None:
     pd.DataFrame(rows, columns=columns).to_parquet(path)
-
-
-def arm(name: str) -> dict[str, str]:
-    """Settings of an arm from its run id."""
-    return dict(zip(("algorithm", "core", "norm"), name.split("-"), strict=True))

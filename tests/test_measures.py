@@ -1,0 +1,266 @@
+"""Measures, pooled cells and special claims against arithmetic by hand, on made runs and made tables."""
+
+import itertools
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from lnlab.analysis.claims import number
+from lnlab.analysis.correlation import rank_correlation
+from lnlab.analysis.stats import Interval
+from lnlab.claims import pooled
+from lnlab.claims.evidence import combined
+from lnlab.claims.measures import constant, measure, named, over_time, quarters
+from lnlab.claims.special import SPECIAL
+from lnlab.claims.studies import Data, Missing
+from lnlab.runs import load
+from tests.by_hand import made
+
+
+# -- tests and velocities of made runs --------------------------------------------------------------------------------
+@pytest.fixture
+def crews(tmp_path: Path) -> Data:
+    """A3C returns 60 and 66 with 5 and 3 workers, 10 more with LayerNorm; Individual 50; greedy is twice that."""
+    for (workers, seeds, a3c), (norm, more) in itertools.product(((5, 4, 60), (3, 3, 66)), (("none", 0), ("ln", 10))):
+        for algorithm, level in (("a3c", a3c + more), ("individual", 50)):
+            made(
+                tmp_path / ("paper" if workers == 5 else "workers"),
+                range(seeds),
+                lambda quantity, seed, level=level: level * (1 + (quantity == "greedy")) * (1 + seed / 100),
+                algorithm=algorithm,
+                norm=norm,
+                workers=workers,
+            )
+    return Data(load(tmp_path / "paper"))
+
+
+@pytest.mark.parametrize(
+    ("name", "seed_2"),
+    [
+        ("test.greedy", 122.4),
+        ("test.sampled.extra", 61.2),
+        ("test_by_group", 122.4),
+        ("sweep.sampled", 61.2),
+        ("sweep.greedy.75", 122.4),
+        ("worst_velocity.greedy", 122.4),
+        ("over_scenarios.greedy", 0.0),
+        ("100*test.sampled", 6120.0),
+        ("log10.test.greedy", math.log10(122.4)),
+        ("return_mean", None),
+    ],
+)
+def test_a_measure_of_a_made_run_has_the_value_it_was_made_with(crews: Data, name: str, seed_2: float | None) -> None:
+    level = 60 * 1.02 if seed_2 is None else seed_2
+    assert measure(crews, name, "a3c-gru-none")[2] == pytest.approx(level)
+    assert len(measure(crews, name, "workers/a3c-gru-none-w3")) == 3
+
+
+def test_the_gap_is_that_of_each_number_of_workers(crews: Data) -> None:
+    gaps = {"a3c-gru-none": 20, "workers/a3c-gru-none-w3": 32, "a3c-gru-ln": 40, "workers/a3c-gru-ln-w3": 52}
+    for (arm, gap), mode in itertools.product(gaps.items(), ("greedy", "sampled")):  # 100 (60 / 50 − 1) and so on
+        how = named(f"gap.test.{mode}")
+        assert how.statistic(how.values(crews, arm)) == pytest.approx(gap)
+
+
+def test_a_group_that_was_not_tested_and_an_arm_that_was_not_run_are_missing(crews: Data) -> None:
+    for name, arm in (("test_refilled.greedy", "a3c-gru-ln"), ("test.greedy", "a3c-ff-ln")):
+        with pytest.raises(Missing):
+            measure(crews, name, arm)
+
+
+CELLS = np.random.default_rng(1).normal(50, 10, (7, 3, 2))  # seeds, velocities or scenarios, learners
+
+
+def test_cells_are_pooled_over_seeds_velocities_and_learners() -> None:
+    data = SimpleNamespace(sweep=lambda *_: CELLS)
+    found = {name: named(f"cells.{name}") for name in ("mean", "sd", "cv", "worst")}
+    pools = {name: float(how.statistic(how.values(data, "a3c-gru-ln").reshape(-1))) for name, how in found.items()}
+    sd = CELLS.std(ddof=1)
+    assert pools == pytest.approx({"mean": CELLS.mean(), "sd": sd, "cv": sd / CELLS.mean(), "worst": CELLS.min()})
+
+
+@pytest.mark.parametrize("name", ["mean", "sd", "worst"])
+def test_the_range_of_a_repetition_holds_what_five_new_seeds_give(name: str) -> None:
+    rng, hits, statistic = np.random.default_rng(3), [], pooled.STATISTICS[name]
+    for _ in range(120):
+        seeds, new = (pooled._summary(rng.normal(50, 10, (n, 1))) for n in (30, 5))
+        printed = float(statistic(new.reshape(-1)))
+        hits.append(pooled.repeated("x", printed, statistic, [seeds], Interval(0, 0, 0, 30), 5).outcome == "agrees")
+    assert 0.86 < np.mean(hits) <= 1
+    many = np.random.default_rng(0).normal(50, 10, 200)
+    if name == "mean":  # which has a closed form
+        ours = pooled.repeated("x", 50, statistic, [pooled._summary(many[:, None])], Interval(0, 0, 0, 200), 5)
+        known = number("x", 50, many, runs=5)
+        assert (ours.low, ours.high) == pytest.approx((known.low, known.high), abs=1)
+
+
+def test_several_arms_are_resampled_together_over_the_seeds_that_all_have() -> None:
+    whole = CELLS.mean(axis=(1, 2))
+    found = combined([whole[:5] + 1, whole], [1, -1], np.mean)
+    assert found == pytest.approx((1, 1, 1, 5))
+
+
+def test_a_constant_policy_takes_one_action_more_than_99_times_in_100() -> None:
+    shares = {"share_local": [[[0.995]], [[0.985]]], "share_offload": [[[0.005]], [[0.015]]]}
+    data = SimpleNamespace(sweep=lambda *_, value: np.array(shares.get(value, [[[0.0]], [[0.0]]])))
+    assert constant(data, "a3c-gru-ln", "greedy").tolist() == [[1], [0]]
+    assert measure(data, "constant.greedy", "a3c-gru-ln").tolist() == [1, 0]
+
+
+def test_own_velocity_and_extra_minus_seen() -> None:
+    seen = np.array([[[10.0, 1, 2], [3, 20, 4], [5, 6, 30]]])
+    data = SimpleNamespace(scenarios=lambda arm, groups=(), mode="": seen + 7 * (groups == ("extra",)))
+    assert measure(data, "own_velocity.greedy", "") == pytest.approx([60 / 3 - 21 / 6])  # the diagonal minus the rest
+    assert measure(data, "extra_minus_seen.greedy.2", "") == pytest.approx([7])
+
+
+# -- training ---------------------------------------------------------------------------------------------------------
+def test_parts_and_windows_of_training(tmp_path: Path) -> None:
+    made(tmp_path / "paper", range(2), curve=lambda seed, episode: float(episode + seed), norm="ln")
+    made(tmp_path / "paper", range(2), curve=lambda seed, episode: float(episode), norm="ln", algorithm="individual")
+    data, arm = Data(load(tmp_path / "paper")), "a3c-gru-ln"
+    assert measure(data, "return_first_quarter", arm) == pytest.approx([260, 261])  # 20, 40, … 500
+    assert measure(data, "return_middle", arm) == pytest.approx([1010, 1011])  # 920, … 1100
+    assert measure(data, "return_after.25000", arm) == pytest.approx([910, 911])  # of 1000 episodes the last 200
+    assert measure(data, "return_after.5000", "individual-gru-ln") == pytest.approx([910, 910])  # five a model
+    with pytest.raises(Missing, match="trained for 60,000 updates"):
+        measure(data, "return_after.60000", arm)
+
+
+class Training:
+    """Diagnostics close together at first and far apart later; losses that explode; of two seeds."""
+
+    levels = {0: 8.0, 10: 8.0, 100: 8.0, 500: 0.0, 2000: 0.0}  # noqa: RUF012
+
+    def __init__(self, *, recovers: bool = True) -> None:
+        self.recovers = recovers
+
+    def run(self, arm: str) -> SimpleNamespace:
+        learners = 5 if arm.startswith("individual") else 1
+        return SimpleNamespace(config=SimpleNamespace(workers=5, learners_per_seed=learners, episodes=1000))
+
+    def steps(self, arm: str) -> list[int]:
+        return [step * (5 if arm.startswith("individual") else 1) for step in self.levels]
+
+    def diagnostic(self, arm: str, quantity: str, step: int, *, empty: float | None = None) -> np.ndarray:
+        return np.array([1.0, 10.0]) * self.levels[step // (5 if arm.startswith("individual") else 1)]
+
+    def curve(self, arm: str, quantity: str) -> tuple[np.ndarray, np.ndarray]:
+        losses = np.where(np.arange(20) < np.array([2, 3])[:, None], 200.0, 9.0)
+        losses[0, -1] = 9.0 if self.recovers else 200.0
+        return 20 * np.arange(1, 21), losses
+
+    def metric(self, arm: str, quantity: str, *, empty: float) -> np.ndarray:
+        return np.array([300.0, empty])
+
+
+def test_through_training_weighs_by_time_and_not_by_the_number_of_checkpoints() -> None:
+    area = 8 * 100 + 4 * 400  # constant up to episode 100, then a straight line down to episode 500
+    found = {name: measure(Training(), f"{name}.state_saturated", "a3c-gru-none")[0]
+             for name in ("through", "through_500", "after_500")}  # fmt: skip
+    assert found == pytest.approx({"through": area / 2000, "through_500": area / 500, "after_500": 0})
+    assert over_time([300], np.array([[2.0, 3.0]])).tolist() == [2.0, 3.0]
+    with pytest.raises(Missing, match="after 500 episodes"):
+        measure(SimpleNamespace(steps=lambda arm: [0, 300]), "through_500.state_saturated", "a3c-gru-none")
+
+
+def test_recovery_and_targets_are_counted_in_updates_and_episodes() -> None:
+    assert measure(Training(), "updates_to_recovery", "a3c-ff-none").tolist() == [200.0, 300.0]
+    assert measure(Training(), "updates_to_recovery", "individual-ff-none").tolist() == [40.0, 60.0]
+    assert measure(Training(), "episodes_to_70", "a3c-ff-none").tolist() == [300, 1000]  # one that never gets there
+    assert measure(Training(), "first_row_above.70", "a3c-ff-none").tolist() == [300, 5000]
+    assert measure(Training(), "passes.70", "a3c-ff-none").tolist() == [1, 0]
+    with pytest.raises(Missing, match="needs every seed of a3c-ff-none to explode and to recover"):
+        measure(Training(recovers=False), "updates_to_recovery", "a3c-ff-none")
+
+
+# -- special claims ---------------------------------------------------------------------------------------------------
+def test_updates_are_compared_after_five_times_as_many_episodes() -> None:
+    given = {"what": "x", "of": "entropy", "shared": "a3c-gru-none", "alone": "individual-gru-none", "margin": 1}
+    (found,) = SPECIAL["equal_updates"](Training(), **given)
+    assert "A3C minus Individual after 10, 100, 500, 2000 and 50, 500, 2500, 10000 episodes" in found.what
+    assert found.found.estimate == pytest.approx(0)
+
+
+def test_the_correlation_over_learners_is_numpys() -> None:
+    x, y = rng_pairs = np.random.default_rng(0).normal(size=(2, 6, 5)) + np.random.default_rng(1).normal(size=(6, 5))
+    data = SimpleNamespace(worker_metric=lambda arm, name: {"x": x, "y": y}[name])
+    (found,) = SPECIAL["learners_together"](data, "x", "individual-gru-ln", ["x", "y"])
+    assert found.found.estimate == pytest.approx(np.corrcoef(rng_pairs.reshape(2, -1))[0, 1])
+
+
+def test_a_share_of_seeds_has_the_range_of_five_new_ones() -> None:
+    same = np.ones((30, 1, 1))
+    data = SimpleNamespace(sweep=lambda *_, value: same if value == "share_local" else 0 * same)
+    share, most = SPECIAL["collapsed"](data, "x", "a3c-gru-none", 4, 5)
+    assert (share.printed, share.runs, share.found.estimate, share.high, most.outcome) == (0.8, 5, 1, 1, "holds")
+    assert (5 * share.low) % 1 == pytest.approx(0)
+
+
+def test_an_overall_sd_follows_from_parts_with_the_spread_between_them() -> None:
+    sums = SPECIAL["from_parts"](None, [1, 1], [0.0, 2.0], [1.0, 1.0], 1.0, 1.0)
+    assert [(each.computed, each.outcome) for each in sums] == [(1, "right"), (pytest.approx(math.sqrt(2)), "wrong")]
+
+
+def test_rank_correlation_agrees_with_scipy_and_covers() -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(2, 25))
+    assert rank_correlation(x, y).estimate == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert rank_correlation(np.exp(x), y) == pytest.approx(rank_correlation(x, y))  # ranks do not see the scale
+    true, hits = 6 / np.pi * np.arcsin(0.6 / 2), []  # of a bivariate normal with Pearson's 0.6
+    for _ in range(200):
+        x, e = rng.normal(size=(2, 30))
+        found = rank_correlation(x, 0.6 * x + 0.8 * e)
+        hits.append(found.low <= true <= found.high)
+    assert 0.9 <= np.mean(hits) <= 0.99
+    for few in ([1.0] * 5, [1.0, 2.0, 3.0]):
+        assert rank_correlation(few, np.arange(len(few)))[1:3] == (-1, 1)
+
+
+# -- TD3 --------------------------------------------------------------------------------------------------------------
+def table(**columns: object) -> SimpleNamespace:
+    """Data with one table, of one seed twice."""
+    rows = pd.concat([pd.DataFrame(columns).assign(seed=seed) for seed in (0, 1)])
+    return SimpleNamespace(table=lambda arm, name: rows)
+
+
+def test_growth_laws_are_found_with_their_exponents() -> None:
+    updates = np.arange(0.0, 4001, 100)
+    power, exponential = 3 * np.maximum(updates, 1) ** 4, np.exp(updates / 1000)
+    data = table(step=updates, updates=updates, critic_loss=power, q1_mean=exponential)
+    for name in ("power_fit.critic_loss", "exponential_fit.q1_mean"):
+        assert measure(data, name, "") == pytest.approx([1, 1])
+    assert measure(data, "exponent.critic_loss", "") == pytest.approx([4, 4])
+    assert max(measure(data, name, "").max() for name in ("exponential_fit.critic_loss", "power_fit.q1_mean")) < 0.95
+    jump = table(step=range(5), updates=[1, 2, 4, 5, 8], critic_loss=[1.0, 4, 16, 9, 9], td_error_1=1.0)
+    assert measure(jump, "late_exponent.critic_loss", "") == pytest.approx([0, 0])
+    assert measure(jump, "growth.critic_loss", "").tolist() == [9, 9]
+    assert measure(jump, "largest.critic_loss", "").tolist() == [16, 16]
+    with pytest.raises(Missing, match="that changes"):
+        measure(jump, "power_fit.td_error_1", "")
+    with pytest.raises(Missing, match="value of zero"):
+        measure(table(step=[0, 1], updates=[1, 2], q1_mean=[0.0, 1.0]), "exponent.q1_mean", "")
+
+
+def test_the_trend_is_that_of_29_logged_updates_and_late_the_last_quarter() -> None:
+    line = np.linspace(1, 3, 40)
+    data = table(step=range(40), updates=range(1, 41), critic_loss=line)
+    assert measure(data, "trend.critic_loss", "") == pytest.approx([line[21:29].mean() / line[:7].mean()] * 2)
+    assert measure(data, "late.critic_loss", "") == pytest.approx([line[30:].mean()] * 2)
+    assert measure(data, "rise.critic_loss", "") == pytest.approx([line[30:].mean()] * 2)
+
+
+def test_quarters_are_cut_by_index_as_in_the_document() -> None:
+    data = table(episode=range(7), phase=["random"] * 3 + ["policy"] * 4, **{"return": np.arange(7.0)})
+    means, sds = quarters(data, "")  # [0], [1, 2], [3, 4], [5, 6]
+    assert means[0].tolist() == [0, 1.5, 3.5, 5.5]
+    assert sds[0].tolist() == [0, 0.5, 0.5, 0.5]  # divided by n
+    assert [measure(data, f"quarter_policy.{number}", "")[0] for number in (1, 2, 3, 4)] == [0, 0, 1, 1]
+    assert measure(data, "policy.return", "").tolist() == [4.5, 4.5]
+    with pytest.raises(Missing, match="four training episodes"):
+        quarters(table(episode=[0], phase="policy", **{"return": 1.0}), "")

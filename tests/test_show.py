@@ -1,0 +1,135 @@
+"""What a cell shows: tables as words, sentences that hold, cards of claims, outputs with all that a page needs."""
+
+import hashlib
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lnlab.analysis.claims import Direction, Number, Sum, judge
+from lnlab.analysis.stats import Interval
+from lnlab.book import cards, holds, output, plot, show, style
+from lnlab.claims.documents import Claim
+from lnlab.claims.judge import Entry
+from lnlab.paths import PUBLISHED
+
+RUNS = ("a3c-gru-ln",)
+
+
+# -- sentences and tables ---------------------------------------------------------------------------------------------
+def test_a_sentence_that_the_data_deny_stops_the_published_book_and_is_left_out_of_a_report(tmp_path) -> None:
+    said = ("LayerNorm helps.", True), ("It always does.", False)
+    published, report = (SimpleNamespace(main=SimpleNamespace(dir=each / "x")) for each in (PUBLISHED, tmp_path))
+    with pytest.raises(show.NoLongerTrueError, match=r"no longer say so: It always does\.$"):
+        holds(published, *said)
+    assert holds(published, said[0]) == holds(report, *said) == "LayerNorm helps."
+    assert "None of what the published runs show" in holds(report, said[1])
+
+
+def rows(**columns: object) -> pd.DataFrame:
+    return pd.DataFrame({"arm": ["b", "b", "a"], "measure": ["x", "y", "x"], "low": np.nan, "high": np.nan} | columns)
+
+
+def test_a_table_keeps_the_order_of_appearance_and_tells_seeds_and_interval() -> None:
+    found = rows(estimate=[10.0, -2.25, 30], low=[9.0, -3, np.nan], high=[11.0, -1, np.nan], n=[30, 30, 10])
+    shown = show.table(found, "levels", caption="Levels.")
+    assert shown.shown.to_dict("list") == {
+        "arm": ["b", "a"],
+        "x": ["10.0 [9.0,\xa011.0]", "30.0"],
+        "y": ["−2.25 [−3.00,\xa0−1.00]", "n/a"],  # small numbers have two decimals
+    }
+    assert shown.caption == "Levels. 95 % intervals over n = 10 to 30 seeds."
+    assert shown.data is found
+    assert show.table(found, "levels", caption="x", digits={"x": 0}).shown.x[0] == "10 [9,\xa011]"
+    assert "not there" in show.table(found[:0], "levels", caption="x")
+
+
+def test_markdown_escapes_what_would_end_a_cell_and_aligns_numbers() -> None:
+    shown = {"setting": ["a|b", "5 workers"], "late": ["not within 50", "−3.2 [−4, −1]"], "who": ["LN", "3"]}
+    lines = output.markdown(pd.DataFrame(shown)).splitlines()
+    assert lines[1] == "| :-- | --: | :-- |"
+    assert "a\\|b" in lines[2]
+
+
+# -- cards ------------------------------------------------------------------------------------------------------------
+def entry(*evidence: object, says: str = "Says <b>this</b>", number: int = 1) -> Entry:
+    claim = Claim(kind="measured", section="one two", says=says, untestable="never")
+    verdict = judge(f"D9.{number}", list(evidence), reason="" if evidence else "not <asked>", runs=RUNS)
+    return Entry("D9", f"D9.{number}", claim, verdict, RUNS)
+
+
+EVIDENCE = (
+    Direction("effect", Interval(2.0, 1.0, 3.0, 30), "above"),
+    Number("level", 7.0, Interval(10.0, 9.0, 11.0, 20), 5.0, 15.0, 1),
+    Sum("sum", "1 + 1", 2.0, 2.0, 0.5),
+)
+
+
+def test_a_card_is_one_line_of_html_with_its_anchor_its_runs_and_everything_escaped() -> None:
+    shown = cards.cards([entry(*EVIDENCE), entry(number=2)], "one two")
+    first, second = shown.text.split("\n\n")
+    assert "\n" not in first
+    assert 'id="claim-d9-1"' in first
+    assert "Says &lt;b&gt;this&lt;/b&gt;" in first
+    assert '<a href="runs/a3c-gru-ln.html">' in first
+    assert "✓ replicated" in first
+    assert "Not &lt;asked&gt;." in second
+    cells = re.findall("<tr>(.*?)</tr>", first)[1:]
+    told = [re.findall("<td>(.*?)</td>", row)[1:] for row in cells]
+    assert told == [
+        ["", "2.0 [1.0,\xa03.0]", "30", "above 0", "holds"],
+        ["7", "10.0 [9.0,\xa011.0]", "20", "5 to 15", "agrees"],
+        ["2", "2.0", "", "1 + 1, ± 0.5", "right"],
+    ]
+
+
+def test_cards_and_ledger_offer_their_numbers_for_download() -> None:
+    shown = cards.cards([entry(*EVIDENCE)], "one two")
+    data, about = shown._repr_mimebundle_()
+    assert about[output.KEY]["files"] == {"text/csv": "claims-d9-one-two.csv"}
+    assert "{download}`CSV </figures/claims-d9-one-two.csv>`" in data["text/markdown"]
+    assert data["text/csv"].splitlines()[1].startswith("D9.1,effect,direction,,2,1,3,30,above,0,")
+    ledger = cards.table([entry(*EVIDENCE), entry(number=2)])
+    assert ledger.text.count('href="d9.html#claim-d9-') == 2
+    whole = ledger.files["text/json"][1]
+    assert '"untestable": 1' in whole
+    assert "NaN" not in whole
+    assert cards.count_table([entry(*EVIDENCE), entry(number=2)]).shown.D9.tolist() == [1, 0, 0, 0, 0, 1]
+
+
+# -- outputs ----------------------------------------------------------------------------------------------------------
+def drawings() -> dict[str, str]:
+    grid = pd.DataFrame([[1.0, 2.0], [3.0, 4.0]], index=["seen", "extra"], columns=["LN", "none"])
+    found = rows(estimate=[60.0, 61, 72], low=[58.0, 60, 70], high=[62.0, 63, 74], norm=["none", "none", "ln"])
+    drawn = {"dots": plot.dots(found, xlabel="return", references={"x": {"uniform": 70.0}}),
+             "heatmap": plot.heatmap(grid, "return", separators=[1])}  # fmt: skip
+    return {name: style.svg(each) for name, each in drawn.items()}
+
+
+def digests() -> str:
+    return str({name: hashlib.sha256(svg.encode()).hexdigest() for name, svg in drawings().items()})
+
+
+def test_figures_have_the_same_bytes_in_another_process_and_suit_light_and_dark_pages() -> None:
+    line = [sys.executable, "-c", "from tests.test_show import digests; print(digests())"]
+    other = subprocess.run(line, capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "77", "PATH": ""})
+    assert other.stdout.strip() == digests()
+    for svg in drawings().values():
+        assert "<dc:date>" not in svg
+        assert "fill: #ffffff" not in svg.replace("text-anchor: middle; fill: #ffffff", "")  # numbers on dark squares
+        assert "</text>" in svg  # text stays text: small, and found by a search
+
+
+def test_a_figure_carries_what_a_page_needs_and_refuses_a_wrong_name_or_no_alt_text() -> None:
+    frame = pd.DataFrame({"seed": [0], "return": [62.0]})
+    data, about = output.FigureOutput("my-curve", "<svg/>", "A <b>", "C", frame)._repr_mimebundle_()
+    assert 'aria-label="A &lt;b&gt;"' in data["text/html"]
+    assert data["text/csv"] == "seed,return\n0,62\n"
+    assert about[output.KEY] == {"kind": "figure", "name": "my-curve", "alt": "A <b>", "caption": "C"}
+    for name, alt, wrong in (("My curve", "a", "name 'My curve'"), ("curve", " ", "needs a text for 'alt'")):
+        with pytest.raises(ValueError, match=wrong):
+            output.FigureOutput(name, "<svg/>", alt, "caption", frame)
