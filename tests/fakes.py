@@ -1,12 +1,14 @@
 """A trainer that learns nothing, for tests of the store: every number is a function of seed, worker and episode."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import torch
 
-from lnlab.config import RunConfig
+from lnlab.config import RunConfig, parse
 from lnlab.runs import Report, Run
 
 QUANTITIES = ("return", "value_loss", "value_loss_all", "policy_loss", "entropy", "grad_norm", "clipped")
@@ -32,6 +34,27 @@ class FakeTrainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.episode = state["episode"]
+
+
+def small(**settings: Any) -> RunConfig:
+    return parse({"seeds": 3, "episodes": 6, "workers": 2, "profile": "test"} | settings)
+
+
+def finished(**settings: Any) -> Run:
+    run = Run.open(small(**settings))
+    train(run)
+    run.finish()
+    return run
+
+
+def write_template(folder: Path, parameters: str, code: str) -> None:
+    """notebooks/train.ipynb of two cells, below `folder`."""
+    python = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": python})
+    notebook.cells = [nbformat.v4.new_code_cell(parameters), nbformat.v4.new_code_cell(code)]
+    notebook.cells[0].metadata["tags"] = ["parameters"]
+    (folder / "notebooks").mkdir()
+    nbformat.write(notebook, folder / "notebooks" / "train.ipynb")
 
 
 def train(run: Run, *, until: int | None = None, every: int = 2) -> None:

@@ -4,34 +4,20 @@ import json
 import os
 import resource
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from lnlab import cli, files, paths, runs
-from lnlab.config import RunConfig, parse
+from lnlab import cli, files, runs
 from lnlab.files import DamagedError
 from lnlab.runs import Run, load, publish
-from tests.fakes import train
+from tests.fakes import small, train
 
 ROWS = 3 * 2 * 6  # seeds, workers, episodes
-FLIPS = 60 if os.environ.get("LNLAB_LONG_TESTS") else 8  # in each kind of file
-
-
-@pytest.fixture(autouse=True)
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(runs, "RESULTS", tmp_path)
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    return tmp_path
-
-
-def small(**settings: object) -> RunConfig:
-    return parse({"seeds": 3, "episodes": 6, "workers": 2, "profile": "test"} | settings)
+FLIPS = 60 if os.environ.get("LNLAB_LONG_TESTS") else 4  # in each kind of file
+pytestmark = pytest.mark.usefixtures("results")
 
 
 def stopped(until: int = 4, **settings: object) -> Run:
@@ -44,7 +30,7 @@ def stopped(until: int = 4, **settings: object) -> Run:
 
 
 def finished(**settings: object) -> Run:
-    run = stopped(until=6, **settings)
+    stopped(until=6, **settings)
     run = Run.open(small(**settings))
     run.finish()
     return run
@@ -76,15 +62,11 @@ def same(one: Run, other: Run) -> bool:
     return all(one.table(name).equals(other.table(name)) for name in ("episodes", "metrics", "diagnostics"))
 
 
-# -- of a run that is being trained -----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("pattern", ["checkpoint-*", "episodes-*", "diagnostics-*", "manifest.json"])
-def test_no_changed_bit_changes_a_result(pattern: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_changed_bit_changes_a_result(pattern, tmp_path, capsys):
     """Training goes back a checkpoint and says so, is refused by name, or is the same: the bit was one of a space."""
     whole, original = finished(profile="whole"), stopped()
-    keep = tmp_path / "keep"
-    shutil.copytree(original.dir, keep)
+    shutil.copytree(original.dir, tmp_path / "keep")
     rng, seen = np.random.default_rng(0), 0
     for _ in range(FLIPS):
         path = newest(original, pattern)
@@ -99,15 +81,14 @@ def test_no_changed_bit_changes_a_result(pattern: str, tmp_path: Path, capsys: p
         seen += noticed
         files.unlock(original.dir)
         shutil.rmtree(original.dir)
-        shutil.copytree(keep, original.dir)
+        shutil.copytree(tmp_path / "keep", original.dir)
     assert seen >= (FLIPS // 2 if pattern == "manifest.json" else FLIPS)
 
 
-@pytest.mark.parametrize("harm", [cut, Path.unlink])
-@pytest.mark.parametrize("pattern", ["checkpoint-*", "episodes-*", "manifest.json"])
-def test_the_checkpoint_before_is_used_with_a_notice(
-    pattern: str, harm: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize(
+    ("pattern", "harm"), [("checkpoint-*", cut), ("episodes-*", Path.unlink), ("manifest.json", Path.unlink)]
+)
+def test_the_checkpoint_before_is_used_with_a_notice(pattern, harm, capsys):
     run = stopped()
     path = newest(run, pattern)
     harm(path)
@@ -118,27 +99,26 @@ def test_the_checkpoint_before_is_used_with_a_notice(
     assert same(finished(profile="whole"), resumed(run))
 
 
-def test_a_table_that_a_stopped_run_has_lost_is_refused_by_name() -> None:
+def test_a_table_that_a_stopped_run_has_lost_is_refused_by_name():
     """It would be completed with the later half of the rows."""
     run = stopped()
-    path = newest(run, "diagnostics-*")
-    path.unlink()
+    (path := newest(run, "diagnostics-*")).unlink()
     with pytest.raises(DamagedError, match=f"{path} is missing"):
         resumed(run)
 
 
-def test_both_checkpoints_damaged_are_refused_by_name_and_the_rest_is_left(tmp_path: Path) -> None:
+def test_both_checkpoints_damaged_are_refused_by_name_and_the_rest_is_left(results):
     run = stopped()
     for path in run.shards[0].dir.glob("checkpoint-*"):
         cut(path)
-    before = sorted(tmp_path.rglob("*"))
+    before = sorted(results.rglob("*"))
     with pytest.raises(DamagedError, match=r"checkpoint-000004-.*delete .*shards/0-2"):
         resumed(run)
-    assert sorted(tmp_path.rglob("*")) == before
+    assert sorted(results.rglob("*")) == before
 
 
 @pytest.mark.parametrize("setting", [{"lr": 3e-3}, {"first_seed": 7}])
-def test_a_checkpoint_of_other_settings_is_refused(setting: dict[str, object], tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_settings_is_refused(setting):
     run, other = stopped(), stopped(profile="other", **setting)
     shutil.rmtree(run.shards[0].dir)
     shutil.copytree(other.shards[0].dir, run.shards[0].dir)
@@ -146,37 +126,30 @@ def test_a_checkpoint_of_other_settings_is_refused(setting: dict[str, object], t
         resumed(run)
 
 
-def test_another_length_is_no_other_setting_of_a_checkpoint() -> None:
+def test_another_length_is_no_other_setting_of_a_checkpoint():
     longer = stopped()
     (longer.dir / "config.json").write_text(json.dumps(small(episodes=8).model_dump()))
     assert Run.open(small(episodes=8)).shards[0].load() == {"episode": 4, "weights": pytest.approx([4.0] * 4)}
 
 
-# -- of a complete run ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("harm", [cut, Path.unlink, lambda path: flip(path, 999)], ids=["cut", "gone", "bit"])
-def test_a_damaged_table_is_found_not_read_and_made_again(
-    harm: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: flip(path, 999)], ids=["gone", "bit"])
+def test_a_damaged_table_is_found_not_read_and_made_again(harm, results, capsys):
     run, whole = finished(), finished(profile="whole")
     path = run.dir / "metrics.parquet"
     harm(path)
     assert cli.main(["runs", "test", "--check"]) == cli.ERROR
     assert str(path) in capsys.readouterr().out
-    with pytest.raises(DamagedError, match=str(path)):
-        run.table("metrics")
-    with pytest.raises(DamagedError, match=str(path)):
-        load(tmp_path / "test").table("metrics")
-    with pytest.raises(DamagedError, match=str(path)):
-        publish(tmp_path / "test", tmp_path / "book", allow_dirty=True)
-    assert not (tmp_path / "book").exists()
+    study, book = load(results / "test"), results.parent / "book"
+    for read in (run.table, study.table, lambda _: publish(study.dir, book, allow_dirty=True)):
+        with pytest.raises(DamagedError, match=str(path)):
+            read("metrics")
+    assert not book.exists()
     assert same(whole, resumed(run))
     assert f"{path}" in capsys.readouterr().err
     assert cli.main(["runs", "--check"]) == 0
 
 
-def test_tables_that_the_shards_cannot_give_back_are_not_replaced() -> None:
+def test_tables_that_the_shards_cannot_give_back_are_not_replaced():
     run = finished()
     cut(run.dir / "metrics.parquet")
     shutil.rmtree(run.dir / "shards")
@@ -186,24 +159,24 @@ def test_tables_that_the_shards_cannot_give_back_are_not_replaced() -> None:
     assert len(run.table("episodes")) == ROWS
 
 
-def test_seeds_that_a_bit_added_are_noticed() -> None:
+def test_seeds_that_a_bit_added_are_noticed():
     run = finished()
     path = run.dir / "config.json"
     path.write_text(path.read_text().replace('"seeds": 3', '"seeds": 7'))
     assert Run(run.dir).damage() == [f"{path} is damaged: seeds is 7 there, 3 in provenance.json"]
 
 
-def test_killed_while_seeds_are_added_a_run_is_not_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_while_seeds_are_added_a_run_is_not_complete(monkeypatch):
     """Between the two files that then change: config.json has the new number of seeds, the tables have not."""
     finished(seeds=5)
-    monkeypatch.setattr(Run, "_begin", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        Run.open(small(seeds=10))
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_begin", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            Run.open(small(seeds=10))
     assert not Run.at(small()).complete
 
 
-def test_checkpoints_without_provenance_are_not_deleted() -> None:
+def test_checkpoints_without_provenance_are_not_deleted():
     run = stopped()
     (run.dir / "provenance.json").unlink()
     with pytest.raises(DamagedError, match=r"provenance\.json is missing"):
@@ -212,33 +185,12 @@ def test_checkpoints_without_provenance_are_not_deleted() -> None:
     assert Run.open(small(resume=False)).reports_done == 0
 
 
-# -- beside others ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("file", ["config.json", "provenance.json", "manifest.json"])
-@pytest.mark.parametrize("content", ["", "{", "[]", "\x00" * 40, "[" * 100_000])
-def test_one_damaged_run_does_not_stop_the_listing(file: str, content: str, capsys: pytest.CaptureFixture[str]) -> None:
-    broken, _ = stopped(norm="none"), finished()
-    path = next(broken.dir.rglob(file))
-    path.write_text(content)
-    assert cli.main(["runs"]) == 0
-    rows = {words[0]: words[1:] for line in capsys.readouterr().out.splitlines() if (words := line.split())}
-    assert rows["a3c-gru-ln-w2"][0] == "complete"
-    assert rows["a3c-gru-none-w2"][0] == "damaged"
-    assert f"{path} is damaged: " in " ".join(rows["a3c-gru-none-w2"])
-    assert cli.main(["runs", "--check"]) == cli.ERROR
-    assert str(path) in capsys.readouterr().out
-
-
-def test_a_run_without_its_settings_is_listed_and_read_by_nobody(tmp_path: Path) -> None:
+def test_a_run_without_its_settings_is_listed_and_read_by_nobody(results):
     run = finished()
     (run.dir / "config.json").unlink()
-    assert [each.status for each in load(tmp_path / "test").runs] == ["damaged"]
+    assert [each.status for each in load(results / "test").runs] == ["damaged"]
     with pytest.raises(DamagedError, match=r"config\.json is missing"):
-        publish(tmp_path / "test", tmp_path / "book", allow_dirty=True)
-
-
-# -- of earlier versions ----------------------------------------------------------------------------------------------
+        publish(results / "test", results.parent / "book", allow_dirty=True)
 
 
 def of_old(run: Run) -> None:
@@ -262,66 +214,43 @@ def of_old(run: Run) -> None:
         files.write_json(shard.dir / "manifest.json", kept)
 
 
-def test_runs_of_earlier_versions_read_and_resume() -> None:
+def test_runs_of_earlier_versions_read_and_resume_and_damage_to_them_is_named(capsys):
     run = stopped()
     of_old(run)
     assert run.status == "stopped"
     assert len(run.table("episodes")) == ROWS * 4 // 6
-    again = resumed(run)
-    assert same(finished(profile="whole"), again)
+    again, complete = resumed(run), finished(profile="whole")
+    assert same(complete, again)
     assert again.provenance["seconds"] >= 60
     assert not again.damage()
     assert not again.shards[0].damage()
-
-
-def test_a_truncated_checkpoint_of_an_earlier_version_is_named() -> None:
-    run = stopped()
-    of_old(run)
+    of_old(complete)
+    assert cli.main(["runs", "whole", "--check"]) == 0
+    assert "has no digests" in capsys.readouterr().out
+    of_old(run := stopped(profile="cut"))
     cut(newest(run, "checkpoint-*"))
     with pytest.raises(DamagedError, match=r"checkpoint-000004\.pt is damaged"):
         resumed(run)
 
 
-def test_complete_runs_of_earlier_versions_are_listed_as_without_digests(capsys: pytest.CaptureFixture[str]) -> None:
-    run = finished()
-    of_old(run)
-    assert resumed(run).complete
-    assert cli.main(["runs", "--check"]) == 0
-    assert "has no digests" in capsys.readouterr().out
-
-
-# -- what a disk, a folder or another process does ---------------------------------------------------------------------
-
-
-def test_a_full_disk_is_one_line_with_the_file_and_what_was_written_stays(tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_with_the_file_and_what_was_written_stays(capsys):
     """A file must not grow beyond 20 kB here, which the first checkpoint of a hidden layer of 64 does."""
-    words = ["train", "seeds=1", "episodes=2", "core=ff", "hidden=64", "cores=1", "device=cpu", "eval-episodes=0"]
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
-    done = subprocess.run(
-        [sys.executable, "-m", "lnlab", *words],
-        env=os.environ | {"LNLAB_RESULTS": str(tmp_path)},
-        preexec_fn=limit,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == cli.ERROR
-    last = done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    words = "train seeds=1 episodes=2 core=ff hidden=64 cores=1 device=cpu eval-episodes=0"
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, most[1]))
+    try:
+        assert cli.main(words.split()) == cli.ERROR
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+    last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("lnlab train: [Errno 27] File too large: ")
     assert "checkpoint-000002" in last
-    assert not list(tmp_path.rglob(".*.tmp"))
-    (run,) = load(tmp_path / "scratch").runs
-    assert run.status == "failed"
-    assert run.reports_done == 0
+    (run,) = load(runs.RESULTS / "scratch").runs
+    assert not list(run.dir.rglob(".*.tmp"))
+    assert (run.status, run.reports_done) == ("failed", 0)
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_that_cannot_be_written_is_one_line(monkeypatch, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(runs, "RESULTS", tmp_path / "file")  # root may write to every folder, but not below a file
     assert cli.main(["train", "seeds=1", "episodes=1"]) == cli.ERROR
@@ -329,7 +258,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     assert str(tmp_path / "file") in line
 
 
-def test_a_lock_that_is_a_link_is_refused_and_its_target_left(tmp_path: Path) -> None:
+def test_a_lock_that_is_a_link_is_refused_and_its_target_left(tmp_path):
     run = stopped()
     precious = tmp_path / "precious.txt"
     precious.write_text("all my work")
@@ -344,47 +273,24 @@ def test_a_lock_that_is_a_link_is_refused_and_its_target_left(tmp_path: Path) ->
     assert precious.read_text() == "all my work"
 
 
-def test_a_lock_is_one_whatever_the_spelling_of_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files.lock(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    assert files.locked(Path())
-    assert not files.lock(Path("../") / tmp_path.name)
-    files.unlock(Path())
-    assert not files.locked(tmp_path)
-
-
-def test_the_lock_of_a_deleted_folder_is_taken_anew(tmp_path: Path) -> None:
+def test_a_lock_is_one_whatever_the_spelling_of_its_folder_and_goes_with_it(tmp_path, monkeypatch):
     folder = tmp_path / "run"
     for _ in range(2):
         folder.mkdir()
+        monkeypatch.chdir(folder)
         assert files.lock(folder)
+        assert files.locked(Path())
+        assert not files.lock(Path("../run"))
         shutil.rmtree(folder)
     files.unlock(folder)
 
 
-def test_leftovers_of_killed_processes_are_swept_when_a_run_is_opened() -> None:
-    run = stopped()
-    for folder in (run.dir, run.shards[0].dir):
-        (folder / ".manifest.json.1234.tmp").write_text("half")
-    train(Run.open(small()))
-    assert not list(run.dir.rglob(".*.tmp"))
-
-
-# -- folders ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["..", ".", "../other", "inside/../../other", "link"])
-def test_nothing_outside_its_place_is_ever_deleted(name: str, tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "file").write_text("")
-    (tmp_path / "root" / "inside").mkdir(parents=True)
+@pytest.mark.parametrize("name", [".", "inside/../../other", "link"])
+def test_nothing_outside_its_place_is_ever_deleted(name, tmp_path):
+    for folder in ("other/folder", "root/inside"):
+        (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "root" / "link").symlink_to(tmp_path / "other")
     with pytest.raises(ValueError, match="does not lie inside"):
         files.remove_tree(tmp_path / "root" / name, below=tmp_path / "root")
-    assert (tmp_path / "other" / "file").exists()
+    assert (tmp_path / "other" / "folder").exists()
     assert (tmp_path / "root" / "inside").exists()
-
-
-def test_only_one_function_deletes_folders() -> None:
-    deleting = [path for path in paths.PACKAGE.rglob("*.py") if "rmtree" in path.read_text(encoding="utf-8")]
-    assert deleting == [paths.PACKAGE / "files.py"]

@@ -15,42 +15,22 @@ import pandas as pd
 import pytest
 
 from lnlab import files, runs
-from lnlab.config import ConfigError, RunConfig, parse
+from lnlab.config import ConfigError
 from lnlab.runs import COLUMNS, Run, Shard, curves, load, publish
 from lnlab.shards import seconds_trained
-from tests.fakes import FakeTrainer, train
+from tests.fakes import FakeTrainer, finished, small, train
+
+pytestmark = pytest.mark.usefixtures("results")
 
 
-@pytest.fixture(autouse=True)
-def _results(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "RESULTS", tmp_path)
-
-
-@pytest.fixture
-def clean_source(monkeypatch):
-    monkeypatch.setattr(runs.provenance, "source", lambda: {"commit": "c0ffee", "dirty": False})
-
-
-def small(**settings) -> RunConfig:
-    return parse({"seeds": 3, "episodes": 6, "workers": 2, "profile": "test"} | settings)
-
-
-def finished(**settings) -> Run:
-    run = Run.open(small(**settings))
-    train(run)
-    run.finish()
-    return run
-
-
-# -- creating and opening ---------------------------------------------------------------------------------------------
-
-
-def test_a_new_run_lies_under_its_profile_and_says_what_it_is(tmp_path):
-    run = Run.open(small())
-    assert run.dir == tmp_path / "test" / "a3c-gru-ln-w2"
+def test_a_new_run_lies_under_its_profile_and_says_what_it_is(results):
+    run = Run.open(small(cores=1))
+    assert run.dir == results / "test" / "a3c-gru-ln-w2"
     assert json.loads((run.dir / "config.json").read_text())["episodes"] == 6
-    assert run.status == "running"
-    assert run.reports_done == 0
+    assert (run.status, run.reports_done) == ("running", 0)
+    assert Run.open(small(cores=2, device="cpu")).config.cores == 2
+    with pytest.raises(ConfigError, match=r"episodes is 6 there, 8 asked.*profile=.*resume=false"):
+        Run.open(small(episodes=8))
 
 
 def test_a_finished_run_is_complete_and_opening_it_again_changes_nothing():
@@ -61,17 +41,6 @@ def test_a_finished_run_is_complete_and_opening_it_again_changes_nothing():
     before = written()
     assert Run.open(small()).complete
     assert written() == before
-
-
-def test_other_settings_are_refused_with_both_values_and_the_ways_out():
-    Run.open(small())
-    with pytest.raises(ConfigError, match=r"episodes is 6 there, 8 asked.*profile=.*resume=false"):
-        Run.open(small(episodes=8))
-
-
-def test_another_number_of_cores_is_not_another_experiment():
-    Run.open(small(cores=1))
-    assert Run.open(small(cores=2, device="cpu")).config.cores == 2
 
 
 def test_resume_false_starts_over_but_leaves_the_page_of_others():
@@ -87,22 +56,18 @@ def test_a_run_that_was_being_deleted_starts_over(monkeypatch):
     """Killed before any deletion of `resume=False`: the next process finds the old run whole, or one without rows."""
     run = Run.open(small())
     train(run, until=4)
-    monkeypatch.setattr(Path, "unlink", lambda *_, **__: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        Run.open(small(resume=False))
-    monkeypatch.undo()
-    monkeypatch.setattr(runs, "RESULTS", run.dir.parents[1])
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            Run.open(small(resume=False))
     assert Run.open(small()).reports_done == 0
     assert not list(run.dir.glob(".*.tmp"))
 
 
 def test_a_second_process_is_kept_out_until_the_first_has_ended(tmp_path):
-    code = (
-        "import sys, pathlib, lnlab.files as f; f.lock(pathlib.Path(sys.argv[1])); print('held', flush=True); input()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as holder:
+    code = "import sys, pathlib, lnlab.files; lnlab.files.lock(pathlib.Path(sys.argv[1])); print('held', flush=True)"
+    command = [sys.executable, "-c", f"{code}; input()", tmp_path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
         assert files.locked(tmp_path)
         with pytest.raises(RuntimeError, match="another process"):
@@ -111,12 +76,6 @@ def test_a_second_process_is_kept_out_until_the_first_has_ended(tmp_path):
     files.lock(tmp_path)  # the lock died with its process
     files.unlock(tmp_path)
     assert not files.locked(tmp_path)
-
-
-def test_a_run_without_a_process_shows_as_stopped():
-    run = Run.open(small())
-    run.release()
-    assert run.status == "stopped"
 
 
 def test_a_failed_run_says_why_and_can_go_on():
@@ -130,55 +89,20 @@ def test_a_failed_run_says_why_and_can_go_on():
     assert again.reports_done == 3 * 4
 
 
-# -- shards -----------------------------------------------------------------------------------------------------------
+def test_shards_are_blocks_of_consecutive_seeds_and_stay_whatever_the_next_process_wants():
+    for block in (5, 3):
+        run = Run.open(small(seeds=12, first_seed=3), block=block)
+        assert [shard.seeds for shard in run.shards] == [[3, 4, 5, 6, 7], [8, 9, 10, 11, 12], [13, 14]]
+        assert [shard.dir.name for shard in run.shards] == ["3-7", "8-12", "13-14"]
 
 
-def test_shards_are_blocks_of_consecutive_seeds():
-    run = Run.open(small(seeds=12, first_seed=3))
-    assert [shard.seeds for shard in run.shards] == [[3, 4, 5, 6, 7], [8, 9, 10, 11, 12], [13, 14]]
-    assert [shard.dir.name for shard in run.shards] == ["3-7", "8-12", "13-14"]
-
-
-def test_the_blocks_of_a_stopped_run_stay_whatever_the_next_process_wants():
-    Run.open(small(), block=2)
-    assert [shard.seeds for shard in Run.open(small(), block=3).shards] == [[0, 1], [2]]
-
-
-def test_rows_carry_their_seed_worker_and_episode():
-    run = Run.open(small(), block=2)
-    train(run)
-    rows = run.table("episodes")
-    assert len(rows) == 3 * 2 * 6
-    assert (rows["return"] == 1000 * rows["seed"] + 100 * rows["worker"] + rows["episode"]).all()
-    assert rows[["seed", "worker", "episode"]].equals(
-        rows[["seed", "worker", "episode"]].sort_values(["seed", "worker", "episode"])
-    )
-
-
-def test_rows_after_the_last_checkpoint_are_dropped_and_made_again():
-    run = Run.open(small())
-    train(run, until=5, every=2)  # episode 5 was appended, never kept
-    assert run.table("episodes")["episode"].max() == 4
-    again = Run.open(small())
-    train(again)
-    again.finish()
-    assert again.table("episodes").equals(finished(profile="whole").table("episodes"))
-
-
-def test_a_trainer_that_did_not_load_its_checkpoint_is_noticed():
-    run = Run.open(small())
-    train(run, until=4)
+def test_what_does_not_follow_the_last_checkpoint_is_refused():
+    train(Run.open(small()), until=4)
+    shard, report = Run.open(small()).shards[0], FakeTrainer(small()).report()
     with pytest.raises(ValueError, match=r"episode 5 comes next, got 1"):
-        Run.open(small()).shards[0].append(next(iter(FakeTrainer(small()))))
-
-
-def test_a_state_of_another_episode_is_refused():
-    run = Run.open(small())
-    trainer = FakeTrainer(small())
-    run.shards[0].dir.mkdir(parents=True)
-    shard = run.shards[0]
-    shard.append(next(iter(trainer)))
-    with pytest.raises(ValueError, match=r"state is of episode 3, the last report of 1"):
+        shard.append(report | {"episode": np.array(1)})
+    shard.append(report | {"episode": np.array(5)})
+    with pytest.raises(ValueError, match=r"state is of episode 3, the last report of 5"):
         shard.checkpoint({"episode": 3})
 
 
@@ -197,18 +121,12 @@ def test_a_checkpoint_interrupted_after_it_counted_does_not_keep_its_rows_twice(
     assert shard.rows()["episode"].tolist() == [1] * 6
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"luck": np.ones((3, 2))}, "luck"),
-        ({"return": np.ones(6)}, r"\(6,\)"),
-        ({"entropy": np.ones((2, 2))}, "3 seeds"),
-    ],
-)
-def test_a_report_of_wrong_form_is_refused(change, message):
-    shard = Run.open(small()).shards[0]
-    with pytest.raises(ValueError, match=message):
-        shard.append(next(iter(FakeTrainer(small()))) | change)
+def test_a_report_of_wrong_form_is_refused():
+    shard, report = Run.open(small()).shards[0], next(iter(FakeTrainer(small())))
+    wrong = {"luck": np.ones((3, 2))}, {"return": np.ones(6)}, {"entropy": np.ones((2, 2))}
+    for change, message in zip(wrong, ("luck", r"\(6,\)", "3 seeds"), strict=True):
+        with pytest.raises(ValueError, match=message):
+            shard.append(report | change)
 
 
 def test_a_trainer_may_reuse_its_arrays():
@@ -240,138 +158,95 @@ def test_a_clock_that_is_set_back_does_not_make_training_fast(monkeypatch):
     assert run.provenance["seconds"] == 3.0  # a look at the clock at the start and with each of three checkpoints
 
 
-# -- death ------------------------------------------------------------------------------------------------------------
-
 FORKS = multiprocessing.get_context("forkserver")  # a fresh process in milliseconds, its imports done once
 FORKS.set_forkserver_preload(["torch", "pyarrow.parquet", "tests.fakes"])
 
 
 def _die_at(folder: Path, moment: int) -> None:
-    """Train until the `moment`-th instant before or after a rename, and die there by SIGKILL."""
-    ticks, replace = count(1), os.replace
+    """Train until the `moment`-th rename, and die there by SIGKILL."""
+    renames, replace = count(1), os.replace
 
-    def tick() -> None:
-        if next(ticks) == moment:
+    def replace_or_die(source, target) -> None:
+        if next(renames) == moment:
             os.kill(os.getpid(), signal.SIGKILL)
-
-    def replace_between_ticks(source, target) -> None:
-        tick()
         replace(source, target)
-        tick()
 
-    os.replace = replace_between_ticks
+    os.replace = replace_or_die
     runs.RESULTS = folder
     train(Run.open(small()))
 
 
-def _check_agreement(run: Run) -> int:
-    """The state and the rows on disk are of the same episode, and no row is missing; returns that episode."""
-    shard = run.shards[0]
-    state, rows = shard.load(), shard.rows()
-    episode = 0 if state is None else state["episode"]
-    assert shard.episode == episode
-    assert len(rows) == 3 * 2 * episode
-    if episode:
-        assert set(rows["episode"]) == set(range(1, episode + 1))
-        assert state["weights"].tolist() == [float(episode)] * 4
-    return episode
-
-
-@pytest.mark.parametrize("moment", range(5, 21))
-def test_killed_at_any_rename_a_run_agrees_with_itself_and_goes_on(tmp_path, moment):
+@pytest.mark.parametrize("moment", range(4, 11))
+def test_killed_at_any_rename_a_run_agrees_with_itself_and_goes_on(results, moment):
     """Renames 1 and 2 write the settings, a checkpoint then renames state, rows, manifest and the manifest before."""
-    process = FORKS.Process(target=_die_at, args=(tmp_path, moment))
+    process = FORKS.Process(target=_die_at, args=(results, moment))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
     run = Run.open(small())
-    committed = (moment - 5) // 8 * 2 + (2 if (moment - 5) % 8 >= 5 else 0)
-    assert _check_agreement(run) == committed
+    (shard,) = run.shards
+    state = shard.load() or {"episode": 0, "weights": np.zeros(4)}
+    committed = (moment - 2) // 4 * 2  # episodes
+    assert state["episode"] == shard.episode == committed
+    assert state["weights"].tolist() == [float(committed)] * 4
+    assert shard.rows()["episode"].tolist() == sorted([*range(1, committed + 1)] * 6)
     train(run)
     run.finish()
     assert run.table("episodes").equals(finished(profile="whole").table("episodes"))
     assert not list(run.dir.rglob("*.tmp"))
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "numbers.json"
-    files.write_json(path, {"a": 1})
-    with pytest.raises(TypeError):
-        files.write_json(path, {"a": object()})
-    assert files.read_json(path) == {"a": 1}
-    assert [each.name for each in tmp_path.iterdir()] == ["numbers.json"]
-
-
-# -- the end ----------------------------------------------------------------------------------------------------------
-
-
-def test_finish_refuses_a_shard_that_is_not_done():
-    run = Run.open(small())
+def test_finish_wants_all_of_each_shard_joins_them_and_records_the_facts():
+    run = Run.open(small(), block=2)
     train(run, until=4)
     with pytest.raises(ValueError, match="4 of 6 episodes"):
         run.finish()
-
-
-def test_finish_joins_the_tables_of_the_shards_and_records_the_facts():
-    run = Run.open(small(), block=2)
     train(run)
-    for shard in run.shards:
-        shard.write_table("evaluation", pd.DataFrame({"seed": shard.seeds, "return_mean": 1.0}))
+    run.shards[0].write_table("evaluation", pd.DataFrame({"seed": [0, 1]}))
+    with pytest.raises(ValueError, match=r"1 of 2 shards have a table 'evaluation'"):
+        run.finish()
+    run.shards[1].write_table("evaluation", pd.DataFrame({"seed": [2]}))
     run.finish()
     assert run.table("evaluation")["seed"].tolist() == [0, 1, 2]
+    rows = run.table("episodes")
+    assert len(rows) == 3 * 2 * 6
+    assert (rows["return"] == 1000 * rows["seed"] + 100 * rows["worker"] + rows["episode"]).all()
+    keys = rows[["seed", "worker", "episode"]]
+    assert keys.equals(keys.sort_values(list(keys)))
     facts = run.provenance
-    assert facts["status"] == "complete"
     assert (facts["norm_layers"], facts["parameter_count"], facts["device"]) == (["core.norm"], 7, "cpu")
     assert facts["env_steps"] == 3 * 2 * 6 * 100
     assert facts["steps_per_second"] > 0
     assert facts["parameters"]["norm"] == "ln"
 
 
-def test_a_table_that_one_shard_lacks_is_an_error():
-    run = Run.open(small(), block=2)
-    train(run)
-    run.shards[0].write_table("evaluation", pd.DataFrame({"seed": [0]}))
-    with pytest.raises(ValueError, match=r"1 of 2 shards have a table 'evaluation'"):
-        run.finish()
-
-
-def test_every_column_on_disk_is_in_the_data_dictionary():
+def test_tables_have_the_columns_of_the_data_dictionary_and_absent_ones_are_told_from_unknown():
     run = finished()
-    for name in ("episodes", "curves", "metrics"):
-        assert set(run.table(name).columns) <= set(COLUMNS[name])
-
-
-def test_unknown_and_absent_tables_are_told_apart():
-    run = finished()
+    assert all(set(run.table(name)) <= set(COLUMNS[name]) for name in ("episodes", "curves", "metrics"))
     with pytest.raises(KeyError, match="choose one of episodes"):
         run.table("episode")
     with pytest.raises(FileNotFoundError, match="no table 'diagnostics'"):
         run.table("diagnostics")
 
 
-def test_curves_average_blocks_and_end_at_the_last_episode():
+def test_curves_average_blocks_end_at_the_last_episode_and_show_a_diverged_learner():
     rows = pd.DataFrame({"seed": 0, "worker": 0, "episode": np.arange(1, 251), "return": np.arange(1.0, 251.0)})
     frame = curves(rows)
     assert len(frame) == 84  # blocks of ceil(250 / 100) = 3 episodes, the last of one
     assert frame.iloc[0].tolist() == [0, 0, 3, 2.0]
     assert frame.iloc[-1].tolist() == [0, 0, 250, 250.0]
     assert frame["return"].dtype == np.float32
-
-
-def test_curves_show_a_diverged_learner():
+    # a learner that diverges shows
     rows = pd.DataFrame({"seed": 0, "worker": 0, "episode": [1, 2], "return": [1.0, np.nan], "alive": [True, False]})
     assert curves(rows)["return"].isna().tolist() == [False, True]
     assert curves(rows)["alive"].tolist() == [1.0, 0.0]
 
 
-# -- studies and publishing -------------------------------------------------------------------------------------------
-
-
-def test_a_study_joins_complete_runs_and_names_their_arm(tmp_path):
+def test_a_study_joins_complete_runs_and_names_their_arm(results):
     finished(norm="none")
     finished(norm="ln")
     Run.open(small(core="ff"))
-    study = load(tmp_path / "test")
+    study = load(results / "test")
     assert [run.id for run in study.runs] == ["a3c-ff-ln-w2", "a3c-gru-ln-w2", "a3c-gru-none-w2"]
     table = study.table("curves")
     assert list(table.columns[:4]) == ["run", "algorithm", "core", "norm"]
@@ -381,44 +256,26 @@ def test_a_study_joins_complete_runs_and_names_their_arm(tmp_path):
         study["a3c"]
 
 
-def test_a_folder_without_runs_says_how_to_get_some(tmp_path):
-    with pytest.raises(FileNotFoundError, match="lnlab study quick"):
-        load(tmp_path / "quick")
-
-
-@pytest.mark.usefixtures("clean_source")
-def test_published_data_reads_like_results_without_the_episodes(tmp_path):
+def test_published_data_reads_like_results_without_the_episodes(results):
     finished()
-    target = tmp_path / "book" / "test"
+    target = results.parent / "book" / "test"
     (target / "a3c-gru-ln-w2").mkdir(parents=True)
     (target / "a3c-gru-ln-w2" / "evaluation.parquet").write_text("of an earlier run")
-    assert publish(tmp_path / "test", target) == ["a3c-gru-ln-w2"]
-    published, source = load(target), load(tmp_path / "test")
-    assert sorted(path.name for path in (target / "a3c-gru-ln-w2").iterdir()) == [
-        "config.json",
-        "curves.parquet",
-        "metrics.parquet",
-        "provenance.json",
-    ]
+    assert publish(results / "test", target, allow_dirty=True) == ["a3c-gru-ln-w2"]
+    published, source = load(target), load(results / "test")
+    names = ["config.json", "curves.parquet", "metrics.parquet", "provenance.json"]
+    assert sorted(path.name for path in published.runs[0].dir.iterdir()) == names
     pd.testing.assert_frame_equal(published.table("metrics"), source.table("metrics"), check_dtype=False, rtol=1e-6)
     assert published.runs[0].status == "complete"
     with pytest.raises(FileNotFoundError):
         published.runs[0].table("episodes")
 
 
-def test_data_that_no_commit_can_reproduce_are_not_published(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs.provenance, "source", lambda: {"commit": "c0ffee", "dirty": True})
-    finished()
-    with pytest.raises(ValueError, match="not committed"):
-        publish(tmp_path / "test", tmp_path / "book")
-    assert publish(tmp_path / "test", tmp_path / "book", allow_dirty=True)
-
-
-def test_a_run_resumed_with_other_code_names_both_commits(tmp_path, monkeypatch):
+def test_a_run_resumed_with_other_code_names_both_commits(results, monkeypatch):
     for commit, until in (("aaa", 4), ("bbb", None)):
         monkeypatch.setattr(runs.provenance, "source", lambda commit=commit: {"commit": commit, "dirty": False})
         run = Run.open(small())
         train(run, until=until)
     run.finish()
-    publish(tmp_path / "test", tmp_path / "book")
-    assert [each["commit"] for each in load(tmp_path / "book").runs[0].provenance["sources"]] == ["aaa", "bbb"]
+    publish(results / "test", results.parent / "book")
+    assert [each["commit"] for each in load(results.parent / "book").runs[0].provenance["sources"]] == ["aaa", "bbb"]
