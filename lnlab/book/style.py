@@ -102,7 +102,7 @@ def svg(figure: Figure) -> str:
     """The figure as SVG text: no date, fixed ids, coordinates to a tenth of a point (a seventh of a pixel)."""
     buffer = io.StringIO()
     with mpl.rc_context(RC):
-        figure.savefig(buffer, format="svg", dpi=200, metadata={"Date": None, "Creator": "lnlab"})
+        figure.savefig(buffer, format="svg", dpi=110, metadata={"Date": None, "Creator": "lnlab"})
     return rounded(buffer.getvalue())
 
 
