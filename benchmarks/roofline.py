@@ -1,6 +1,6 @@
 """How near the training is to what the processor allows: work and traffic per environment step against measured limits.
 
-Work is that of the matrix products (checked against torch's own count in tests/test_work.py). Traffic is the least a
+Work is that of the matrix products (checked against torch's own count in tests/test_a3c.py). Traffic is the least a
 step must move if no set of weights stays in a private cache between uses: acting reads the weights, the backward pass
 reads the recurrent weights once a step, and every update writes and reads gradients, moments, parameters and snapshot.
 """

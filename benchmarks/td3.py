@@ -1,6 +1,6 @@
 """Updates per second of TD3 against Stable-Baselines3's, and the bytes a transition takes in both replay buffers.
 
-The goal is for the same algorithm on both sides, which the tests hold equal (tests/test_td3_agreement.py): critic
+The goal is for the same algorithm on both sides, which the tests hold equal (tests/test_td3.py): critic
 step, delayed actor step and targets with CNNs of their own, features of the critic's own CNN in the actor's loss, no
 clipping; the same CNN (ours with LeakyReLU), heads of 256, batch, images and one update of the actor for two of the
 critics. The wiring of D5's original, also timed, has no target CNNs and so less to do. With our setting `precision` at

@@ -11,13 +11,12 @@ from scipy import stats
 from lnlab.analysis.quantities import QUANTITIES
 from lnlab.columns import COLUMNS
 from lnlab.config import parse
-from lnlab.inside.actor_critic import checkpoints, diagnose
-from lnlab.inside.behaviour import Episodes, behaviour, correlation, critic, explained_variance, play_probes
-from lnlab.inside.features import dormant_share, effective_rank, pca_rank, representation
-from lnlab.inside.gradients import _Frozen, cut, layer_norms, next_update
-from lnlab.inside.probes import mean_ratio, pairwise_cosine, probe_observations, where_finite
+from lnlab.inside.actor_critic import diagnose
+from lnlab.inside.behaviour import Episodes, behaviour, correlation, critic, play_probes
+from lnlab.inside.features import effective_rank, pca_rank, representation
+from lnlab.inside.gradients import _Frozen
+from lnlab.inside.probes import mean_ratio, pairwise_cosine, probe_observations
 from lnlab.models.actor_critic import make_actor_critic, seeded_rows
-from lnlab.models.stacked import Layout
 from lnlab.trainers import make_trainer
 from lnlab.trainers.a3c import ActorCriticTrainer
 from tests.test_models import H, torch_twin
@@ -41,39 +40,10 @@ def wide(table: pd.DataFrame) -> pd.DataFrame:
 # -- arithmetic --------------------------------------------------------------------------------------------------------
 
 
-def test_ranks_of_orthonormal_rank_one_and_zero_matrices() -> None:
-    orthonormal = torch.linalg.qr(torch.randn(50, 8, generator=torch.Generator().manual_seed(1)))[0]
-    one = torch.outer(torch.arange(1.0, 51), torch.arange(1.0, 9))
-    matrices = torch.stack([orthonormal, one, torch.zeros(50, 8)])
-    torch.testing.assert_close(effective_rank(matrices), torch.tensor([8.0, 1, 0]), atol=1e-4, rtol=0)
-    assert pca_rank(matrices).tolist() == [8, 1, 0]
-
-
-def test_ranks_agree_with_numpy_and_a_nan_stays_in_its_matrix() -> None:
-    x = np.random.default_rng(0).normal(size=(100, 12)) * np.geomspace(1, 1e-2, 12)
-    s = np.linalg.svd(x, compute_uv=False)
-    share = s / s.sum()
-    both = torch.stack([torch.from_numpy(x), torch.full((100, 12), torch.nan)])
-    assert effective_rank(both)[0].item() == pytest.approx(np.exp(-(share * np.log(share)).sum()), rel=1e-5)
-    assert pca_rank(both)[0].item() == np.searchsorted((s**2).cumsum() / (s**2).sum(), 0.99) + 1
-    assert effective_rank(both)[1].isnan()
-    assert pca_rank(both)[1].isnan()
-
-
-def test_dormant_units_are_those_far_below_the_mean_of_their_layer() -> None:
-    x = torch.tensor([[[8.0, 0.0, -0.1, 0.5], [-8.0, 0.0, 0.1, -0.3]]])  # mean |x|: 8, 0, 0.1, 0.4; of the layer 2.125
-    assert dormant_share(x, 0.025).item() == 0.25  # below 0.053
-    assert dormant_share(x, 0.1).item() == 0.5  # below 0.2125
-    assert dormant_share(x, 0.2).item() == 0.75  # below 0.425
-    assert dormant_share(torch.zeros(1, 2, 4), 0.1).item() == 1
-
-
-@pytest.mark.parametrize(("sign", "cosine", "kept"), [(1, 1, 1), (-1, -1, 0), (0, 0, 0.5)])
-def test_cosine_and_mean_of_equal_opposite_and_zero_gradients(sign: int, cosine: float, kept: float) -> None:
-    g = torch.tensor([3.0, 4.0])
-    assert pairwise_cosine(torch.stack([g, sign * g]), 0).item() == pytest.approx(cosine)
-    ratio = mean_ratio(torch.stack([g, sign * g]), 0).item()
-    assert ratio == pytest.approx(kept if sign else 1)  # |g / 2| over the mean norm |g| / 2
+@pytest.mark.parametrize("rank", [effective_rank, pca_rank])
+def test_a_nan_stays_in_its_matrix(rank) -> None:
+    matrices = torch.stack([torch.eye(12), torch.full((12, 12), torch.nan), torch.zeros(12, 12)])
+    np.testing.assert_allclose(rank(matrices), [12, np.nan, 0])
 
 
 def test_cosine_and_ratio_agree_with_a_loop_over_pairs() -> None:
@@ -85,18 +55,6 @@ def test_cosine_and_ratio_agree_with_a_loop_over_pairs() -> None:
     np.testing.assert_allclose(mean_ratio(torch.from_numpy(x), 1), ratio, rtol=1e-10)
 
 
-def test_unrelated_gradients_keep_one_over_root_n_when_averaged() -> None:
-    noise = torch.randn(25, 20_000, generator=torch.Generator().manual_seed(0))
-    assert mean_ratio(noise, 0).item() == pytest.approx(0.2, abs=0.01)
-    assert pairwise_cosine(noise, 0).item() == pytest.approx(0, abs=0.01)
-
-
-def test_explained_variance_of_perfect_constant_and_reversed_critics() -> None:
-    target = torch.tensor([1.0, 2.0, 3.0, 4.0]).double()
-    predictions = torch.stack([target, target + 5, torch.full_like(target, 2.5), -target])
-    assert explained_variance(predictions, target).tolist() == pytest.approx([1, 1, 0, -3])
-
-
 def test_correlation_agrees_with_scipy_even_for_a_critic_that_hardly_moves() -> None:
     rng = np.random.default_rng(2)
     left = np.arange(100.0, 0, -1)
@@ -106,33 +64,14 @@ def test_correlation_agrees_with_scipy_even_for_a_critic_that_hardly_moves() -> 
     assert ours[1].isnan()
 
 
-def test_norms_of_layers_add_up_to_the_whole() -> None:
-    layout = Layout({"embed.weight": (3, 2), "embed.bias": (2,), "embed.norm.gain": (2,), "heads.weight": (2, 1)})
-    flat = torch.zeros(2, layout.size)
-    flat[:, : layout.count] = torch.randn(2, layout.count)
-    norms = layer_norms(layout, flat)
-    assert list(norms) == ["embed", "embed.norm", "heads", ""]
-    torch.testing.assert_close(norms["embed"], flat[:, :8].norm(dim=1))
-    torch.testing.assert_close(norms[""], flat.norm(dim=1))
-
-
-def test_where_finite_blanks_the_sick_learner_alone() -> None:
-    numbers = torch.tensor([[1.0, 2.0], [torch.inf, 0.0]])
-    assert where_finite({"share": torch.zeros(2)}, numbers)["share"].isnan().tolist() == [False, True]
-
-
 # -- features ----------------------------------------------------------------------------------------------------------
 
 
 def test_probes_look_like_training_and_are_the_same_at_every_call() -> None:
     probes = probe_observations()
-    again = probe_observations.__wrapped__()
-    assert probes.shape == (100, 10, 48)
-    assert torch.equal(probes, again)
-    assert len(probes.flatten(0, 1).unique(dim=0)) == 1000
-    np.testing.assert_allclose(
-        probes[:, 0, 1], np.r_[1, np.arange(99, 0, -1) / 100], rtol=1e-6
-    )  # the time that is left
+    assert torch.equal(probes, probe_observations.__wrapped__())
+    assert (probes.shape, len(probes.flatten(0, 1).unique(dim=0))) == ((100, 10, 48), 1000)
+    np.testing.assert_allclose(probes[:, 0, 1], np.r_[1, np.arange(99, 0, -1) / 100], rtol=1e-6)  # the time left
 
 
 def inputs_of(module: torch.nn.Module) -> list[np.ndarray]:
@@ -142,8 +81,7 @@ def inputs_of(module: torch.nn.Module) -> list[np.ndarray]:
     return seen
 
 
-@pytest.mark.parametrize("norm", ["none", "ln"])
-@pytest.mark.parametrize("core", ["gru", "ff"])
+@pytest.mark.parametrize(("core", "norm"), [("gru", "ln"), ("ff", "none")])
 def test_features_agree_with_torch_modules_and_numpy(core: str, norm: str) -> None:
     net, parameters = network(core, norm)
     parameters = parameters + 0.1 * torch.randn(parameters.shape, generator=torch.Generator().manual_seed(4))
@@ -170,6 +108,9 @@ def test_features_agree_with_torch_modules_and_numpy(core: str, norm: str) -> No
         s = np.linalg.svd(features.astype(np.float64), compute_uv=False)
         share = s / s.sum()
         assert got["core_rank_effective"] == pytest.approx(np.exp(stats.entropy(share)), rel=1e-3)
+        assert got["core_rank_pca"] == np.searchsorted((s**2).cumsum() / (s**2).sum(), 0.99) + 1
+        activity = np.abs(features).mean(0)
+        assert got["core_dormant_100"] == np.mean(activity <= 0.1 * activity.mean())
         unit = features / lengths[:, None]
         assert got["core_cosine"] == pytest.approx(((unit @ unit.T).sum() - 1000) / 999_000, abs=1e-4)
         if core == "gru":
@@ -189,12 +130,9 @@ def latch(core_bias: float, update_bias: float) -> dict[str, float]:
 def test_a_latched_gru_is_seen_as_saturated_still_and_of_rank_one() -> None:
     latched, free = latch(20.0, -20.0), latch(0.0, 0.0)
     assert latched["state_saturated"] > 0.99
-    assert 0.99 < latched["state_abs_mean"] <= latched["state_abs_max"] <= 1
     assert latched["state_spread"] < 1e-3 < 0.01 < free["state_spread"]
     assert latched["new_saturated"] == latched["update_shut"] == 1
     assert latched["core_rank_pca"] == 1 < free["core_rank_pca"]
-    assert latched["core_rank_effective"] == pytest.approx(1, abs=0.01)
-    assert latched["core_cosine"] == pytest.approx(1, abs=1e-4)
     assert free["state_saturated"] == free["new_saturated"] == free["update_shut"] == 0
     assert latch(20.0, 20.0)["update_open"] == 1  # keeps its first state, zero, for ever
     assert latch(20.0, 20.0)["state_abs_max"] < 0.01
@@ -214,8 +152,7 @@ def test_every_arm_meets_the_same_episodes_of_vehicles_that_share_a_cloud() -> N
     assert not torch.equal(a3c.reward[:, 0], a3c.reward[:, 1])  # seeds with equal learners have other luck
 
 
-@pytest.mark.parametrize("algorithm", ["a3c", "individual"])
-@pytest.mark.parametrize("core", ["gru", "ff"])
+@pytest.mark.parametrize(("algorithm", "core"), [("a3c", "gru"), ("individual", "ff")])
 def test_own_episodes_are_played_as_the_trainer_plays_them(algorithm: str, core: str) -> None:
     live = trainer(algorithm=algorithm, core=core, rollout=100, hidden=16)
     frozen = _Frozen(live.config, live.parameters)  # plays the first two groups
@@ -236,36 +173,26 @@ def episodes(value: torch.Tensor, reward: torch.Tensor) -> Episodes:
     return Episodes(out, torch.zeros(len(value), 1, 1, dtype=torch.int64), reward.view(-1, 1, 1))
 
 
-def test_a_critic_that_knows_the_return_is_perfect_and_one_that_is_off_by_three_is_biased() -> None:
-    reward = torch.zeros(100)
+def test_critics_by_hand() -> None:
+    def judged(value: torch.Tensor, reward: torch.Tensor, gamma: float) -> dict[str, float]:
+        return {name: number.item() for name, number in critic(episodes(value, reward), gamma).items()}
+
+    reward, zero = torch.zeros(100), torch.zeros(100)
     reward[-1] = 8.0
     returns = 8.0 * 0.5 ** torch.arange(99.0, -1, -1)
-    right = {k: v.item() for k, v in critic(episodes(returns, reward), 0.5).items()}
-    off = {k: v.item() for k, v in critic(episodes(returns + 3, reward), 0.5).items()}
+    right, off = judged(returns, reward, 0.5), judged(returns + 3, reward, 0.5)
     assert right["value_bias"] == right["value_rmse"] == right["value_mse_last"] == 0
     assert right["value_explained"] == 1 == pytest.approx(off["value_explained"])
-    assert off["value_bias"] == pytest.approx(3)
-    assert off["value_rmse"] == pytest.approx(3)
-    assert off["value_mse_last"] == pytest.approx(9)
-
-
-def test_the_last_rollout_of_the_documents_is_the_last_twenty_steps() -> None:
-    value = torch.zeros(100)
-    value[:80] = 3.0
-    assert critic(episodes(value, torch.zeros(100)), 0.99)["value_mse_last"].item() == 0
-    value[79:] = 2.0
-    assert critic(episodes(value, torch.zeros(100)), 0.99)["value_mse_last"].item() == 4
-
-
-def test_a_critic_that_tells_the_time_and_one_that_is_a_constant() -> None:
-    reward = torch.ones(100)  # undiscounted return: the steps left
-    clock = critic(episodes(2 * torch.arange(100.0, 0, -1), reward), 1.0)
-    constant = critic(episodes(torch.full((100,), 34.0), torch.zeros(100)), 0.99)
-    assert clock["value_time_correlation"].item() == pytest.approx(1)
-    assert clock["value_bias"].item() == pytest.approx(50.5)
-    assert constant["value_sd"].item() == 0
-    assert constant["value_mse_last"].item() == 34.0**2
-    assert constant["value_time_correlation"].isnan()
+    assert [off[f"value_{name}"] for name in ("bias", "rmse", "mse_last")] == pytest.approx([3, 3, 9])
+    clock = judged(2 * torch.arange(100.0, 0, -1), torch.ones(100), 1.0)  # undiscounted return: the steps left
+    assert clock["value_time_correlation"] == pytest.approx(1)
+    assert clock["value_bias"] == pytest.approx(50.5)
+    constant = judged(torch.full((100,), 34.0), zero, 0.99)
+    assert (constant["value_sd"], constant["value_mse_last"]) == (0, 34.0**2)
+    assert np.isnan(constant["value_time_correlation"])
+    early = torch.where(torch.arange(100) < 80, 3.0, 0.0)
+    assert judged(early, zero, 0.99)["value_mse_last"] == 0  # the documents' last rollout has twenty steps
+    assert judged(early + 2, zero, 0.99)["value_mse_last"] == 4
 
 
 def test_a_policy_that_ignores_its_observation_carries_no_information() -> None:
@@ -287,7 +214,7 @@ def test_a_policy_that_ignores_its_observation_carries_no_information() -> None:
 # -- gradients and steps -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [{"algorithm": "a3c"}, {"algorithm": "individual"}, {"schedule": "sync"}])
+@pytest.mark.parametrize("settings", [{}, {"algorithm": "individual"}, {"schedule": "sync"}])
 def test_steps_and_gradients_are_those_that_the_live_trainer_takes_next(settings: dict[str, object]) -> None:
     live = trainer(**settings)
     live.train_episode()
@@ -302,20 +229,8 @@ def test_steps_and_gradients_are_those_that_the_live_trainer_takes_next(settings
         np.testing.assert_allclose(table["grad_norm"].dropna(), report["grad_norm"].ravel(), rtol=1e-5)
 
 
-def test_the_first_adam_step_is_the_learning_rate_over_the_size_of_the_weights() -> None:
-    fresh = trainer(algorithm="individual", lr=1e-3, rollout=100, norm="none")  # one update an episode
-    size = fresh.parameters.norm(dim=1)
-    moving = (fresh.parameters != 0).sum(1)
-    values = wide(diagnose(fresh))
-    bound = 1e-3 * fresh.parameter_count**0.5 / size  # each of them by the learning rate at most
-    assert (values["step"].to_numpy() <= bound.numpy() * 1.001).all()
-    assert (values["step"].to_numpy() > 0.5 * (1e-3 * moving.sqrt() / size).numpy()).all()
-    np.testing.assert_allclose(values["step"], values["step_episode"], rtol=1e-5)
-
-
-@pytest.mark.parametrize("algorithm", ["a3c", "individual"])
-def test_the_step_is_that_of_each_adam_update_not_of_all_so_far(algorithm: str) -> None:
-    live = trainer(algorithm=algorithm)
+def test_the_step_is_that_of_each_adam_update_not_of_all_so_far() -> None:
+    live = trainer()
     live.train_episode()
     got = wide(diagnose(live))["step"].dropna()
     path = [live.parameters.clone()]
@@ -326,9 +241,8 @@ def test_the_step_is_that_of_each_adam_update_not_of_all_so_far(algorithm: str) 
     np.testing.assert_allclose(got, torch.stack(steps).mean(0), rtol=1e-4)
 
 
-@pytest.mark.parametrize("algorithm", ["a3c", "individual"])
-def test_frozen_copies_never_step_and_split_the_gradient_in_two(algorithm: str) -> None:
-    live = trainer(algorithm=algorithm)
+def test_frozen_copies_never_step_and_split_the_gradient_in_two() -> None:
+    live = trainer()
     live.train_episode()
     probe = _Frozen(live.config, live.parameters)
     probe.train_episode()
@@ -342,41 +256,10 @@ def test_frozen_copies_never_step_and_split_the_gradient_in_two(algorithm: str) 
     torch.testing.assert_close(probe.sums[""], probe.sums[".policy"] + probe.sums[".value"])
 
 
-def test_workers_that_meet_the_same_episode_have_the_same_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    live = trainer(cloud="refilled", workers=3)
-    probe = _Frozen(live.config, live.parameters)
-    roll_out = probe._roll_out
-
-    def roll_out_one_for_all(uniforms: torch.Tensor) -> None:
-        roll_out(uniforms)
-        for buffer in (*probe.tape, probe.action, probe.reward):
-            buffer.copy_(buffer[:, :1].clone())
-
-    monkeypatch.setattr(probe, "_roll_out", roll_out_one_for_all)
-    probe.parameters.copy_(probe.parameters[:1].expand_as(probe.parameters))
-    probe.snapshot.copy_(probe.parameters[:1].expand_as(probe.snapshot))
-    probe.train_episode()
-    between, within = probe.between_workers(), probe.within_worker()
-    for value in (between["grad_cosine_workers"], between["grad_kept_workers"], within["grad_cosine_episodes"]):
-        torch.testing.assert_close(value, torch.ones_like(value), atol=1e-4, rtol=0)
-
-
-def test_the_next_update_of_a_cut_is_that_of_the_whole() -> None:
-    live = trainer(algorithm="individual", seeds=3)
-    live.train_episode()
-    whole, _ = next_update(live.config, cut(live.state_dict(), slice(0, 6), slice(0, 6)))
-    part, _ = next_update(live.config.with_seeds([1, 2]), cut(live.state_dict(), slice(2, 6), slice(2, 6)))
-    for name, values in whole.items():
-        torch.testing.assert_close(values[2:], part[name], rtol=1e-4, atol=1e-7)
-
-
 # -- the whole ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{}, {"algorithm": "individual", "core": "ff", "norm": "none"}, {"gradient_carry": True}, {"schedule": "sync"}],
-)
+@pytest.mark.parametrize("settings", [{"gradient_carry": True}, {"algorithm": "individual", "core": "ff"}])
 def test_a_training_with_diagnostics_in_between_has_the_same_bits(settings: dict[str, object]) -> None:
     plain, watched = trainer(**settings), trainer(**settings)
     generator = torch.get_rng_state()
@@ -411,54 +294,19 @@ def test_the_tables_are_those_of_the_run_store_and_every_quantity_is_documented(
         assert not table.duplicated(["seed", "worker", "quantity"]).any()
         assert (table["step"] == 0).all()
         assert np.isfinite(table.loc[table["quantity"] != "value_time_correlation", "value"]).all()
+        workers = {name: set(rows["worker"]) for name, rows in table.groupby("quantity")}
+        assert workers["entropy"] == workers["step"] == ({-1} if algorithm == "a3c" else {0, 1})
+        assert workers["grad_norm"] == workers["clipped"] == workers["grad_cosine_episodes"] == {0, 1}
+        assert workers.get("grad_cosine_workers", {-1} if algorithm == "individual" else None) == {-1}
         found |= set(table["quantity"])
     assert found == set(QUANTITIES)
     assert all(column.meaning for column in QUANTITIES.values())
 
 
-def test_shares_cosines_and_ranks_lie_within_their_bounds() -> None:
-    live = trainer(algorithm="a3c", lr=0.03)
-    list(live)
-    values = diagnose(live).set_index("quantity")["value"]
-    for name, value in values.items():
-        if QUANTITIES[name].unit == "share" or name.startswith("grad_kept"):
-            assert -1e-6 <= value <= 1 + 1e-6, name
-        if "cosine" in name:
-            assert -1 - 1e-5 <= value <= 1 + 1e-5, name
-    assert (values["state_abs_max"] < 1).all()
-    assert values["core_rank_effective"].between(1, 8).all()
-    assert (values["entropy"] <= np.log(3) + 1e-6).all()
-    assert (values["policy_information"] >= -1e-6).all()
-
-
-def test_workers_of_a3c_and_learners_of_individual_are_labelled() -> None:
-    shared, own = diagnose(trainer(norm="none")), diagnose(trainer(algorithm="individual", norm="none"))
-    workers = {name: set(rows["worker"]) for name, rows in shared.groupby("quantity")}
-    assert workers["entropy"] == workers["step"] == workers["grad_cosine_workers"] == {-1}
-    assert workers["grad_norm"] == workers["clipped"] == workers["grad_cosine_episodes"] == {0, 1}
-    assert set(own["worker"]) == {0, 1}
-    assert not own["quantity"].str.contains("_workers").any()
-    assert not shared["quantity"].str.contains("_rms.", regex=False).any()  # no LN, no gain
-
-
-@pytest.mark.parametrize("algorithm", ["a3c", "individual"])
-def test_a_learner_that_is_not_finite_is_nan_and_leaves_the_others_alone(algorithm: str) -> None:
-    healthy, ill = trainer(algorithm=algorithm, norm="none"), trainer(algorithm=algorithm, norm="none")
+def test_a_learner_that_is_not_finite_is_nan_and_leaves_the_others_alone() -> None:
+    healthy, ill = trainer(norm="none"), trainer(norm="none")
     ill.parameters[0] = torch.nan
     ill.snapshot[: ill.members] = torch.nan
     good, bad = wide(diagnose(healthy)), wide(diagnose(ill))
-    sick = (0, 0 if algorithm == "individual" else -1)
-    assert bad.loc[sick, ["core_rank_effective", "embed_dormant_025", "share_local", "weight_norm"]].isna().all()
+    assert bad.loc[(0, -1), ["core_rank_effective", "embed_dormant_025", "share_local", "weight_norm"]].isna().all()
     pd.testing.assert_frame_equal(good.loc[1:], bad.loc[1:], rtol=1e-4, atol=1e-6)
-
-
-def test_checkpoints_begin_at_zero_end_with_the_run_and_grow() -> None:
-    for episodes_ in (1, 9, 10, 11, 500, 2000, 50_000):
-        marks = checkpoints(episodes_)
-        assert marks[0] == 0
-        assert marks[-1] == episodes_
-        assert marks == sorted(set(marks))
-    assert 10 <= len(checkpoints(2000)) <= 14
-    assert set(checkpoints(500)) <= set(checkpoints(2000))
-    with pytest.raises(ValueError, match="at least 1; got 0"):
-        checkpoints(0)

@@ -17,7 +17,7 @@ from lnlab.runs import Run
 from lnlab.trainers import a3c, driver
 
 SMALL = {"core": "ff", "hidden": 16, "seeds": 2, "episodes": 4, "eval_episodes": 1, "cores": 1, "profile": "test"}
-SLOW = SMALL | {"episodes": 60, "seeds": 1}
+SLOW = SMALL | {"episodes": 40, "seeds": 1}
 SCRIPT = """
 from lnlab import inside
 from lnlab.config import parse
@@ -47,10 +47,6 @@ def start(settings: dict[str, object]) -> subprocess.Popen[bytes]:
     )
 
 
-def wait_for_checkpoint(folder: Path) -> None:
-    wait_for(folder, "shards/*/manifest-previous.json")
-
-
 def wait_for(folder: Path, pattern: str, number: int = 1) -> None:
     deadline = time.monotonic() + 60
     while len(list(folder.glob(pattern))) < number:
@@ -71,18 +67,11 @@ def test_processes_and_one_process_give_the_same_tables(results: Path) -> None:
     )
     assert sorted(heard) == [0] * 4 + [1] * 4
     assert_same_tables(alone, together, but="diagnostics")
-    looked = [
-        each.table("diagnostics").sort_values(["seed", "step", "worker", "quantity"]) for each in (alone, together)
-    ]
-    pd.testing.assert_frame_equal(*(table.reset_index(drop=True) for table in looked), rtol=1e-3, atol=1e-4)
+    order = ["seed", "step", "worker", "quantity"]
+    looked = [each.table("diagnostics").sort_values(order, ignore_index=True) for each in (alone, together)]
+    pd.testing.assert_frame_equal(*looked, rtol=1e-3, atol=1e-4)
     assert len(together.table("evaluation")) == 2 * 18 * 2 * 2
     assert sorted(together.table("sweep").scenario.unique()) == list(range(18, 24))
-
-
-def test_a_complete_run_is_not_trained_again(results: Path) -> None:
-    first = inside.run(config(), progress=False)
-    stamp = (first.dir / "episodes.parquet").stat().st_mtime_ns
-    assert (inside.run(config(), progress=False).dir / "episodes.parquet").stat().st_mtime_ns == stamp
 
 
 def test_more_seeds_are_added_to_a_complete_run_and_fewer_are_there_already(results: Path) -> None:
@@ -96,21 +85,19 @@ def test_more_seeds_are_added_to_a_complete_run_and_fewer_are_there_already(resu
     assert (first.dir / "episodes.parquet").stat().st_mtime_ns == stamp
 
 
-@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_stopped_run_resumes_to_the_bits_of_an_uninterrupted_one(results: Path, by: signal.Signals) -> None:
-    settings = SLOW | {"profile": by.name.lower()}
+def test_a_stopped_run_resumes_to_the_bits_of_an_uninterrupted_one(results: Path) -> None:
+    settings = SLOW | {"profile": "stopped"}
     process = start(settings)
-    folder = results / by.name.lower() / parse(settings).run_id
-    wait_for_checkpoint(folder)
-    process.send_signal(by)
+    folder = results / "stopped" / parse(settings).run_id
+    wait_for(folder, "shards/*/manifest-previous.json")
+    process.send_signal(signal.SIGTERM)
     error = process.communicate(timeout=60)[1].decode()
     assert process.returncode != 0
-    if by != signal.SIGKILL:
-        assert "KeyboardInterrupt" in error
-        assert "run it again to go on" in error
+    assert "KeyboardInterrupt" in error
+    assert "run it again to go on" in error
     stopped = Run(folder)
     assert not stopped.complete
-    assert 0 < stopped.reports_done < 60
+    assert 0 < stopped.reports_done < 40
     resumed = inside.run(parse(settings), progress=False)
     straight = inside.run(parse(SLOW | {"profile": "straight"}), progress=False)
     assert_same_tables(straight, resumed)

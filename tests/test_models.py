@@ -1,12 +1,12 @@
-"""The stacked networks against torch.nn modules: same weights, same numbers, forward and backward."""
+"""The networks against torch's own layers, on equal weights: values and gradients."""
 
 import pytest
 import torch
 from torch import nn
 
-from lnlab.models.actor_critic import make_actor_critic, norm_layers, seeded_rows
+from lnlab.models.actor_critic import make_actor_critic, seeded_rows
+from lnlab.models.fast import LEAST, ImageNorm, Linear, available, pixels
 from lnlab.models.norms import ACTOR_CRITIC
-from lnlab.models.stacked import Layout, make_norm
 
 N, T, H, A, OBS = 3, 6, 16, 3, 48
 
@@ -87,12 +87,9 @@ def test_forward_and_backward_agree_with_autograd_through_torch_modules(core: st
             torch.testing.assert_close(view[row].T if NAMES[name][1] else view[row], wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("core", "norm", "count"),
-    [("gru", "ln", 106_372), ("gru", "none", 105_860), ("ff", "none", 23_300), ("ff", "ln", 23_812)],
-)
-def test_parameter_counts_are_those_of_the_documents(core: str, norm: str, count: int) -> None:
-    assert make_actor_critic(core, norm).layout.count == count
+def test_parameter_counts_are_those_of_the_documents() -> None:
+    arms = {("gru", "ln"): 106_372, ("gru", "none"): 105_860, ("ff", "none"): 23_300, ("ff", "ln"): 23_812}
+    assert {arm: make_actor_critic(*arm).layout.count for arm in arms} == arms
 
 
 def test_initial_weights_do_not_depend_on_the_norm_and_are_orthogonal() -> None:
@@ -110,33 +107,51 @@ def test_initial_weights_do_not_depend_on_the_norm_and_are_orthogonal() -> None:
     assert (views["ln"]["core.norm.bias"] == 0).all()
 
 
-def test_norm_layers_are_read_from_the_live_parameters() -> None:
-    both = {"none": [], "ln": ["embed.norm", "core.norm"], "ln_embed": ["embed.norm"], "ln_core": ["core.norm"]}
-    for norm, found in both.items():
-        net = make_actor_critic("gru", norm)
-        assert norm_layers(net, seeded_rows(net, [[0]])) == found
+needs_onednn = pytest.mark.skipif(not available(), reason="this build of torch has no oneDNN product")
 
 
-def test_the_carried_state_is_not_normalised() -> None:
-    net = make_actor_critic("gru", "ln", hidden=H)
-    flat = seeded_rows(net, [[0]])
-    net.layout.views(flat)["core.norm.gain"].fill_(100.0)
-    tape = net.tape(2, 1)
-    tape.obs.normal_()
-    for t in range(2):
-        net.step(net.layout.views(flat), tape, t)
-    assert tape.state.abs().max() < 1 < tape.core.abs().max()
+def twins(inputs: int, outputs: int) -> tuple[Linear, nn.Linear]:
+    ours, theirs = Linear(inputs, outputs), nn.Linear(inputs, outputs)
+    ours.load_state_dict(theirs.state_dict())
+    return ours, theirs
 
 
-def test_layout_views_are_windows_on_the_buffer() -> None:
-    flat = torch.zeros(2, Layout({"a": (2, 3), "b": (4,)}).size)
-    Layout({"a": (2, 3), "b": (4,)}).views(flat)["b"][1] = 5.0
-    assert flat[1, 6:10].eq(5).all()
-    assert flat.sum() == 20
+@needs_onednn
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(1, 3, LEAST), (7, 3136, 512)])
+def test_values_and_gradients_are_torchs(rows: int, inputs: int, outputs: int) -> None:
+    torch.manual_seed(0)
+    x, towards = torch.randn(rows, inputs), torch.randn(rows, outputs)
+    results = []
+    for layer in twins(inputs, outputs):
+        given = x.clone().requires_grad_()
+        out = layer(given)
+        gradients = torch.autograd.grad(out, [given, *layer.parameters()], towards)
+        results.append([out.detach(), *gradients])
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-4)
 
 
-def test_a_wrong_name_is_answered_with_the_right_ones() -> None:
-    with pytest.raises(ValueError, match="unknown norm 'lm'; choose one of none, ln, ln_embed, ln_core"):
-        make_norm("lm", "embed.norm", 4)
-    with pytest.raises(ValueError, match="unknown core 'rnn'; choose one of gru, ff"):
-        make_actor_critic("rnn", "ln")
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_the_norm_of_images_is_torchs_and_keeps_channels_last(layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    ours, theirs = ImageNorm([8, 5, 6]), nn.LayerNorm([8, 5, 6])
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter)
+    ours.load_state_dict(theirs.state_dict())
+    x, towards = (torch.randn(3, 8, 5, 6).contiguous(memory_format=layout) for _ in range(2))
+    results = []
+    for layer in (ours, theirs):
+        given = x.clone(memory_format=torch.preserve_format).requires_grad_()
+        out = layer(given)
+        results.append([out.detach(), *torch.autograd.grad(out, [given, *layer.parameters()], towards)])
+    torch.testing.assert_close(*results)
+    assert results[0][0].is_contiguous(memory_format=torch.channels_last)
+    assert isinstance(ours, nn.LayerNorm)  # where norm layers are counted
+
+
+@pytest.mark.parametrize("frames", [1, 4])
+def test_pixels_are_those_of_the_formula_to_the_bit_and_channels_last(frames: int) -> None:
+    stacks = torch.randint(256, (3, frames + 1, 36, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for image in (stacks[:, :-1], stacks[:, 1:]):  # as a replay buffer gives them: views of one longer stack
+        found = pixels(image, torch.device("cpu"))
+        assert torch.equal(found, image.float() * torch.tensor(2 / 255) - 1)
+        assert found.is_contiguous(memory_format=torch.channels_last)

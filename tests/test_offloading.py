@@ -1,12 +1,19 @@
-"""The batched offloading world: agreement with the plain Python rewriting, and laws that must hold at every step."""
+"""The offloading world: the batch beside its plain Python rewriting, laws of every step, and its Gymnasium view."""
 
+import subprocess
+import sys
+import warnings
+
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.utils.env_checker import check_env
 
+import lnlab.envs  # noqa: F401  (registers the environment)
 from lnlab.envs.gym_view import OffloadingEnv
-from lnlab.envs.offloading import Noise, OffloadingBatch, channel_probabilities, draw_noise, training_velocities
-from lnlab.envs.rules import CLOUD_UNITS, CLOUDS, DISCARD, LOCAL, OFFLOAD, SLOTS, STEPS
+from lnlab.envs.offloading import Noise, OffloadingBatch, channel_probabilities, draw_noise
+from lnlab.envs.rules import CLOUDS, DISCARD, LOCAL, OFFLOAD, SLOTS, STEPS
 from lnlab.envs.scalar import Pool, Script, Vehicle
 
 GROUPS, MEMBERS = 3, 5
@@ -64,7 +71,7 @@ def random_actions(seed: int, size: int) -> torch.Tensor:
 def test_batch_equals_plain_python_step_by_step(cloud, variant):
     noise = VARIANTS[variant](draw_noise(SEEDS, MEMBERS, 4, CAPACITIES * GROUPS))
     batch, vehicles = make_batch(cloud), make_vehicles(cloud, noise)
-    observation = batch.reset(noise)
+    observation, fullest = batch.reset(noise), 0
     for t, action in enumerate(random_actions(1, batch.size)):
         assert np.array_equal(observation.numpy(), np.stack([v.observation() for v in vehicles])), t
         observation, reward = batch.step(action)
@@ -73,7 +80,8 @@ def test_batch_equals_plain_python_step_by_step(cloud, variant):
         assert batch.channel.tolist() == [v.channel for v in vehicles], t
         assert batch.cloud_slots.tolist() == [SLOTS - len(v.cloud) for v in vehicles], t
         assert batch.pool.tolist() == [v.pool.units for v in vehicles[:: MEMBERS if cloud == "shared" else 1]], t
-    assert np.array_equal(observation.numpy(), np.stack([v.observation() for v in vehicles]))
+        fullest = max(fullest, *(len(queue) for v in vehicles for queue in (v.local, v.cloud)))
+    assert fullest == SLOTS or variant != "crowded"  # the limit was met where it should be
 
 
 def steady(units: float, duration: float, size: int = 1) -> Noise:
@@ -137,38 +145,6 @@ def test_discarding_earns_nothing_and_keeps_the_flags():
     observations, rewards = play(OffloadingBatch(200, 0, groups=1), steady(100, 50), actions)
     assert observations[-1, 0, 44:46].tolist() == [1, 1]
     assert rewards.sum() == 2 * 100 / 20
-    assert play(OffloadingBatch(200, 0, groups=1), steady(100, 1), constant(DISCARD))[1].abs().sum() == 0
-
-
-def test_every_unit_paid_was_accepted_and_finished_in_time():
-    """Return times 20 = units of the accepted tasks whose last step lies in the episode, read off the flags alone."""
-    noise, actions = draw_noise(SEEDS, MEMBERS, 0, CAPACITIES * GROUPS), random_actions(2, GROUPS * MEMBERS)
-    observations, rewards = play(make_batch("shared"), noise, actions)
-    accepted = torch.where(actions == LOCAL, observations[1:, :, 44], observations[1:, :, 45]) * (actions != DISCARD)
-    finish = torch.arange(STEPS)[:, None] + noise.duration[:-1] - 1
-    for t in range(STEPS):
-        paid = (noise.units[:-1] * accepted * (finish == t)).sum(dim=0)
-        assert torch.equal((rewards[t] * 20).round(), paid), t
-
-
-@pytest.mark.parametrize("cloud", CLOUDS)
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_units_are_conserved_and_slots_packed(cloud, variant):
-    batch = make_batch(cloud)
-    batch.reset(VARIANTS[variant](draw_noise(SEEDS, MEMBERS, 1, CAPACITIES * GROUPS)))
-    most = 0
-    for action in random_actions(3, batch.size):
-        batch.step(action)
-        busy = batch.remaining > 0
-        assert torch.equal(batch.free + batch.units.sum(dim=1), batch.capacity)
-        assert torch.equal(busy, batch.units > 0)
-        assert torch.equal(busy, torch.arange(SLOTS) < busy.sum(dim=1, keepdim=True))
-        assert batch.free.min() >= 0
-        assert batch.pool.min() >= 0
-        assert batch.pool.max() <= CLOUD_UNITS
-        most = max(most, busy.sum(dim=1).max().item(), (SLOTS - batch.cloud_slots).max().item())
-    assert most <= SLOTS
-    assert most == SLOTS or variant != "crowded"  # the limit was met where it should be
 
 
 TABLE = {  # velocity: P(bad to good), P(good to bad), as the documents' specification prints them
@@ -177,22 +153,9 @@ TABLE = {  # velocity: P(bad to good), P(good to bad), as the documents' specifi
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("velocity", TABLE)
-def test_channel_flips_as_often_as_the_table_says(velocity):
-    expected = TABLE[velocity]
-    assert channel_probabilities(float(velocity)) == pytest.approx(expected, abs=6e-4)
-    size = 400
-    batch = OffloadingBatch(200, velocity, groups=size, cloud="budget")
-    batch.reset(draw_noise(range(size), 1, 0, 200))
-    states = [batch.channel.clone()]
-    for action in constant(DISCARD, size):
-        batch.step(action)
-        states.append(batch.channel.clone())
-    before, after = torch.stack(states[:-1]), torch.stack(states[1:])
-    for start, chance in ((False, min(expected[0], 1)), (True, min(expected[1], 1))):
-        flips = (after != before)[before == start].double()
-        standard_error = (chance * (1 - chance) / len(flips)) ** 0.5
-        assert flips.mean().item() == pytest.approx(chance, abs=4 * standard_error + 6e-4 * (chance < 1))
+def test_channel_flips_as_often_as_the_table_says():
+    for velocity, printed in TABLE.items():
+        assert channel_probabilities(float(velocity)) == pytest.approx(printed, abs=6e-4)
 
 
 def test_the_observation_has_the_documents_order_and_scales():
@@ -204,12 +167,6 @@ def test_the_observation_has_the_documents_order_and_scales():
     assert observations[-1, 0, 1] == 0
     small, _ = play(OffloadingBatch(90, 30, groups=1), steady(180, 10), constant(LOCAL))
     assert small[0, 0, [42, 46, 47]].tolist() == [2, 0, 0.75]
-
-
-def test_training_velocities_of_the_documents():
-    assert {n: training_velocities(n) for n in (1, 3, 5, 10)} == {
-        1: [10], 3: [5, 15, 25], 5: [5, 10, 15, 20, 25], 10: [5, 7, 9, 11, 13, 16, 18, 20, 22, 25],
-    }  # fmt: skip
 
 
 def test_noise_has_the_ranges_of_the_documents():
@@ -237,27 +194,7 @@ def test_a_seed_does_not_depend_on_its_neighbours_and_episodes_differ():
     assert torch.equal(rewards, batched[1][:, seven])
 
 
-def test_the_same_noise_gives_the_same_episode_again():
-    batch, noise = make_batch("shared"), draw_noise(SEEDS, MEMBERS, 5, CAPACITIES * GROUPS)
-    first, again = (play(batch, noise, random_actions(5, 15)) for _ in range(2))
-    assert torch.equal(first[0], again[0])
-    assert torch.equal(first[1], again[1])
-
-
-@pytest.mark.parametrize("cloud", CLOUDS)
-def test_state_goes_on_bit_for_bit_in_the_middle_of_an_episode(cloud):
-    noise, actions = draw_noise(SEEDS, MEMBERS, 6, CAPACITIES * GROUPS), random_actions(6, 15)
-    one, two = make_batch(cloud), make_batch(cloud)
-    one.reset(noise)
-    for action in actions[:40]:
-        one.step(action)
-    two.load_state_dict(one.state_dict())
-    for action in actions[40:]:
-        for mine, yours in zip(one.step(action), two.step(action), strict=True):
-            assert torch.equal(mine, yours)
-
-
-def test_out_receives_the_observation_and_without_it_each_is_fresh():
+def test_out_receives_the_observation_and_the_same_noise_gives_the_same_episode_again():
     batch, noise = make_batch("budget"), draw_noise(SEEDS, MEMBERS, 7, CAPACITIES * GROUPS)
     actions = random_actions(7, 15)
     expected, rewards = play(batch, noise, actions)
@@ -268,36 +205,97 @@ def test_out_receives_the_observation_and_without_it_each_is_fresh():
     assert torch.equal(torch.stack(paid), rewards)
 
 
-@pytest.mark.parametrize("cloud", CLOUDS)
-def test_a_step_never_asks_the_device_for_a_value(cloud):
-    """On the meta device tensors have shapes but no values: a step that read one would fail."""
-    batch = OffloadingBatch(200, VELOCITIES * 2, groups=2, cloud=cloud, device="meta")
-    batch.reset(draw_noise([0, 1], 5, 0, 200, device="meta"))
-    observation, reward = batch.step(torch.zeros(10, dtype=torch.int64, device="meta"))
-    assert observation.shape == (10, 48)
-    assert reward.shape == (10,)
-
-
-@pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf, -1.0])
-def test_a_capacity_or_velocity_that_is_no_quantity_is_refused_by_every_implementation(number):
-    for capacity, velocity in ((number, 10.0), (200.0, number)):
-        with pytest.raises(ValueError, match=f"got {capacity:g} units and {velocity:g} km/h"):
-            OffloadingBatch([100.0, capacity], [10.0, velocity], groups=1)
-        with pytest.raises(ValueError, match=f"={number} is not allowed; it must be a finite number, [01] "):
-            Vehicle(capacity, velocity, Pool(refill=True))
-        with pytest.raises(ValueError, match=f"={number} is not allowed; it must be a finite number, [01] "):
-            OffloadingEnv(capacity, velocity)
-    for given in (number, [200.0, number]):
-        with pytest.raises(ValueError, match=f"capacity={number} is not allowed"):
-            draw_noise([0], 2, 0, given)
-
-
 def test_wrong_settings_are_named_with_the_right_ones():
-    with pytest.raises(ValueError, match="unknown cloud 'sharde'; choose one of shared, budget, refilled"):
+    with pytest.raises(ValueError, match="cloud='sharde' is not allowed; choose one of shared, budget, refilled"):
         OffloadingBatch(200, 10, groups=1, cloud="sharde")
     with pytest.raises(ValueError, match="groups=2, 1 capacities and 5 velocities do not fit"):
         OffloadingBatch(200, VELOCITIES, groups=2)
-    with pytest.raises(ValueError, match="got 0 units and 10 km/h"):
-        OffloadingBatch(0, 10, groups=1)
-    with pytest.raises(ValueError, match=r"state 't' should have shape \(1,\); got nothing"):
-        make_batch("shared").load_state_dict({})
+
+
+SETTINGS = [
+    {"capacity": 100, "velocity": 100.0, "cloud": "refilled", "time_limit": "truncated", "render_mode": "ansi"},
+    {"capacity": 150, "velocity": 5.0, "render_mode": "rgb_array"},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_gymnasium_finds_no_fault(settings):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(gymnasium.make("lnlab/Offloading-v0", **settings).unwrapped)
+
+
+def as_noise(env: OffloadingEnv) -> Noise:
+    """The random numbers of the running episode, as the batch takes them."""
+    script = env.vehicle.script
+    units, duration, channel = (torch.tensor(part)[:, None] for part in (script.units, script.duration, script.channel))
+    return Noise(torch.tensor([script.channel0]), units, duration, channel, torch.zeros(STEPS, 1))
+
+
+@pytest.mark.parametrize(("capacity", "velocity", "cloud"), [(200, 10.0, "budget"), (100, 35.0, "refilled")])
+def test_an_episode_equals_that_of_the_batch(capacity, velocity, cloud):
+    env = gymnasium.make("lnlab/Offloading-v0", capacity=capacity, velocity=velocity, cloud=cloud)
+    observation, _ = env.reset(seed=5)
+    batch = OffloadingBatch(capacity, velocity, groups=1, cloud=cloud)
+    expected = batch.reset(as_noise(env.unwrapped))
+    for t, action in enumerate(np.random.default_rng(1).integers(0, 3, STEPS)):
+        assert np.array_equal(observation, expected[0].numpy()), t
+        assert env.observation_space.contains(observation)
+        observation, reward, terminated, truncated, info = env.step(action)
+        expected, paid = batch.step(torch.tensor([action]))
+        assert np.float32(reward) == paid.item(), t
+        assert (info["channel_good"], info["cloud_units"]) == (batch.channel.item(), batch.pool.item())
+        assert (terminated, truncated) == (t == STEPS - 1, False)
+
+
+def test_seeds_decide_everything_and_episodes_differ():
+    def episode(env: gymnasium.Env, seed: int | None) -> np.ndarray:
+        observations = [env.reset(seed=seed)[0]] + [env.step(t % 3)[0] for t in range(STEPS)]
+        return np.stack(observations)
+
+    env = gymnasium.make("lnlab/Offloading-v0")
+    first, second = episode(env, 3), episode(env, None)
+    assert np.array_equal(first, episode(gymnasium.make("lnlab/Offloading-v0"), 3))
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, episode(env, 4))
+
+
+def test_the_end_can_be_told_as_truncation():
+    env = gymnasium.make("lnlab/Offloading-v0", time_limit="truncated")
+    env.reset(seed=0)
+    ends = [env.step(LOCAL)[2:4] for _ in range(STEPS)]
+    assert ends == [(False, False)] * 99 + [(False, True)]
+
+
+def test_pictures_show_the_slots_and_the_rewards():
+    text, pixels = (gymnasium.make("lnlab/Offloading-v0", render_mode=mode) for mode in ("ansi", "rgb_array"))
+    for env in (text, pixels):
+        env.reset(seed=0)
+    empty = pixels.render()
+    total = sum(text.step(LOCAL)[1] for _ in range(30))
+    for _ in range(30):
+        pixels.step(LOCAL)
+    units, left = text.unwrapped.vehicle.local[0]
+    assert f"{units:g}:{left:g}" in text.render()
+    assert f"return {total:.2f}" in text.render()
+    assert "step  30/100" in text.render()
+    full = pixels.render()
+    assert full.shape == empty.shape == (480, 640, 3)
+    assert full.dtype == np.uint8
+    assert (full != empty).any(axis=2).mean() > 0.05
+
+
+def test_steps_outside_an_episode_and_wrong_settings_are_refused():
+    with pytest.raises(ValueError, match="time_limit='never' is not allowed; choose one of terminated, truncated"):
+        OffloadingEnv(time_limit="never")
+    with pytest.raises(RuntimeError, match="call reset"):
+        OffloadingEnv().step(LOCAL)
+
+
+def test_it_is_registered_by_importing_the_package_and_loads_no_torch():
+    line = (
+        "import sys, gymnasium, lnlab; shape = gymnasium.make('lnlab/Offloading-v0').reset(seed=1)[0].shape; "
+        "print(shape, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(48,) False"

@@ -5,7 +5,7 @@ import torch
 
 from lnlab.envs.offloading import OffloadingBatch, draw_noise, training_velocities
 from lnlab.envs.rules import DISCARD, LOCAL, OFFLOAD, STEPS
-from lnlab.policies import POLICIES, Policy, fit, lasts_at_most
+from lnlab.policies import POLICIES, Policy
 
 SCENARIOS = {  # (capacity, velocity), as D1 and D3 test
     "seen": [(200, 5), (200, 10), (200, 15), (200, 20), (200, 25)],
@@ -20,15 +20,7 @@ TESTED = {  # mean episode reward with the budget cloud: seen, intra, extra (mea
     "fit": (79.5, 79.8, 67.7),
     "t12": (111.0, 112.4, 81.2),
 }
-TRAINED = {  # and in the training environment, five vehicles and a shared cloud
-    "uniform": 55.4,
-    "local": 30.3,
-    "offload": 35.0,
-    "fit": 64.6,
-    "accept20": 113.3,
-    "accept15": 103.3,
-    "accept10": 81.0,
-}
+TRAINED = {"uniform": 55.4, "offload": 35.0, "fit": 64.6, "accept20": 113.3}  # in training: five vehicles, one cloud
 ROUNDING = 0.05  # the measured scores have one decimal
 MEASURED_EPISODES = 100  # assumed: how many episodes of each scenario the measured scores rest on is not recorded
 
@@ -50,31 +42,22 @@ def tolerance(spread: torch.Tensor, episodes: int) -> float:
     return 4 * (spread.pow(2) * (1 / episodes + 1 / MEASURED_EPISODES)).sum().sqrt().item() + ROUNDING
 
 
-@pytest.mark.parametrize("group", SCENARIOS)
 @pytest.mark.parametrize("policy", TESTED)
-def test_scores_in_the_test_scenarios(policy, group):
-    episodes, scenarios = 300, SCENARIOS[group]
+def test_scores_in_the_test_scenarios(policy):
+    episodes, scenarios = 100, [each for group in SCENARIOS.values() for each in group]
     capacity, velocity = (list(column) * episodes for column in zip(*scenarios, strict=True))
     scores = returns(POLICIES[policy], capacity, velocity, episodes, "budget")
-    expected = dict(zip(SCENARIOS, TESTED[policy], strict=True))[group]
-    assert scores.mean().item() == pytest.approx(expected, abs=tolerance(scores.std(dim=0) / len(scenarios), episodes))
-
-
-def accept(steps: int) -> Policy:
-    return lambda observation, chance: torch.where(lasts_at_most(observation, steps), fit(observation, chance), DISCARD)
+    for group, expected in zip(SCENARIOS, TESTED[policy], strict=True):
+        own, scores = scores[:, : len(SCENARIOS[group])], scores[:, len(SCENARIOS[group]) :]
+        error = tolerance(own.std(dim=0) / own.shape[1], episodes)
+        assert own.mean().item() == pytest.approx(expected, abs=error), group
 
 
 @pytest.mark.parametrize("policy", TRAINED)
 def test_scores_in_training(policy):
     """Vehicles of a group share the pool, so the spread is that of the groups' means."""
-    chosen = {**POLICIES, "accept15": accept(15), "accept10": accept(10)}[policy]
-    scores = returns(chosen, 200, training_velocities(5) * 300, 300, "shared").mean(dim=1)
-    assert scores.mean().item() == pytest.approx(TRAINED[policy], abs=tolerance(scores.std(), 300))
-
-
-def test_a_budget_bounds_what_the_cloud_pays():
-    assert returns(POLICIES["offload"], 200, 10.0, 200, "budget").max() <= 50 + 1e-4  # rewards are float32
-    assert returns(POLICIES["offload"], 200, 10.0, 200, "refilled").mean() > 50
+    scores = returns(POLICIES[policy], 200, training_velocities(5) * 100, 100, "shared").mean(dim=1)
+    assert scores.mean().item() == pytest.approx(TRAINED[policy], abs=tolerance(scores.std(), 100))
 
 
 def situation(free: float, slot_taken: bool, units: float, duration: float) -> torch.Tensor:
@@ -101,14 +84,6 @@ def test_thresholds_are_met_exactly(column):
     policy = POLICIES[("fit", "t12", "accept20")[column]]
     actions = policy(torch.stack([situation(*key) for key in SITUATIONS]), torch.zeros(len(SITUATIONS)))
     assert actions.tolist() == [expected[column] for expected in SITUATIONS.values()]
-
-
-@pytest.mark.parametrize("policy", POLICIES)
-def test_every_policy_gives_one_allowed_integer_a_vehicle(policy):
-    actions = POLICIES[policy](torch.rand(1000, 48), torch.rand(1000))
-    assert actions.shape == (1000,)
-    assert actions.dtype == torch.int64
-    assert set(actions.tolist()) <= {LOCAL, OFFLOAD, DISCARD}
 
 
 def test_uniform_turns_thirds_into_actions():

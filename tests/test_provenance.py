@@ -22,31 +22,17 @@ def git(folder, *command):
     return done.stdout.strip()
 
 
-def commit(folder):
-    git(folder, "add", ".")
-    git(folder, "commit", "--quiet", "-m", "x")
-
-
-def test_a_committed_package_is_clean(package):
-    commit(package)
+def test_the_commit_is_that_of_the_repository_that_holds_the_package(package):
+    assert source(package) == {"commit": "unknown", "dirty": True}  # a copy inside somebody else's repository
+    git(package, "add", ".")
+    git(package, "commit", "--quiet", "-m", "x")
+    (package.parent / "notes.md").write_text("x")  # outside the package
     assert source(package) == {"commit": git(package, "rev-parse", "HEAD"), "dirty": False}
-
-
-@pytest.mark.parametrize("change", ["config.py", "new.py"])
-def test_a_change_inside_the_package_makes_it_dirty(package, change):
-    commit(package)
-    (package / change).write_text("a = 2\n")
+    (package / "new.py").write_text("a = 2\n")
     assert source(package)["dirty"]
-
-
-def test_a_change_outside_the_package_does_not(package):
-    commit(package)
-    (package.parent / "notes.md").write_text("x")
-    assert not source(package)["dirty"]
-
-
-def test_a_copy_inside_somebody_elses_repository_is_unknown(package):
-    assert source(package) == {"commit": "unknown", "dirty": True}
+    (package / "new.py").unlink()
+    (package / "config.py").write_text("a = 2\n")
+    assert source(package)["dirty"]
 
 
 def test_the_machine_is_described_without_its_name_or_paths(tmp_path):

@@ -1,6 +1,5 @@
 """Statistics: hand arithmetic, agreement with scipy and with rliable's published formulas, refusals."""
 
-import functools
 import math
 
 import numpy as np
@@ -25,7 +24,6 @@ def scores(seeds: int, scenarios: int, seed: int = 0, shift: float = 0.0) -> np.
     ("interval", "text"),
     [
         (stats.Interval(12.3, 10.1, 14.5, 30), "12.3 [10.1, 14.5] (n=30)"),
-        (stats.Interval(0.12345, 0.1, 0.15, 5), "0.123 [0.100, 0.150] (n=5)"),
         (stats.Interval(1234.5, 1000.0, 1500.0, 5), "1234 [1000, 1500] (n=5)"),
         (stats.Interval(12.34, NAN, NAN, 1), "12.3 [nan, nan] (n=1)"),
         (stats.Interval(0.0, 0.0, 0.0, 30), "0.0 [0.0, 0.0] (n=30)"),
@@ -35,14 +33,10 @@ def test_an_interval_prints_as_many_digits_as_it_supports(interval, text):
     assert str(interval) == f"{interval}" == text
 
 
-def test_a_format_sets_the_digits():
-    assert f"{stats.Interval(1.0, 0.5, 1.5, 4):+.2f}" == "+1.00 [+0.50, +1.50] (n=4)"
-
-
 # Centre, spread and tail
 
 
-@pytest.mark.parametrize("size", range(1, 24))
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 23])
 def test_iqm_is_scipys_trimmed_mean(size):
     values = np.random.default_rng(size).normal(size=(3, size))
     np.testing.assert_allclose(stats.iqm(values, axis=1), scipy.stats.trim_mean(values, 0.25, axis=1))
@@ -55,12 +49,6 @@ def test_std_divides_by_n_minus_one_and_cv_by_the_mean():
     assert stats.cv([2.0, 4.0, 6.0]) == 0.5
     assert stats.std(np.array([[1.0, 3.0], [5.0, 5.0]]), axis=1).tolist() == [math.sqrt(2), 0.0]
     assert math.isnan(stats.std([3.0]))
-
-
-def test_worst_decile_is_the_mean_of_the_lowest_tenth():
-    assert stats.worst_decile(range(20, 0, -1)) == 1.5  # the lowest two of twenty
-    assert stats.worst_decile([4.0, 2.0, 9.0]) == 2.0  # less than one score: the lowest
-    assert stats.worst_decile(range(25)) == pytest.approx((0 + 1 + 2 / 2) / 2.5)
 
 
 def test_worst_decile_is_the_tail_integral_of_the_quantile_function():
@@ -77,21 +65,6 @@ def test_min_max_ipr90_takes_observed_scores_near_the_5th_and_95th_percentile():
     assert stats.min_max_ipr90(range(1, 101), lowest=0, highest=100) == 95 - 6
     with pytest.raises(ValueError, match="lowest=3, highest=3"):
         stats.min_max_ipr90([1.0, 2.0], lowest=3, highest=3)
-
-
-def test_the_extreme_runs_do_not_move_min_max_ipr90():
-    calm = np.arange(30.0)
-    wild = np.concatenate([[-1e9], calm[1:-1], [1e9]])
-    ipr = functools.partial(stats.min_max_ipr90, lowest=0, highest=30)
-    assert ipr(wild) == ipr(calm)
-
-
-def test_diverged_runs_get_the_score_fixed_in_advance():
-    diverged = [[1.0, NAN], [math.inf, 2.0]]
-    assert stats.with_failures(diverged, -7.0).tolist() == [[1.0, -7.0], [-7.0, 2.0]]
-    assert math.isnan(diverged[0][1])  # the caller's scores are left alone
-    with pytest.raises(ValueError, match="nan"):
-        stats.with_failures(diverged, NAN)
 
 
 # Intervals over seeds
@@ -113,7 +86,7 @@ def test_jackknife_t_of_the_iqm_leaves_out_one_seed_at_a_time():
     assert stats.jackknife_t(x, stats.iqm) == pytest.approx((whole, whole - half, whole + half, 6))
 
 
-@pytest.mark.parametrize("statistic", [np.mean, stats.iqm, np.median])
+@pytest.mark.parametrize("statistic", [np.mean, stats.iqm])
 def test_bootstrap_t_is_its_formula_written_out(statistic):
     x, reps = scores(5, 3), 300
     rng = np.random.default_rng(4)
@@ -133,7 +106,9 @@ def test_bootstrap_t_is_its_formula_written_out(statistic):
 def test_the_method_changes_at_20_seeds():
     x = scores(20, 2)
     assert stats.interval(x[:19], stats.iqm) == stats.jackknife_t(x[:19], stats.iqm)
-    assert stats.interval(x, stats.iqm) == stats.cluster_bootstrap(x, stats.iqm)
+    assert stats.interval(x, stats.iqm) == stats.cluster_bootstrap(x, stats.iqm)  # the same scores, the same interval
+    here = np.array(stats.interval(x, stats.iqm)[:3])
+    assert stats.interval(20 * x - 3, stats.iqm)[:3] == pytest.approx(20 * here - 3)
 
 
 def test_scenarios_are_not_replications():
@@ -145,45 +120,16 @@ def test_scenarios_are_not_replications():
     assert more.high - more.low < 0.5 * (once.high - once.low)
 
 
-@pytest.mark.parametrize("seeds", [8, 24])
-def test_intervals_do_not_depend_on_the_shape_of_a_seeds_scores(seeds):
-    x = scores(seeds, 12)
-    for statistic in (np.mean, stats.iqm):
-        flat, folded = stats.interval(x, statistic), stats.interval(x.reshape(seeds, 3, 4), statistic)
-        assert folded == pytest.approx(flat)
-
-
-@pytest.mark.parametrize("seeds", [9, 25])
-def test_intervals_follow_unit_and_origin(seeds):
-    x = scores(seeds, 2)
-    here = np.array(stats.interval(x, stats.iqm)[:3])
-    assert stats.interval(20 * x - 3, stats.iqm)[:3] == pytest.approx(20 * here - 3)
-
-
-def test_same_scores_same_interval_and_the_generator_is_the_callers():
-    x = scores(20, 2)
-    assert stats.interval(x) == stats.interval(x)
-    assert stats.interval(x, rng=np.random.default_rng(1)) == stats.interval(x, rng=np.random.default_rng(1))
-    assert stats.interval(x, rng=np.random.default_rng(1)) != stats.interval(x, rng=np.random.default_rng(2))
-
-
 @pytest.mark.parametrize("method", [stats.interval, stats.jackknife_t, stats.cluster_bootstrap])
-def test_one_seed_has_an_estimate_and_no_interval(method):
-    result = method([[1.0, 2.0, 3.0]])
-    assert (result.estimate, result.n) == (2.0, 1)
-    assert math.isnan(result.low)
-    assert math.isnan(result.high)
-
-
-@pytest.mark.parametrize("seeds", [4, 24])
-def test_equal_seeds_have_no_width(seeds):
-    assert stats.interval(np.full((seeds, 3), 2.5)) == (2.5, 2.5, 2.5, seeds)
+def test_one_seed_has_an_estimate_and_no_interval_and_equal_seeds_one_without_width(method):
+    np.testing.assert_equal(method([[1.0, 2.0, 3.0]]), (2.0, NAN, NAN, 1))
+    assert method(np.full((24, 3), 2.5)) == (2.5, 2.5, 2.5, 24)
 
 
 # Where an interval degrades: seeds without spread, bounded quantities, few seeds
 
 
-@pytest.mark.parametrize("noise", [0.0, 1e-12, 1e-9, 1e-6, 1e-3, 0.01, 0.02, 0.03, 0.1])
+@pytest.mark.parametrize("noise", [0.0, 1e-9, 1e-3, 0.02, 0.1])
 def test_one_odd_seed_of_twenty_neither_makes_nor_takes_the_whole_interval(noise):
     """Resamples without it have next to no spread: studentised, they gave the estimate or tens of thousands."""
     x = np.eye(20)[0] + noise * np.random.default_rng(0).normal(size=20)
@@ -192,13 +138,6 @@ def test_one_odd_seed_of_twenty_neither_makes_nor_takes_the_whole_interval(noise
     assert found.low < found.estimate < found.high < 1.1  # hardly more than the largest score
     if noise < 0.02:
         assert found == pytest.approx((x.mean(), x.mean() - half, x.mean() + half, 20))
-
-
-@pytest.mark.parametrize("statistic", [stats.iqm, stats.std, stats.worst_decile])
-def test_other_statistics_of_a_seed_among_equal_ones_stay_near_too(statistic):
-    x = np.eye(25)[:2].sum(axis=0) + 1e-9 * np.random.default_rng(0).normal(size=25)
-    found = stats.interval(x, statistic)
-    assert -2 < found.low <= found.estimate <= found.high < 2
 
 
 @pytest.mark.parametrize(("zeros", "ones"), [(12, 12), (28, 2), (2, 28)])
@@ -222,8 +161,7 @@ def test_bounds_cut_an_interval_and_leave_others_alone():
     assert stats.interval(100 * x, bounds=(0, 100))[1:3] == pytest.approx((0.0, 100 * plain.high))
 
 
-@pytest.mark.parametrize("n", [5, 12, 30])
-@pytest.mark.parametrize("k", [0, 1])
+@pytest.mark.parametrize(("n", "k"), [(5, 0), (30, 1)])
 def test_equal_bounded_scores_have_wilsons_interval(n, k):
     wilson = stats.wilson(k * n, n)
     assert stats.interval(np.full((n, 3), float(k)), bounds=(0, 1)) == pytest.approx(wilson)
@@ -232,24 +170,10 @@ def test_equal_bounded_scores_have_wilsons_interval(n, k):
     assert stats.clopper_pearson(k * n, n).low <= wilson.low
 
 
-def test_bounds_leave_one_seed_without_an_interval():
-    assert math.isnan(stats.interval([0.5], bounds=(0, 1)).low)
-
-
-@pytest.mark.parametrize(("value", "bounds"), [(57.0, (0, 1)), (-0.1, (0, 1)), (0.5, (1, 0)), (0.5, (NAN, 1))])
+@pytest.mark.parametrize(("value", "bounds"), [(57.0, (0, 1)), (0.5, (NAN, 1))])
 def test_an_estimate_outside_its_bounds_is_refused(value, bounds):
     with pytest.raises(ValueError, match=rf"{value:g} lies outside the bounds"):
         stats.interval([value] * 5, bounds=bounds)
-
-
-def test_a_difference_of_shares_stays_between_minus_one_and_one():
-    a, b = np.array([1.0, 1, 1, 0, 1]), np.zeros(5)
-    assert stats.paired_difference(a, b).high > 1
-    found = stats.paired_difference(a, b, bounds=(-1, 1))
-    assert (found.estimate, found.high) == (0.8, 1.0)
-    alike = stats.paired_difference(np.ones(5), np.ones(5), bounds=(-1, 1))
-    assert -1 < alike.low < alike.estimate == 0 < alike.high < 1
-    assert stats.contrast({"a": a, "b": b}, {"a": 1, "b": -1}, bounds=(-1, 1)) == found
 
 
 def test_scores_that_differ_by_rounding_are_equal():
@@ -279,41 +203,22 @@ def test_a_statistic_undefined_on_some_resamples_has_no_interval():
     assert math.isnan(result.high)
 
 
-@pytest.mark.parametrize("bad", [NAN, math.inf])
-def test_a_diverged_seed_without_a_failure_score_is_refused(bad):
+def test_a_diverged_seed_without_a_failure_score_is_refused():
     x = scores(5, 2)
-    x[3, 1] = bad
+    x[3, 1] = math.inf
     for method in (stats.interval, stats.jackknife_t, stats.cluster_bootstrap):
-        with pytest.raises(ValueError, match=r"rows \[3\].*with_failures"):
+        with pytest.raises(ValueError, match=r"rows \[3\].*its score first"):
             method(x)
     with pytest.raises(ValueError, match=r"arm 'ln' are not finite in rows \[3\]"):
         stats.contrast({"ln": x, "none": scores(5, 2)}, {"ln": 1, "none": -1})
 
 
-@pytest.mark.parametrize("seeds", [1, 5, 25])
-@pytest.mark.parametrize("confidence", [0.0, 1.0, 95])
-def test_a_confidence_is_a_probability(seeds, confidence):
-    with pytest.raises(ValueError, match=rf"\(0, 1\).*got {confidence}"):
-        stats.interval(scores(seeds, 2), confidence=confidence)
-
-
-def test_no_scores_are_refused():
+def test_a_confidence_is_a_probability_and_no_scores_are_refused():
+    for seeds, confidence in ((1, 0.0), (5, 95), (25, 1.0)):
+        with pytest.raises(ValueError, match=rf"\(0, 1\).*got {confidence}"):
+            stats.interval(scores(seeds, 2), confidence=confidence)
     with pytest.raises(ValueError, match="shape"):
         stats.interval([])
 
 
 # rliable's metrics (Agarwal et al. 2021), written from their definitions
-
-
-def test_mean_and_iqm_over_runs_and_tasks_are_those_of_agarwal_et_al():
-    x = scores(9, 6)
-    assert stats.interval(x).estimate == pytest.approx(np.mean([np.mean(task) for task in x.T]))
-    middle = sorted(x.ravel())[13:-13]  # floor(54 / 4) = 13 off each end
-    assert stats.interval(x, stats.iqm).estimate == pytest.approx(sum(middle) / len(middle))
-
-
-def test_performance_profile_is_the_run_score_distribution_of_agarwal_et_al():
-    x = np.round(scores(5, 4))
-    taus = [8.0, 10.0, 12.0]
-    expected = [sum(score > tau for score in x.ravel()) / 20 for tau in taus]
-    assert stats.performance_profile(x, taus).share.tolist() == pytest.approx(expected)

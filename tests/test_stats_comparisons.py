@@ -1,6 +1,5 @@
 """Comparisons of arms, rates and survival: hand arithmetic and agreement with scipy."""
 
-import itertools
 import math
 
 import numpy as np
@@ -19,11 +18,6 @@ def arms(seeds: int, scenarios: int, shift: float = 1.0, seed: int = 0) -> tuple
     return common + a + shift, common + b
 
 
-def test_arms_of_other_shape_are_refused():
-    with pytest.raises(ValueError, match=r"'a': \(3,\), 'b': \(4,\)"):
-        stats.paired_difference(np.ones(3), np.ones(4))
-
-
 # Paired differences and contrasts
 
 
@@ -33,71 +27,17 @@ def test_paired_difference_of_means_is_the_paired_t_interval():
     assert stats.paired_difference(a, b) == pytest.approx(((a - b).mean(), expected.low, expected.high, 11))
 
 
-@pytest.mark.parametrize("seeds", [10, 25])
-def test_paired_difference_drops_what_the_seed_brings(seeds):
-    a, b = arms(seeds, 18)
-    wild = 100 * np.random.default_rng(3).normal(size=(seeds, 1))
+def test_paired_difference_drops_what_the_seed_brings():
+    a, b = arms(25, 18)
+    wild = 100 * np.random.default_rng(3).normal(size=(25, 1))
     assert stats.paired_difference(a + wild, b + wild) == pytest.approx(stats.paired_difference(a, b))
 
 
-@pytest.mark.parametrize("seeds", [7, 21])
-def test_paired_difference_of_iqms_is_the_difference_of_the_arms_iqms(seeds):
-    a, b = arms(seeds, 4)
-    result = stats.paired_difference(a, b, stats.iqm)
-    assert result.estimate == pytest.approx(stats.iqm(a) - stats.iqm(b))
-    assert result.low < result.estimate < result.high
-
-
-FACTORS = [("a3c", "individual"), ("gru", "ff"), ("none", "ln")]
-CELLS = {"-".join(levels): levels for levels in itertools.product(*FACTORS)}
-
-
-def additive(seeds: int, **effects: float) -> dict[str, np.ndarray]:
-    """Arms that are sums of the effects named, over noise of the seed; factors coded -1/2 and +1/2."""
-    noise = np.random.default_rng(0).normal(size=seeds)
-    coded = {
-        arm: [factor.index(level) - 0.5 for factor, level in zip(FACTORS, levels, strict=True)]
-        for arm, levels in CELLS.items()
-    }
-    return {
-        arm: noise + sum(size * np.prod([x[int(i)] for i in name[1:]]) for name, size in effects.items())
-        for arm, x in coded.items()
-    }
-
-
-@pytest.mark.parametrize("effect", ["f0", "f1", "f2", "f02", "f12", "f012"])
-def test_contrasts_take_a_factorial_apart(effect):
-    planted = {"f0": 3.0, "f1": -2.0, "f2": 5.0, "f02": 7.0, "f012": -4.0}
-    weights = stats.factorial_weights(FACTORS, [int(i) for i in effect[1:]])
-    assert stats.contrast(additive(6, **planted), weights).estimate == pytest.approx(planted.get(effect, 0.0))
-
-
-def test_a_main_effect_is_the_difference_of_level_means():
-    rng = np.random.default_rng(1)
-    scores = {arm: rng.normal(size=(5, 2)) for arm in CELLS}
-    expected = np.mean([scores[arm] for arm, levels in CELLS.items() if levels[2] == "ln"]) - np.mean(
-        [scores[arm] for arm, levels in CELLS.items() if levels[2] == "none"]
-    )
-    assert stats.contrast(scores, stats.factorial_weights(FACTORS, [2])).estimate == pytest.approx(expected)
-
-
-def test_an_interaction_is_the_difference_of_paired_differences():
-    rng = np.random.default_rng(2)
-    scores = {arm: rng.normal(size=(6, 3)) for arm in CELLS}
-
-    def effect_of_ln(algorithm: str) -> float:
-        return np.mean([scores[f"{algorithm}-{core}-ln"] - scores[f"{algorithm}-{core}-none"] for core in FACTORS[1]])
-
-    result = stats.contrast(scores, stats.factorial_weights(FACTORS, [0, 2]))
-    assert result.estimate == pytest.approx(effect_of_ln("individual") - effect_of_ln("a3c"))
-
-
-def test_a_ratio_of_means_by_logarithms():
-    a, b = arms(8, 3)
-    result = stats.contrast(
-        {"a": a + 10, "b": b + 10}, {"a": 1, "b": -1}, lambda x, axis: np.log(np.mean(x, axis=axis))
-    )
-    assert math.exp(result.estimate) == pytest.approx(np.mean(a + 10) / np.mean(b + 10))
+def test_a_contrast_is_the_weighted_sum_of_the_arms():
+    (a, b), (x, y) = arms(6, 3), arms(6, 3, seed=1)
+    found = stats.contrast({"a": a, "b": b, "x": x, "y": y}, {"a": 1, "b": -1, "x": -1, "y": 1})
+    interaction = stats.paired_difference(a - b, x - y)
+    assert found == pytest.approx(interaction)
 
 
 def test_contrasts_refuse_what_is_none():
@@ -106,8 +46,11 @@ def test_contrasts_refuse_what_is_none():
         stats.contrast(scores, {"ln": 1, "rms": -1})
     with pytest.raises(ValueError, match="add up to zero"):
         stats.contrast(scores, {"ln": 1, "none": 1})
-    with pytest.raises(ValueError, match=r"0 to 2; got \[3\]"):
-        stats.factorial_weights(FACTORS, [3])
+    with pytest.raises(ValueError, match=r"'a': \(3,\), 'b': \(4,\)"):
+        stats.paired_difference(np.ones(3), np.ones(4))
+    for k, n in ((4, 3), (-1, 3), (0, 0)):
+        with pytest.raises(ValueError, match=f"k={k}, n={n}"):
+            stats.wilson(k, n)
 
 
 # Tests
@@ -150,18 +93,11 @@ TENTHS = [
 
 
 @pytest.mark.parametrize(("a", "b"), TENTHS)
-@pytest.mark.parametrize("scale", [0.1, 0.3, 1e-9, 1e9])
+@pytest.mark.parametrize("scale", [0.1, 1e-9])
 def test_sign_flips_of_decimals_are_those_of_whole_numbers(a, b, scale):
     test = stats.sign_flip_test
     assert test(scale * np.array(a), scale * np.array(b)) == test(a, b)
     assert test(1 + 0.1 * np.array(a), 1 + 0.1 * np.array(b)) == test(a, b)
-
-
-@pytest.mark.parametrize("seeds", [4, 20])
-def test_sign_flips_of_differences_that_add_up_to_zero_give_one(seeds):
-    a = np.tile([0.1, 0.2, 0.4, 0.7], seeds // 4)
-    assert stats.sign_flip_test(a, np.roll(a, 1)) == 1.0
-    assert stats.sign_flip_test(np.repeat(0.3, seeds), np.repeat(0.1 + 0.2, seeds)) == 1.0
 
 
 def test_ties_are_ties_in_spite_of_rounding():
@@ -199,33 +135,9 @@ def test_clopper_pearson_leaves_half_of_alpha_on_each_side(k, n):
     assert high == 1.0 if k == n else scipy.stats.binom.cdf(k, n, high) == pytest.approx(0.05)
 
 
-@pytest.mark.parametrize("rate", [stats.wilson, stats.clopper_pearson])
-def test_rates_refuse_impossible_counts(rate):
-    for k, n in ((4, 3), (-1, 3), (0, 0)):
-        with pytest.raises(ValueError, match=f"k={k}, n={n}"):
-            rate(k, n)
-    with pytest.raises(ValueError, match="onfidence"):
-        rate(1, 3, confidence=95)
-
-
 def test_a_profile_of_one_score_per_seed_has_wilsons_interval():
     x = np.arange(30.0)
-    profile = stats.performance_profile(x, [-1.0, 9.5, 26.5, 29.0])
+    profile = stats.performance_profile(x, [-1.0, 9.5, 26.5, 29.0])  # the run-score distribution of Agarwal et al.
     for i, above in enumerate((30, 20, 3, 0)):
         expected = stats.wilson(above, 30)
         assert (profile.share[i], profile.low[i], profile.high[i], profile.n) == pytest.approx(expected)
-
-
-def test_a_profile_counts_seeds_not_scores():
-    one = np.random.default_rng(0).normal(size=(20, 1))
-    repeated = stats.performance_profile(np.repeat(one, 18, axis=1), [0.0, 5.0])
-    single = stats.performance_profile(one, [0.0, 5.0])
-    np.testing.assert_array_equal(repeated.share, single.share)
-    assert (repeated.high - repeated.low >= single.high - single.low).all()  # t instead of z
-    assert (repeated.high - repeated.low < 1.2 * (single.high - single.low)).all()
-
-
-def test_independent_scenarios_narrow_a_profile():
-    x = np.random.default_rng(0).normal(size=(20, 18))
-    width = np.ptp(stats.performance_profile(x, [0.0])[2:4], axis=0)
-    assert width < 0.5 * np.ptp(stats.performance_profile(x[:, 0], [0.0])[2:4], axis=0)

@@ -4,7 +4,7 @@ The view is that of CarRacing-v3's `state_pixels` after its first second, when i
 the lower middle, forward up, 62 m wide and 49 m high, whatever the size in pixels. Stock's row of indicators is left
 out, since it writes the return so far into the observation, and the world goes on below it; so are the steering of the
 front wheels and the repainting of tiles the car has touched: track and pose alone give the picture. What is left agrees
-with stock's own picture to about half a grey level of 255 on average (`tests/test_driving_picture.py`).
+with stock's own picture to about half a grey level of 255 on average (`tests/test_driving.py`).
 """
 
 import math
@@ -34,7 +34,6 @@ DARKENED = 2  # stock scales its drawing down with pygame's smoothscale, which t
 SUBPIXEL = 6  # bits after the point in OpenCV's coordinates
 
 Colour = tuple[int, int, int]
-VOID: Colour = (0, 0, 0)
 LAWN: Colour = (102, 204, 102)
 GRASS: Colour = (102, 230, 102)
 HULL: Colour = (204, 0, 0)

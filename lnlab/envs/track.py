@@ -1,7 +1,7 @@
 """CarRacing-v3's race without its drawing, and where a car is on the track's centre line.
 
 `Race` runs Gymnasium's own reset and step, so the physics are those of the stock environment to the last bit, on the
-first episode as on later ones that keep the track; `tests/test_driving_physics.py` holds them side by side.
+first episode as on later ones that keep the track; `tests/test_driving.py` holds them side by side.
 """
 
 import math

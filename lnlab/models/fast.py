@@ -5,7 +5,7 @@ half of their vector units idle; on an EPYC with AVX-512 a layer of 3136 × 512 
 backwards. `ImageNorm` normalises images that lie in memory channels last as they lie, a fifth of the time: torch's
 layer first copies them to channels first, and the convolution after it copies them back. `pixels` lets OpenCV
 interleave the frames and look the numbers up, less than half the time: torch converts between memory formats element by
-element. Each is checked against torch's own (tests/test_fast_layers.py).
+element. Each is checked against torch's own (tests/test_models.py).
 """
 
 from typing import Any

@@ -78,7 +78,7 @@ class Teller(Watcher):
 class EventWriter:
     """Writes rows to event files; the tag of a number is <table>/<column>, as in the published tables.
 
-    Checked by reading the events back (tests/test_tensorboard.py). TensorBoard is loaded when a writer is made.
+    Checked by reading the events back (tests/test_monitor.py). TensorBoard is loaded when a writer is made.
 
     Args:
         folder: of the seed's event files; those of an earlier, stopped run stay and are continued.
