@@ -1,12 +1,11 @@
-"""Comparisons of arms: effect sizes with intervals, paired tests, factorial contrasts, correction for many tests.
+"""Comparisons of arms: effect sizes with intervals, paired tests, contrasts, correction for many tests.
 
 Arms are paired by seed: row i of every array is the same seed (the same environment streams, the same draws). Checked
 against scipy (permutation_test), hand arithmetic and simulated coverage.
 """
 
-import itertools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,31 +59,6 @@ def paired_difference(
 ) -> Interval:
     """statistic(a) - statistic(b) with its interval; a, b (n_seeds, ...) paired by seed, as in `contrast`."""
     return contrast({"a": a, "b": b}, {"a": 1.0, "b": -1.0}, statistic, confidence, rng, bounds=bounds)
-
-
-def factorial_weights(levels: Sequence[tuple[str, str]], effect: Collection[int]) -> dict[str, float]:
-    """Weights of a main effect or an interaction in a 2 x 2 x ... design, for `contrast`.
-
-    `levels` names the (low, high) level of each factor in the order in which an arm's name joins them by "-"; `effect`
-    numbers the factors. One factor: high minus low, averaged over the other factors; two: the difference of that effect
-    between the other factor's levels, averaged over the rest; and so on.
-
-    >>> factorial_weights([("gru", "ff"), ("none", "ln")], effect=[1])
-    {'gru-none': -0.5, 'gru-ln': 0.5, 'ff-none': -0.5, 'ff-ln': 0.5}
-    >>> factorial_weights([("gru", "ff"), ("none", "ln")], effect=[0, 1])
-    {'gru-none': 1.0, 'gru-ln': -1.0, 'ff-none': -1.0, 'ff-ln': 1.0}
-    """
-    if not effect or not set(effect) <= set(range(len(levels))):
-        raise ValueError(f"effect must number some of the factors 0 to {len(levels) - 1}; got {list(effect)}")
-    averaged = 2.0 ** (len(levels) - len(set(effect)))
-    cells = itertools.product((0, 1), repeat=len(levels))
-    return {
-        "-".join(pair[side] for pair, side in zip(levels, cell, strict=True)): math.prod(
-            2 * cell[factor] - 1 for factor in set(effect)
-        )
-        / averaged
-        for cell in cells
-    }
 
 
 def sign_flip_test(a: ArrayLike, b: ArrayLike, rng: np.random.Generator | None = None, reps: int = 100_000) -> float:

@@ -81,21 +81,6 @@ def min_max_ipr90(scores: ArrayLike, axis: int | None = None, *, lowest: float, 
     return 100 * (p95 - p5) / (highest - lowest)
 
 
-def with_failures(scores: ArrayLike, failure_score: float) -> Array:
-    """The scores with every NaN or infinity, a diverged run, set to a failure score fixed in advance.
-
-    Diverged seeds are results: leaving them out would favour the arm that diverges.
-
-    >>> with_failures([1.0, float("nan")], failure_score=-5.0).tolist()
-    [1.0, -5.0]
-    """
-    if not math.isfinite(failure_score):
-        raise ValueError(f"failure_score must be a finite number; got {failure_score}")
-    values = np.array(scores, dtype=float)
-    values[~np.isfinite(values)] = failure_score
-    return values
-
-
 def settled(values: ArrayLike, largest: ArrayLike) -> Array:
     """The values (n,) with those made the same that differ by rounding only, in their order; next to zero is zero.
 

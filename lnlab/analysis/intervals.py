@@ -75,8 +75,8 @@ def interval(
     own interval and that of the mean around it, since it trims away the collapsed seeds of a few.
 
     Raises:
-        ValueError: no score, a score that is not finite (see `with_failures`), a confidence outside (0, 1), or an
-            estimate outside the bounds.
+        ValueError: no score, a score that is not finite (give a diverged seed its score first), a confidence outside
+            (0, 1), or an estimate outside the bounds.
 
     >>> print(interval([1, 1, 1, 1, 1], bounds=(0, 1)))
     1.00 [0.57, 1.00] (n=5)
@@ -244,5 +244,5 @@ def checked(scores: ArrayLike, what: str = "scores") -> Array:
         raise ValueError(f"{what} must have shape (n_seeds, ...) with at least one score; got shape {values.shape}")
     bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
     if bad.size:
-        raise ValueError(f"{what} are not finite in rows {bad.tolist()}; set a failure score first (with_failures)")
+        raise ValueError(f"{what} are not finite in rows {bad.tolist()}; give a diverged seed its score first")
     return values

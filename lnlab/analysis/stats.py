@@ -2,21 +2,19 @@
 
 a number and its uncertainty       interval(scores, iqm), jackknife_t, cluster_bootstrap -> Interval
 centre, spread, bad tail           mean, iqm · std, cv, min_max_ipr90 · worst_decile
-diverged seeds                     with_failures(scores, failure_score), always before the rest
 two arms, paired by seed           paired_difference
 tests of two arms                  sign_flip_test, holm (several tests)
-main effects and interactions      contrast(scores_by_arm, factorial_weights(levels, effect))
+main effects and interactions      contrast(scores_by_arm, weights)
 how many runs                      wilson, clopper_pearson, performance_profile
 """
 
 from lnlab.analysis.comparisons import (
     contrast,
-    factorial_weights,
     holm,
     paired_difference,
     sign_flip_test,
 )
-from lnlab.analysis.descriptive import cv, iqm, mean, min_max_ipr90, std, with_failures, worst_decile
+from lnlab.analysis.descriptive import cv, iqm, mean, min_max_ipr90, std, worst_decile
 from lnlab.analysis.intervals import Interval, cluster_bootstrap, interval, jackknife_t
 from lnlab.analysis.rates import Profile, clopper_pearson, performance_profile, wilson
 
@@ -27,7 +25,6 @@ __all__ = [
     "cluster_bootstrap",
     "contrast",
     "cv",
-    "factorial_weights",
     "holm",
     "interval",
     "iqm",
@@ -39,6 +36,5 @@ __all__ = [
     "sign_flip_test",
     "std",
     "wilson",
-    "with_failures",
     "worst_decile",
 ]

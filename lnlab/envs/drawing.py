@@ -63,16 +63,14 @@ def picture(vehicle: Vehicle, history: Sequence[Moment]) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     local, cloud, returns = figure.subplots(3, height_ratios=[1, 1, 3])
     units, duration = vehicle.task
-    figure.suptitle(f"step {vehicle.t}   task: {units:g} units, {duration:g} steps   channel {_word(vehicle.channel)}")
+    figure.suptitle(
+        f"step {vehicle.t}   task: {units:g} units, {duration:g} steps   channel {'good' if vehicle.channel else 'bad'}"
+    )
     _stack(local, vehicle.local, vehicle.capacity, "local units (steps left)")
     _stack(cloud, vehicle.cloud, CLOUD_UNITS, f"cloud units (steps left), {vehicle.pool.units:g} unspent")
     _returns(returns, history)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-def _word(channel: bool) -> str:
-    return "good" if channel else "bad"
 
 
 def _stack(ax: "Axes", queue: Sequence[tuple[float, float]], most: float, title: str) -> None:

@@ -14,7 +14,7 @@ from gymnasium.spaces import Box, Dict
 from lnlab.envs import driving_reward
 from lnlab.envs.images import SIDE, FrameStack, Observation, image_space
 from lnlab.envs.road import Painter, Pose, large_painter
-from lnlab.envs.rules import check_number
+from lnlab.envs.rules import check_choice, check_number
 from lnlab.envs.track import HALF_WIDTH, PHYSICS_RATE, CentreLine, Position, Race, wrap
 
 SCENARIOS = ("fixed", "varied")
@@ -97,10 +97,10 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
         route_length: float = 264.0,
         render_mode: str | None = None,
     ) -> None:
-        _check("scenario", scenario, SCENARIOS)
-        _check("render_mode", render_mode, (*RENDER_MODES, None))
-        _check("terminate_off_lane", terminate_off_lane, (True, False))
-        _check("standing_bonus", standing_bonus, (True, False))
+        check_choice("scenario", scenario, SCENARIOS)
+        check_choice("render_mode", render_mode, (*RENDER_MODES, None))
+        check_choice("terminate_off_lane", terminate_off_lane, (True, False))
+        check_choice("standing_bonus", standing_bonus, (True, False))
         _check_count("max_steps", max_steps, least=1)
         _check_count("frame_skip", frame_skip, least=1)
         _check_count("track_seed", track_seed, least=0)
@@ -240,11 +240,6 @@ def _route(line: CentreLine, length: float) -> list[float]:
     if length > line.length:
         raise ValueError(f"route_length={length:g} m is not allowed: the track is {line.length:.0f} m long")
     return [station for station in line.stations if station <= length]
-
-
-def _check(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r} is not allowed; choose one of {', '.join(map(str, allowed))}")
 
 
 def _check_count(name: str, value: Any, least: int) -> None:

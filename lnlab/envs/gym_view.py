@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 
 from lnlab.envs import drawing
-from lnlab.envs.rules import ACTIONS, OBSERVATION, STEPS, TASK_UNITS
+from lnlab.envs.rules import ACTIONS, OBSERVATION, STEPS, TASK_UNITS, check_choice
 from lnlab.envs.scalar import Pool, Script, Vehicle
 
 CLOUDS = {"budget": False, "refilled": True}  # whether finished tasks give their units back to the cloud
@@ -48,9 +48,9 @@ class OffloadingEnv(gymnasium.Env[np.ndarray, np.int64]):
         time_limit: str = "terminated",
         render_mode: str | None = None,
     ) -> None:
-        _check("cloud", cloud, (*CLOUDS,))
-        _check("time_limit", time_limit, TIME_LIMITS)
-        _check("render_mode", render_mode, (*RENDER_MODES, None))
+        check_choice("cloud", cloud, CLOUDS)
+        check_choice("time_limit", time_limit, TIME_LIMITS)
+        check_choice("render_mode", render_mode, (*RENDER_MODES, None))
         self.vehicle = Vehicle(capacity, velocity, Pool(CLOUDS[cloud]))
         self.time_limit, self.render_mode = time_limit, render_mode
         self.action_space = gymnasium.spaces.Discrete(len(ACTIONS))
@@ -99,8 +99,3 @@ class OffloadingEnv(gymnasium.Env[np.ndarray, np.int64]):
     def _info(self, accepted: bool) -> dict[str, Any]:
         vehicle = self.vehicle
         return {"accepted": accepted, "channel_good": vehicle.channel, "cloud_units": vehicle.pool.units}
-
-
-def _check(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r} is not allowed; choose one of {', '.join(map(str, allowed))}")

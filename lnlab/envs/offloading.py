@@ -23,6 +23,7 @@ from torch import Tensor
 
 from lnlab.envs.rules import (
     CLOUD_UNITS,
+    CLOUDS,
     LOCAL,
     OBSERVATION,
     OFFLOAD,
@@ -31,7 +32,7 @@ from lnlab.envs.rules import (
     STEPS,
     TASK_DURATION,
     channel_probabilities,
-    check_cloud,
+    check_choice,
     episode_numbers,
     training_velocities,
     uniform_rows,
@@ -108,7 +109,7 @@ class OffloadingBatch:
         cloud: str = "shared",
         device: str | torch.device = "cpu",
     ) -> None:
-        check_cloud(cloud)
+        check_choice("cloud", cloud, CLOUDS)
         capacities, velocities = _per_vehicle(capacity, velocity, groups)
         self.cloud, self.groups, self.size, self.device = cloud, groups, len(capacities), torch.device(device)
         self.members = self.size // groups
@@ -303,26 +304,6 @@ class OffloadingBatch:
         self._shown_task.copy_(self._next_task)
         self._shown_slots.copy_(self._slots[:, :, 1:-1])
         return torch.div(self._shown, self._scale, out=out)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Copies of everything that changes, enough to go on bit for bit in the middle of an episode."""
-        return {name: getattr(self, name).clone() for name in STATE}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore what `state_dict` of a batch with the same settings gave.
-
-        Raises:
-            ValueError: names are missing, or a tensor has the shape of another batch.
-        """
-        for name in STATE:
-            own, other = getattr(self, name), state.get(name)
-            if other is None or other.shape != own.shape:
-                found = "nothing" if other is None else tuple(other.shape)
-                raise ValueError(f"state {name!r} should have shape {tuple(own.shape)}; got {found}")
-            own.copy_(other)
-
-
-STATE = ("t", "channel", "pool", "_stock", "_slots", "_due", "_script", "_index_script", "_shown")
 
 
 def _parts(tensor: Tensor, *rows: int | slice) -> list[Tensor]:

@@ -5,7 +5,7 @@ The values are those behind the documents D1 to D4; the channel probabilities ar
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -33,10 +33,10 @@ FADING = 15 / 25  # threshold over mean signal-to-noise ratio; the documents div
 Number = TypeVar("Number", bound=Any)  # a float, an array or a tensor
 
 
-def check_cloud(cloud: str) -> None:
-    """Raise a ValueError that names the allowed clouds, unless `cloud` is one of them."""
-    if cloud not in CLOUDS:
-        raise ValueError(f"unknown cloud {cloud!r}; choose one of {', '.join(CLOUDS)}")
+def check_choice(name: str, value: Any, allowed: Collection[Any]) -> None:
+    """Raise a ValueError that names the allowed values, unless `value` is one of them."""
+    if value not in tuple(allowed):  # a list is no key of a table, and could not be looked up
+        raise ValueError(f"{name}={value!r} is not allowed; choose one of {', '.join(map(str, allowed))}")
 
 
 def check_number(name: str, value: Any, least: float, unit: str) -> None:
