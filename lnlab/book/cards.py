@@ -15,7 +15,7 @@ from lnlab.book import output, words
 from lnlab.claims import judge
 from lnlab.claims.judge import Entry
 from lnlab.claims.ledger import counts, evidence_rows, verdict_rows
-from lnlab.claims.studies import Data
+from lnlab.claims.studies import Data, Missing
 
 SYMBOL = dict(zip(VERDICTS, "✓↗○✗Σ–", strict=True))  # beside the word: a verdict is never told by colour alone
 
@@ -106,9 +106,12 @@ def count_table(found: Sequence[Entry], name: str = "counts") -> output.TableOut
     return output.table(name, rows, caption=caption)
 
 
-def carried(data: Data, found: Sequence[Entry], name: str = "carried") -> output.TableOutput:
-    """The verdicts that would be others had A3C carried its gradients over, as in the original."""
-    other = data.carried()
+def carried(data: Data, found: Sequence[Entry], name: str = "carried") -> output.TableOutput | output.Text:
+    """The verdicts that would be others had A3C carried its gradients over, as in the original; words without runs."""
+    try:
+        other = data.carried()
+    except Missing as missing:  # the ledger of a report does without this table
+        return output.Text(f"*Not shown here: it {missing}.*")
     again = [entry for document in _documents(found) for entry in judge.entries(other, document)]
     pairs = [each for each in zip(found, again, strict=True) if each[0].verdict.verdict != each[1].verdict.verdict]
     rows = [
