@@ -1,32 +1,30 @@
-"""The benchmarks run for real, small; their control makes the study's own update; their figures make a page."""
+"""The benchmarks run for real, small; both sides of a comparison do the same work."""
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from lnlab.report import speed
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as command
-from benchmarks import machine, plain_a3c, roofline, trainers
+from benchmarks import machine, pendulum, plain_a3c, roofline, td3, trainers
 from lnlab.config import parse
+from lnlab.envs.rules import STEPS
 from lnlab.models.actor_critic import make_actor_critic
 from lnlab.trainers import make_trainer
 from lnlab.trainers.returns import actor_critic_gradient
 from tests.test_models import NAMES
-from tests.test_work import STEPS
 
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(machine, "RESULTS", tmp_path)
-    monkeypatch.setattr(speed, "RESULTS", tmp_path)
-    speed.result.cache_clear()
-    yield tmp_path
-    speed.result.cache_clear()
+    return tmp_path
 
 
+@pytest.mark.slow
 def test_trainers_are_timed_side_by_side_and_the_ratio_is_of_one_round(
     results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -40,21 +38,12 @@ def test_trainers_are_timed_side_by_side_and_the_ratio_is_of_one_round(
         assert arm["ratio_plain"]["median"] == pytest.approx(ours / plain)
         assert arm["ratio_original"] == pytest.approx(ours / arm["original_steps_per_second"])
         assert ours > plain  # by an order of magnitude where nothing else is running
-    assert list(speed.trainers().shown["arm"]) == ["a3c-gru-ln"]
-    for name, rounds in {"off_the_shelf": 2, "scaling": 2, "roofline": 3}.items():
-        (results / f"{name}.json").write_text(json.dumps({"rounds": rounds}))
-    assert "median of 1 to 3 rounds" in speed.machine()
 
 
 def test_an_unknown_benchmark_is_answered_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         command.main(["trainer"])
     assert "unknown benchmark trainer; choose from trainers, off_the_shelf" in capsys.readouterr().err
-
-
-def test_a_missing_result_names_its_command(results: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="python -m benchmarks scaling"):
-        speed.scaling()
 
 
 def test_the_control_makes_the_update_of_the_study() -> None:
@@ -99,3 +88,75 @@ def test_the_roofline_counts_what_torch_counts(core: str) -> None:
     with FlopCounterMode(display=False) as counter:
         trainer.train_episode()
     assert roofline.work_per_step(config) * config.workers * STEPS == pytest.approx(counter.get_total_flops())
+
+
+# -- TD3 ---------------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
+def test_updates_are_timed_in_turn_and_ratios_are_of_one_round(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("stable_baselines3")
+    cases = [("CnnPolicy", "same", 4, "float32"), ("MultiInputPolicy", "original", 4, "bfloat16")]
+    monkeypatch.setattr(td3, "CASES", cases)
+    monkeypatch.setattr(td3, "STORED", 40)
+    monkeypatch.setattr(td3, "EQUAL", ("same", 4, "float32"))
+    td3.main(rounds=1, seconds=0.05)
+    kept = json.loads((results / "td3.json").read_text())
+    assert "MultiInputPolicy  original" in capsys.readouterr().out
+    for case in kept["cases"]:
+        ours, theirs = case["updates_per_second"]["median"], case["sb3_updates_per_second"]["median"]
+        assert case["ratio"]["median"] == pytest.approx(ours / theirs)
+        assert case["bytes_per_transition"] < td3.GOAL_BYTES
+    assert ["sb3_autocast_updates_per_second" in case for case in kept["cases"]] == [False, True]
+    assert ["products_per_second" in case for case in kept["cases"]] == [True, False]
+    image, action = 4 * 84 * 84, 2 * 4
+    assert kept["cases"][0]["sb3_bytes_per_transition"] == 2 * image + action + 3 * 4  # reward, done, timeout
+
+
+def test_the_products_are_those_of_an_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted: CNNs run forwards and backwards in our learner's update, and in the bare products of two updates."""
+    monkeypatch.setattr(td3, "STORED", 40)
+    learner, replay = (
+        td3.make_learner(td3.POLICIES["CnnPolicy"], "same", "cpu"),
+        td3.fill_ours(td3.POLICIES["CnnPolicy"], "cpu"),
+    )
+    rng, products = np.random.default_rng(0), td3.make_products(4, "cpu")
+    counts = []
+    for update in (lambda: learner.update(replay.sample(4, rng), torch.zeros(4, 2)), products):
+        with torch.profiler.profile() as seen:
+            update()
+            update()
+        calls = {event.key: event.count for event in seen.key_averages()}
+        counts.append([calls[f"aten::{name}"] for name in ("convolution", "convolution_backward")])
+    assert counts[0] == counts[1] == [3 * 8, 3 * 3]
+
+
+@pytest.mark.parametrize("policy", td3.POLICIES)
+def test_both_sides_have_the_same_networks_and_experience(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("stable_baselines3")
+    monkeypatch.setattr(td3, "STORED", 40)
+    space = td3.POLICIES[policy]
+    learner, model = td3.make_learner(space, "same", "cpu"), td3.make_model(policy, space, "cpu")
+    for ours, theirs in ((learner.actor.parameters, model.actor), (learner.critic.parameters, model.critic)):
+        assert [each.shape for each in ours] == [each.shape for each in theirs.parameters()]
+    replay, buffer = td3.fill_ours(space, "cpu"), td3.fill_theirs(model, space)
+    assert len(replay) == buffer.size() == 40
+    stored = buffer.observations if policy == "CnnPolicy" else buffer.observations["image"]
+    image = replay.sample(400, np.random.default_rng(0)).image
+    assert image is not None
+    assert {bytes(frame) for frame in image[:, -1].numpy()} == {bytes(frame) for frame in stored[:40, 0, -1]}
+
+
+@pytest.mark.slow
+def test_every_seed_of_pendulum_is_judged(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pendulum, "SEEDS", 2)
+    monkeypatch.setattr(pendulum, "STEPS", 200)
+    monkeypatch.setitem(pendulum.SETTINGS, "learning_starts", 180)
+    assert not pendulum.main()  # nobody learns in 20 updates
+    kept = json.loads((results / "pendulum.json").read_text())["return_by_seed"]
+    assert list(kept) == ["0", "1"]
+    assert kept["0"] != kept["1"]
+    assert all(score < -200 for score in kept.values())
+    assert f"seed 0: {kept['0']:.0f}" in capsys.readouterr().out

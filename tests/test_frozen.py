@@ -73,7 +73,6 @@ def test_rows_that_come_and_go_are_told() -> None:
         ("0", "-1e-13", True),
         ("0", "1e-11", False),
         ("", "nan", False),
-        ("inf", "inf", True),
         ("inf", "1", False),
         ("holds", "open", False),
     ],
@@ -82,12 +81,8 @@ def test_cells_of_a_csv_agree_up_to_the_last_of_six_digits(before: str, after: s
     table = "arm,value\na,{}\n"
     found = freeze.csv_differences("x.csv", table.format(before), table.format(after))
     assert found == ([] if agree else [f"x.csv row 1, value: {before} → {after}"])
-
-
-def test_a_csv_that_lost_a_row_or_a_column_differs() -> None:
-    whole = "a,b\n1,2\n3,4\n"
-    for other in ("a,b\n1,2\n", "a\n1\n3\n", "a,c\n1,2\n3,4\n"):
-        assert freeze.csv_differences("x.csv", whole, other)
+    for other in (table + "b,1\n", "arm\na\n", "arm,values\na,1\n"):
+        assert freeze.csv_differences("x.csv", table, other)
 
 
 PAGE = """(place)=

@@ -1,24 +1,33 @@
-"""The sixteen contrasts: numbers against the episodes, sentences against the tests that stand behind them."""
+"""The sixteen contrasts: numbers by hand, sentences against the tests that stand behind them."""
+
+import itertools
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from lnlab.book import Data, registered
+from lnlab.runs import load
+from tests.by_hand import made
 
 OUTCOME = "return"
 SAYS = registered.OUTCOMES[OUTCOME].says
 
 
-def test_effects_pair_the_arms_of_one_agent(tiny_study):
-    found = registered.effects(Data(tiny_study))
-    assert found.agent[:4].tolist() == ["A3C GRU", "A3C feedforward", "Individual GRU", "Individual feedforward"]
-    assert len(found) == 16
-    last = {
-        norm: tiny_study[f"a3c-gru-{norm}"].table("episodes").query("episode == 4")["return"].mean()
-        for norm in ("ln", "none")
-    }  # the last tenth of four episodes is one
-    assert found.estimate[0] == pytest.approx(last["ln"] - last["none"], rel=1e-5)
+def test_effects_pair_the_arms_of_one_agent(tmp_path):
+    """Two agents of four, eight contrasts; LayerNorm returns 5 more, a tenth more with each seed."""
+    quantities = ("return_final", "value_loss_all_mean")
+    for algorithm, norm in itertools.product(("individual", "a3c"), ("ln", "none")):
+        gain = 5 * (norm == "ln")
+        made(tmp_path / "paper", range(8), lambda quantity, seed, gain=gain: 50 + gain * (1 + seed / 10), quantities,
+             algorithm=algorithm, norm=norm)  # fmt: skip
+    made(tmp_path / "paper", core="ff", norm="ln")  # without its partner
+    found = registered.effects(Data(load(tmp_path / "paper")))
+    assert found.agent.tolist() == ["A3C GRU", "Individual GRU"] * 4
+    assert found.estimate.tolist() == pytest.approx([6.75, 6.75, 13.5, 13.5, *[6.75] * 4])  # of 50; loss in percent
+    assert found.p.tolist() == [2 / 2**8] * 8
+    assert found.p_holm.tolist() == pytest.approx([8 * 2 / 2**8] * 8)
+    assert found.sign.tolist() == [0] * 8  # p_holm is 1 / 16
 
 
 def rows(*intervals, p=0.01):

@@ -102,12 +102,12 @@ def test_other_profiles_lie_beside_the_main_one_and_are_recorded_with_their_name
 def test_the_original_protocol_swaps_the_a3c_runs_alone(tiny_study, tmp_path):
     for run in tiny_study.runs:
         shutil.copytree(run.dir, tmp_path / "main" / run.id)
-    shutil.copytree(tiny_study["a3c-ff-none"].dir, tmp_path / "original" / "a3c-gru-ln-carry")
+    shutil.copytree(tiny_study["a3c-gru-none"].dir, tmp_path / "original" / "a3c-gru-ln-carry")
     data = Data(load(tmp_path / "main"))
     with data.recording() as runs:
         swapped = data.carried().metric("a3c-gru-ln", "return_mean")
         same = data.carried().metric(ARM, "return_mean")
-    assert swapped.tolist() == data.metric("a3c-ff-none", "return_mean").tolist()
+    assert swapped.tolist() == data.metric("a3c-gru-none", "return_mean").tolist()
     assert same.tolist() == data.metric(ARM, "return_mean").tolist()
     assert runs == ["original/a3c-gru-ln-carry", ARM]
     with pytest.raises(Missing, match=r"a3c-gru-none-carry of the profile 'original'"):
