@@ -36,20 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()  # else the interpreter does when it ends, and prints what then goes wrong
     except OSError as error:  # of a stream: those of a command are answered already
-        _discard_unread()
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:  # must not be tried again when the interpreter ends
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if isinstance(error, BrokenPipeError):
             return UNREAD
         print(f"lnlab: the output cannot be written: {error.strerror}", file=sys.stderr)
         return ERROR
-
-
-def _discard_unread() -> None:
-    """What cannot be written must not be tried again when the interpreter ends."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _run(words: list[str]) -> int:
@@ -58,7 +53,10 @@ def _run(words: list[str]) -> int:
     command = COMMANDS[options.command]
     try:
         _find(command.needs)
-        _check_profile(getattr(options, "profile", None))
+        if (name := getattr(options, "profile", None)) is not None:  # it becomes a folder: it must not lead elsewhere
+            from lnlab.config import parse
+
+            parse({"profile": name})
         return command.run(options, free)
     except KeyboardInterrupt as stop:
         print(str(stop) or "stopped", file=sys.stderr)
@@ -89,14 +87,6 @@ def _refuse(message: str) -> NoReturn:
     from lnlab.config import ConfigError
 
     raise ConfigError(message)
-
-
-def _check_profile(name: str | None) -> None:
-    """Before anything is touched: the name becomes a folder, and must not lead out of where the runs lie."""
-    if name is not None:
-        from lnlab.config import parse
-
-        parse({"profile": name})
 
 
 class _Parser(argparse.ArgumentParser):
@@ -250,15 +240,14 @@ def _train_help() -> str:
 
 
 def _settings(cls: Any, names: Iterable[str]) -> list[str]:
-    return [f"  {f'{name}={cls.model_fields[name].default}':28}{_meaning(cls.model_fields[name])}" for name in names]
-
-
-def _meaning(field: Any) -> str:
     from lnlab.config import limits
 
-    values = ", ".join(map(str, getattr(field.annotation, "__args__", ())))
-    bounds = limits(field)
-    return f"{values}{': ' if values else ''}{field.description}{f' ({bounds})' if bounds else ''}"
+    lines = []
+    for name, field in ((name, cls.model_fields[name]) for name in names):
+        values = ", ".join(map(str, getattr(field.annotation, "__args__", ())))
+        meaning = f"{values}: {field.description}" if values else field.description
+        lines.append(f"  {f'{name}={field.default}':28}{meaning}{f' ({bounds})' if (bounds := limits(field)) else ''}")
+    return lines
 
 
 @_command(
@@ -309,7 +298,8 @@ def _print_runs(runs: Sequence["Run"]) -> None:
             continue
         try:
             config, speed = run.config, run.provenance.get("steps_per_second")
-            share, steps = f"{run.share:.0%}", f"{config.reports * config.steps_per_report:,}"  # of a seed
+            share = f"{min(1.0, run.reports_done / (config.seeds * config.reports)):.0%}"
+            steps = f"{config.reports * config.steps_per_report:,}"  # of a seed
         except (OSError, ValueError) as error:
             print(f"{line(run.id, 'damaged', '', '', '', '').rstrip()}  {error}")
             continue

@@ -74,10 +74,8 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _id_names_a_folder(self) -> Any:
         if len(self.run_id) > LONGEST_ID:
-            raise ValueError(
-                f"too many settings differ from the defaults: the run's name {shown(self.run_id)} would have "
-                f"{len(self.run_id)} letters, and a folder's may have {LONGEST_ID}"
-            )
+            many = f"too many settings differ from the defaults: the run's name {shown(self.run_id)} would have"
+            raise ValueError(f"{many} {len(self.run_id)} letters, and a folder's may have {LONGEST_ID}")
         return self
 
     @classmethod
@@ -317,10 +315,7 @@ def kind(algorithm: object) -> type[Config]:
 
 
 def parse(parameters: Mapping[str, Any]) -> Any:
-    """Build the run's settings from plain parameters, as papermill or the command line pass them.
-
-    Returns:
-        a RunConfig (algorithm a3c, individual) or a TD3Config (td3, ddpg).
+    """A RunConfig or a TD3Config from plain parameters, as papermill or the command line pass them.
 
     Raises:
         ConfigError: a name is unknown or a value is not allowed; the message names both.

@@ -5,7 +5,7 @@ results; book/methods.md has the rule (*Runs that fail, seeds that diverge*). Ta
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -86,19 +86,13 @@ class Scored(Run):
             return rows
         if name == "metrics":
             return with_failure_scores(rows, self.config, seeds)
-        mine = rows.seed.isin(seeds)
-        return _losses(rows, mine) if name == "curves" else _kept(rows, mine & ~rows.alive.astype(bool))
-
-
-def _losses(rows: pd.DataFrame, mine: pd.Series) -> pd.DataFrame:
-    return rows.assign(
-        **{name: rows[name].mask(mine & ~np.isfinite(rows[name]), FAILED_LOSS) for name in LOSSES if name in rows}
-    )
-
-
-def _kept(rows: pd.DataFrame, frozen: pd.Series) -> pd.DataFrame:
-    numbers = rows.select_dtypes("number").replace([np.inf, -np.inf], np.nan).groupby(rows.seed).ffill()
-    return rows.assign(**{name: rows[name].mask(frozen & ~np.isfinite(rows[name]), numbers[name]) for name in numbers})
+        lost: pd.Series = rows.seed.isin(seeds)
+        instead: Any = {each: FAILED_LOSS for each in LOSSES if each in rows}
+        if name == "records":
+            lost &= ~rows.alive.astype(bool)
+            instead = rows.select_dtypes("number").replace([np.inf, -np.inf], np.nan).groupby(rows.seed).ffill()
+        masked = {each: rows[each].mask(lost & ~np.isfinite(rows[each]), instead[each]) for each in instead}
+        return rows.assign(**masked)
 
 
 def scored(study: Study) -> Study:
@@ -117,10 +111,9 @@ def note(runs: Iterable[Run]) -> str:
 
 def sentence(run: Run) -> str:
     """The learners of a run that diverged, in words; "" if none did."""
-    return "; ".join(map(_sentence, divergences(run)))
-
-
-def _sentence(each: Divergence) -> str:
-    worker = f", worker {each.worker}" if each.worker >= 0 else ""
-    step = f" (step {each.step:,})" if each.step is not None else ""
-    return f"seed {each.seed}{worker}, episode {each.episode}{step}: {each.what} not finite"
+    words = []
+    for seed, worker, episode, what, step in divergences(run):
+        who = f"seed {seed}, worker {worker}" if worker >= 0 else f"seed {seed}"
+        when = f"episode {episode}" if step is None else f"episode {episode} (step {step:,})"
+        words.append(f"{who}, {when}: {what} not finite")
+    return "; ".join(words)

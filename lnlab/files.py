@@ -197,18 +197,14 @@ def read_json(path: Path, shape: type[BaseModel] | None = None) -> dict[str, Any
     seal = content.pop(SEAL, None)
     if seal is not None and seal != _digest(content):
         raise DamagedError(f"{path} is damaged: its content is not the one that was written")
-    if shape:
-        _require(path, content, shape)
-    return content
-
-
-def _require(path: Path, content: dict[str, Any], shape: type[BaseModel]) -> None:
     try:
-        shape.model_validate(content, strict=True)
+        if shape:
+            shape.model_validate(content, strict=True)
     except ValidationError as error:
         problem = error.errors()[0]
         place, said = ".".join(map(str, problem["loc"])), problem["msg"]
         raise DamagedError(f"{path} is damaged: {place} = {shown(problem['input'])}: {said}") from None
+    return content
 
 
 def _digest(content: Mapping[str, Any]) -> str:
@@ -237,10 +233,7 @@ def write_compact(path: Path, frame: pd.DataFrame) -> None:
 
 
 def read_table(path: Path, digest: str | None = None) -> pd.DataFrame:
-    """A Parquet table.
-
-    Args:
-        digest: its SHA-256, where one was recorded.
+    """A Parquet table, of this SHA-256 where one was recorded.
 
     Raises:
         DamagedError: it is missing, cannot be read or is not what was written.
@@ -259,10 +252,8 @@ def read_table(path: Path, digest: str | None = None) -> pd.DataFrame:
 
 
 def lock(folder: Path) -> bool:
-    """Be the only process that writes to `folder`, until `unlock` or the end of this process, however it ends.
-
-    Returns:
-        whether the lock is new, rather than held by this process already.
+    """Be the only process that writes to `folder`, until `unlock` or the end of this process, however it ends; returns
+    whether the lock is new, rather than held by this process already.
 
     Raises:
         RuntimeError: another process holds it.

@@ -1,5 +1,6 @@
 """One arm of a study: `papermill notebooks/train.ipynb` in its own process, with its page in the run directory."""
 
+import functools
 import os
 import re
 import signal
@@ -52,12 +53,8 @@ class Job:
         return self._process is not None and self._process.poll() is not None
 
     @property
-    def share(self) -> float:
-        """Share of the training that is on disk."""
-        return min(1.0, self.run.reports_done / (self.config.seeds * self.config.reports))
-
-    @property
     def steps_left(self) -> int:
+        """Environment steps that had not reached the disk at the last count."""
         return max(0, self.config.seeds * self.config.reports - self._counted) * self.config.steps_per_report
 
     def new_steps(self) -> int:
@@ -76,25 +73,22 @@ class Job:
             if any(locked(folder) for folder in [self.run.dir, *self.run.dir.glob("shards/*")]):
                 return False
             self.page.unlink(missing_ok=True)  # a page of an earlier attempt must not pass for this one
-            self._process = self._papermill(lock)
+            with self.log.open("wb") as log:
+                self._process = subprocess.Popen(
+                    self.command,
+                    cwd=ROOT,
+                    env=os.environ | ENVIRONMENT | {"LNLAB_RESULTS": str(self.run.dir.parent.parent)},
+                    stdin=subprocess.PIPE,  # closes with this process, see lnlab/papermill_job.py
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # Ctrl-C in the terminal reaches the study only, which stops its runs
+                    pass_fds=[lock],
+                    # in the background a shell has Ctrl-C ignored, and a process hands that on to those it starts
+                    preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+                )
         finally:
             os.close(lock)  # papermill holds it now
         return True
-
-    def _papermill(self, lock: int) -> "subprocess.Popen[bytes]":
-        with self.log.open("wb") as log:
-            # In its own session: Ctrl-C in the terminal reaches the study only, which then stops its runs one by one.
-            return subprocess.Popen(
-                self.command,
-                cwd=ROOT,
-                env=os.environ | ENVIRONMENT | {"LNLAB_RESULTS": str(self.run.dir.parent.parent)},
-                stdin=subprocess.PIPE,  # closes with this process, see lnlab/papermill_job.py
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=[lock],
-                preexec_fn=_hear_interrupts,
-            )
 
     @property
     def command(self) -> list[str]:
@@ -110,8 +104,9 @@ class Job:
         """None if the ended job has done its work; else the last lines of its log, and the run is marked failed."""
         if self.done:
             return None
-        status = self._process and self._process.returncode
-        error = self._last_lines() or f"the notebook ended with exit status {status}"
+        log = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", self.log.read_text(encoding="utf-8", errors="replace"))
+        error = "\n".join(line for line in log.splitlines()[-LOG_LINES:] if line.strip())
+        error = error or f"the notebook ended with exit status {self._process and self._process.returncode}"
         if (self.run.dir / "config.json").exists() and self.run.status == "stopped":  # training did not record it
             self.run.fail(error)
         return error
@@ -133,12 +128,3 @@ class Job:
             if not self.ended:
                 self._process.kill()
                 self._process.wait()
-
-    def _last_lines(self) -> str:
-        text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", self.log.read_text(encoding="utf-8", errors="replace"))
-        return "\n".join(line for line in text.splitlines()[-LOG_LINES:] if line.strip())
-
-
-def _hear_interrupts() -> None:
-    """A study that a shell put in the background ignores Ctrl-C, and a process hands that on to those it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -33,9 +33,7 @@ def refuse_too_large(config: Config, cores: int, device: str = "cpu") -> None:
     """Stop before anything is made for a run that cannot fit.
 
     Args:
-        config: the run's settings.
         cores: processes that train side by side, each a block of seeds; no more than there are seeds.
-        device: cpu or cuda.
 
     Raises:
         ConfigError: the machine, or its GPU, has less memory than the run takes.
@@ -88,18 +86,14 @@ def _actor_critics(config: RunConfig, seeds: int) -> int:
 
 def _off_policy(config: TD3Config) -> int:
     """A process that trains one seed: replay buffer, once more in a checkpoint; networks; a batch on its way."""
-    image = _shows_images(config.env)
+    image = config.env == TD3Config.model_fields["env"].default
+    if not image:
+        from lnlab.envs.images import make_env
+
+        image = "image" in make_env(config.env).observation_space.spaces  # type: ignore[attr-defined]
     slot = VECTOR + (FRAME if image else 0)
     heads = (1 + config.critics) * (config.hidden**2 + (STATE + 2) * config.hidden)
     networks = FLOAT * 8 * (heads + (2 * CNN if image else 0))
     transition = 2 * slot + 4 * (ACTIVATIONS if image else 0) + 8 * FLOAT * (1 + config.critics) * config.hidden
     buffer = slot * (config.capacity + min(config.capacity, config.steps))
     return buffer + networks + config.batch_size * transition
-
-
-def _shows_images(env: str) -> bool:
-    if env == TD3Config.model_fields["env"].default:
-        return True
-    from lnlab.envs.images import make_env
-
-    return "image" in make_env(env).observation_space.spaces  # type: ignore[attr-defined]

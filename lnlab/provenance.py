@@ -26,12 +26,10 @@ def source(package: Path = PACKAGE) -> dict[str, Any]:
     Only a repository that tracks the package counts: an installed copy may lie inside another project's repository.
     Other files (pages, data, notes) do not make it dirty, since they do not decide a number.
     """
-    if _git(package, "ls-files", "--error-unmatch", "config.py") is None:
+    git = functools.partial(_output, "git", "-C", str(package))
+    if git("ls-files", "--error-unmatch", "config.py") is None:
         return {"commit": "unknown", "dirty": True}
-    return {
-        "commit": _git(package, "rev-parse", "HEAD") or "unknown",
-        "dirty": _git(package, "status", "--porcelain", "--", ".") != "",
-    }
+    return {"commit": git("rev-parse", "HEAD") or "unknown", "dirty": git("status", "--porcelain", "--", ".") != ""}
 
 
 def machine() -> dict[str, Any]:
@@ -55,15 +53,9 @@ def cpu_model() -> str:
     """Name of the processor, e.g. 'AMD EPYC 7763 64-Core Processor'."""
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = (
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        )
-        return next(names, platform.machine())
+        names = (line.split(":", 1)[1] for line in info.read_text().splitlines() if line.startswith("model name"))
+        return next(names, platform.machine()).strip()
     return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor() or platform.machine()
-
-
-def _git(folder: Path, *command: str) -> str | None:
-    return _output("git", "-C", str(folder), *command)
 
 
 def _output(*command: str) -> str | None:

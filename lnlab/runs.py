@@ -56,7 +56,7 @@ class Facts(BaseModel):
     sources: list[dict[str, Any]] = []
     versions: dict[str, str] = {}
     norm_layers: list[str] = []
-    diverged: list[Any] = []
+    diverged: list[Any] | None = None
     steps_per_second: float = 0.0
 
 
@@ -80,7 +80,7 @@ class Run:
 
     @classmethod
     def at(cls, config: Config) -> "Run":
-        """The place of a run, which may not exist yet; nothing is read or written."""
+        """The place of a run, which may not exist yet."""
         return cls(RESULTS / config.profile / config.run_id)
 
     @classmethod
@@ -91,7 +91,6 @@ class Run:
         are added in further blocks. `config.resume=False` deletes it.
 
         Args:
-            config: the run's settings; its folder is results/<profile>/<run id>.
             block: seeds per shard. Fixed when the run is created, so a resumed run may use any number of processes.
 
         Raises:
@@ -121,7 +120,7 @@ class Run:
 
     @functools.cached_property
     def config(self) -> Any:
-        """Settings of the run: RunConfig or TD3Config.
+        """RunConfig or TD3Config.
 
         Raises:
             FileNotFoundError: the folder holds no run.
@@ -211,11 +210,6 @@ class Run:
             return self.config.seeds * self.config.reports
         return sum(shard.episode * len(shard.seeds) for shard in self.shards)
 
-    @property
-    def share(self) -> float:
-        """Share of the training that is on disk."""
-        return min(1.0, self.reports_done / (self.config.seeds * self.config.reports))
-
     def table(self, name: str) -> pd.DataFrame:
         """A table of the run; of one that is not finished, that of its reports up to the last checkpoint.
 
@@ -239,7 +233,6 @@ class Run:
         return file in self.provenance.get("files", {}) or (self.dir / file).exists()
 
     def record(self, **facts: Any) -> None:
-        """Add facts to the provenance."""
         files.write_sealed(self.dir / "provenance.json", self.provenance | facts)
 
     def finish(self) -> None:
@@ -259,7 +252,7 @@ class Run:
         for shard in self.shards:
             shard.settle()
         self.record(**self._summary(), files=digests, status="complete")
-        files.unlock(self.dir)
+        self.release()
 
     def _trained(self, shard: Shard) -> bool:
         return shard.episode == self.config.reports or "stopped_early" in shard.manifest["facts"]
@@ -268,7 +261,7 @@ class Run:
         """Record that the run ended by `error`. It can be opened again and goes on from its last checkpoint."""
         text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
         self.record(status="failed", error=text, finished=provenance.now())
-        files.unlock(self.dir)
+        self.release()
 
     def refuse_other(self, config: Config) -> None:
         """A directory holds one experiment; its rows must not mix with those of another.
@@ -295,7 +288,7 @@ class Run:
     def _prepare(self, config: Config, block: int) -> None:
         if not config.resume:
             self._clear()
-        if not self.provenance and self._shards_dir.exists():
+        if not self.provenance and (self.dir / "shards").exists():
             raise DamagedError(
                 f"{self.dir / 'provenance.json'} is missing; to train the run again from the start: resume=false"
             )
@@ -313,12 +306,10 @@ class Run:
 
     def _check_shards(self) -> None:
         """Before a complete run is opened to be made whole again: the shards must hold all that its tables held."""
-        wrong = self.damage()
-        if not wrong:
-            return
-        if not all(self._trained(shard) for shard in self.shards):
-            raise DamagedError(f"{wrong[0]}; the run can only be trained again, from the start: resume=false")
-        print(f"{wrong[0]}; the tables are made again from {self._shards_dir}", file=sys.stderr)
+        for wrong in self.damage()[:1]:
+            if not all(map(self._trained, self.shards)):
+                raise DamagedError(f"{wrong}; the run can only be trained again, from the start: resume=false")
+            print(f"{wrong}; the tables are made again from {self.dir / 'shards'}", file=sys.stderr)
 
     def _begin(self, block: int) -> None:
         """Provenance at the start; when resumed, the first start stays and code that has changed since is listed."""
@@ -336,15 +327,11 @@ class Run:
 
     def _clear(self) -> None:
         """Delete the run, not what others keep beside it (the executed page). Its checkpoints go first, at once."""
-        if self._shards_dir.exists():
-            self._shards_dir.rename(self.dir / ".shards.tmp")
+        if (self.dir / "shards").exists():
+            (self.dir / "shards").rename(self.dir / ".shards.tmp")
         for name in OWN_FILES:
             (self.dir / name).unlink(missing_ok=True)
         files.sweep(self.dir)
-
-    @property
-    def _shards_dir(self) -> Path:
-        return self.dir / "shards"
 
     def _tables(self) -> dict[str, pd.DataFrame]:
         """The table of reports, those computed from it, and those that the shards kept."""
@@ -398,10 +385,10 @@ class Study:
     runs: list[Run]
 
     def __getitem__(self, run_id: str) -> Run:
-        for run in self.runs:
-            if run.id == run_id:
-                return run
-        raise KeyError(f"no run {run_id!r} in {self.dir}; there are {', '.join(run.id for run in self.runs) or 'none'}")
+        runs = {run.id: run for run in self.runs}
+        if run_id not in runs:
+            raise KeyError(f"no run {run_id!r} in {self.dir}; there are {', '.join(runs) or 'none'}")
+        return runs[run_id]
 
     def table(self, name: str) -> pd.DataFrame:
         """One table of all complete runs that have it, with the run and what names its arm in front.
@@ -413,14 +400,12 @@ class Study:
         having = [run for run in self.runs if run.complete and run.has(name)]
         if not having:
             raise FileNotFoundError(f"no complete run in {self.dir} has a table {name!r}")
-        return pd.concat([_labelled(run, name) for run in having], ignore_index=True)
-
-
-def _labelled(run: Run, name: str) -> pd.DataFrame:
-    frame = run.table(name)
-    for position, (column, value) in enumerate(({"run": run.id} | run.config.labels).items()):
-        frame.insert(position, column, value)
-    return frame
+        frames = []
+        for run in having:
+            frames.append(frame := run.table(name))
+            for position, (column, value) in enumerate(({"run": run.id} | run.config.labels).items()):
+                frame.insert(position, column, value)
+        return pd.concat(frames, ignore_index=True)
 
 
 def load(profile_dir: Path | str) -> Study:
@@ -462,26 +447,19 @@ def publish(
         raise ValueError(f"{profile_dir} has no complete run to publish")
     if wrong := [line for run in complete for line in run.damage()]:
         raise DamagedError("; ".join(wrong))
-    problems = [f"{run.id}: {problem}" for run in complete if (problem := _unclear_source(run))]
-    if problems and not allow_dirty:
-        raise ValueError(f"the data could not be traced to a commit: {'; '.join(problems)}. Commit, then train again")
+    unclear = [run.id for run in complete if any(each["dirty"] for each in run.provenance["sources"])]
+    if unclear and not allow_dirty:
+        raise ValueError(
+            f"made with changes that were not committed, or outside a git repository: {', '.join(unclear)}. "
+            "Commit, then train again"
+        )
     for run in complete:
-        _copy(run, target / run.id)
+        _copy(run, target / run.id)  # as a whole, so that no table of an earlier run stays
     files.sweep(target)
     return [run.id for run in complete]
 
 
-def _unclear_source(run: Run) -> str | None:
-    sources = run.provenance["sources"]
-    if any(each["commit"] == "unknown" for each in sources):
-        return "made outside a git repository"
-    if any(each["dirty"] for each in sources):
-        return "made with changes that were not committed"
-    return None
-
-
 def _copy(run: Run, target: Path) -> None:
-    """Replace `target` as a whole, so that no table of an earlier run stays."""
     fresh = files.beside(target)
     tables = [name for name in PUBLISHED_FILES if name.endswith(".parquet") and (run.dir / name).exists()]
     for name in tables:

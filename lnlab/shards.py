@@ -9,7 +9,7 @@ damaged.
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class Manifest(BaseModel):
     tables: dict[str, str] = {}  # files by the table's name
     files: dict[str, str] = {}  # SHA-256 of these files
     kept: dict[str, str] = {}  # SHA-256 of the networks kept for looking back
-    sessions: list[list[float]] = []
+    sessions: list[list[float]] = []  # [opening of the run, start, end] on a clock that nobody sets, without lost work
     facts: dict[str, Any] = {}
 
 
@@ -123,8 +123,13 @@ class Shard:
             raise ValueError(
                 f"{self.dir}: {self._counter} {expected} comes next, got {episode}; load() the checkpoint first"
             )
-        self._check(report)
-        self._buffer.append((episode, {k: np.array(v) for k, v in report.items() if k != self._counter}))
+        columns = {name: np.array(values) for name, values in report.items() if name != self._counter}
+        if unknown := columns.keys() - COLUMNS[self.table_of_rows].keys():
+            raise ValueError(f"unknown columns {sorted(unknown)}; describe them in lnlab/columns.toml")
+        for name, values in columns.items():
+            if values.ndim != 2 or len(values) != len(self.seeds):
+                raise ValueError(f"{name} has shape {values.shape}; expected ({len(self.seeds)} seeds, workers)")
+        self._buffer.append((episode, columns))
 
     def checkpoint(self, state: dict[str, Any]) -> None:
         """Keep the trainer's `state` and all rows so far; if killed on the way, the previous ones stay, both of them.
@@ -141,10 +146,16 @@ class Shard:
         if state.get("episode", episode) != episode:
             raise ValueError(f"{self.dir}: the state is of episode {state['episode']}, the last report of {episode}")
         self._claim()
-        manifest = before | {"episode": episode, "checkpoint": self._write_state(state, episode, before["serial"] + 1)}
+        name = f"checkpoint-{episode:06d}-{before['serial'] + 1:06d}.pt"  # what a manifest names is never replaced
+        save(self.dir / name, {"settings": self.settings, "state": state})
+        manifest = before | {"episode": episode, "checkpoint": name}
         if self._buffer:
-            manifest["chunks"] = [*before["chunks"], self._write_chunk(before["episode"] + 1, episode)]
-        manifest |= {"sessions": self._sessions(before["sessions"]), "facts": before["facts"] | self._facts}
+            chunk = f"{self.table_of_rows}-{before['episode'] + 1:06d}-{episode:06d}.parquet"
+            files.write_table(self.dir / chunk, pd.concat(map(self._frame, self._buffer), ignore_index=True))
+            manifest["chunks"] = [*before["chunks"], chunk]
+        this = [self.opening, self._start_clock()]
+        sessions = [each for each in before["sessions"] if each[:2] != this] + [[*this, time.monotonic()]]
+        manifest |= {"sessions": sessions, "facts": before["facts"] | self._facts}
         kept = sorted(path.name for path in self.dir.glob("kept-*.pt"))
         manifest["kept"] = {name: before["kept"].get(name) or files.sha256(self.dir / name) for name in kept}
         self._commit(manifest)
@@ -160,8 +171,7 @@ class Shard:
         """
         manifest = self.manifest
         chunks = [files.read_table(self.dir / name, manifest["files"].get(name)) for name in manifest["chunks"]]
-        empty = pd.DataFrame(columns=list(COLUMNS[self.table_of_rows]))
-        return pd.concat(chunks, ignore_index=True) if chunks else empty
+        return pd.concat(chunks or [pd.DataFrame(columns=list(COLUMNS[self.table_of_rows]))], ignore_index=True)
 
     def write_table(self, name: str, frame: pd.DataFrame) -> None:
         """Keep a table of these seeds (`evaluation`, `diagnostics`); `Run.finish` joins those of all shards."""
@@ -242,36 +252,13 @@ class Shard:
         """The number of a report goes by this name."""
         return self.table_of_rows.removesuffix("s")
 
-    def _check(self, report: Report) -> None:
-        unknown = set(report) - set(COLUMNS[self.table_of_rows]) - {self._counter}
-        if unknown:
-            raise ValueError(f"unknown columns {sorted(unknown)}; describe them in lnlab/columns.toml")
-        for name, values in report.items():
-            if name != self._counter and (np.ndim(values) != 2 or len(values) != len(self.seeds)):
-                raise ValueError(f"{name} has shape {np.shape(values)}; expected ({len(self.seeds)} seeds, workers)")
-
-    def _write_chunk(self, first: int, last: int) -> str:
-        name = f"{self.table_of_rows}-{first:06d}-{last:06d}.parquet"
-        files.write_table(self.dir / name, pd.concat([self._frame(e, r) for e, r in self._buffer], ignore_index=True))
-        return name
-
-    def _frame(self, episode: int, report: Report) -> pd.DataFrame:
+    def _frame(self, numbered: tuple[int, Report]) -> pd.DataFrame:
+        episode, report = numbered
         workers = next(iter(report.values())).shape[1]
         keys: dict[str, Any] = {"seed": np.repeat(self.seeds, workers)}
         keys |= {"worker": np.tile(np.arange(workers), len(self.seeds)), self._counter: episode}
         keys = {name: values for name, values in keys.items() if name in COLUMNS[self.table_of_rows]}
         return pd.DataFrame(keys | {name: values.ravel() for name, values in report.items()})
-
-    def _write_state(self, state: dict[str, Any], episode: int, serial: int) -> str:
-        name = f"checkpoint-{episode:06d}-{serial:06d}.pt"  # the serial: a file that a manifest names is never replaced
-        save(self.dir / name, {"settings": self.settings, "state": state})
-        return name
-
-    def _sessions(self, earlier: list[list[float]]) -> list[list[float]]:
-        """Intervals of training that this checkpoint keeps, as [opening of the run, start, end] on the clock that
-        nobody sets; work lost by a kill is not in them."""
-        this = [self.opening, self._start_clock()]
-        return [each for each in earlier if each[:2] != this] + [[*this, time.monotonic()]]
 
     def _delete_all_but(self, named: set[str]) -> None:
         for pattern in ("checkpoint-*.pt", "*-*.parquet"):
@@ -284,10 +271,8 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """Write tensors, numbers, strings, lists and dicts with `torch.save`; equal states give equal bytes."""
     import torch
 
-    with (
-        files.replacing(path) as temporary,
-        temporary.open("wb") as file,
-    ):  # given a path, torch puts its name into the file
+    # given a path, torch would put its name into the file
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
         try:
             torch.save(state, file)
         except RuntimeError as error:  # torch's words for a full disk name neither the disk nor the file
@@ -316,21 +301,9 @@ def seconds_trained(shards: Sequence[Shard]) -> float:
     It leaves out stops between sessions and work lost by a kill, and counts shards that ran side by side once. Clocks
     of two openings cannot be compared: the machine may have been started anew in between.
     """
-    openings = defaultdict(list)
-    for shard in shards:
-        for *opening, start, end in shard.manifest["sessions"]:
-            openings[tuple(opening)].append((start, end))
-    return sum(map(_union, openings.values()))
-
-
-def _union(intervals: Iterable[tuple[float, float]]) -> float:
-    """Length of what the intervals cover together.
-
-    >>> _union([(5, 12), (0, 10), (100, 101)])
-    13.0
-    """
-    total, reached = 0.0, -np.inf
-    for start, end in sorted(intervals):
-        total += max(0.0, end - max(start, reached))
-        reached = max(reached, end)
+    total, reached = 0.0, defaultdict[tuple, float](lambda: -np.inf)
+    for *opening, start, end in sorted(each for shard in shards for each in shard.manifest["sessions"]):
+        before = reached[tuple(opening)]
+        total += max(0.0, end - max(start, before))
+        reached[tuple(opening)] = max(before, end)
     return total

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,11 +50,6 @@ class Profile(BaseModel):
     steps: int | None = None
     eval_episodes: int | None = None
 
-    @property
-    def extent(self) -> dict[str, int]:
-        """The sizes that are given."""
-        return self.model_dump(include=EXTENT, exclude_none=True)
-
 
 class Experiment(BaseModel):
     """A table [experiments.NAME] of a study file: one run for every combination of the values under `arms`."""
@@ -74,13 +69,6 @@ class Experiment(BaseModel):
         if (runs := math.prod(map(len, self.arms.values()))) > MOST_RUNS:
             raise ValueError(f"arms make {shown(runs)} runs; at most {MOST_RUNS} are allowed")
         return self
-
-    @property
-    def combinations(self) -> list[dict[str, Any]]:
-        """The settings of every run."""
-        return [
-            self.fixed | dict(zip(self.arms, values, strict=True)) for values in itertools.product(*self.arms.values())
-        ]
 
 
 class Study(BaseModel):
@@ -108,14 +96,18 @@ def expand(profile: str, study: Path = STUDY) -> list[Config]:
     """
     content = _read(study)
     found = _named(content.profiles, profile, "profiles", study)
+    extent = found.model_dump(include=EXTENT, exclude_none=True)
     configs = []
     for name in found.experiments:
-        for settings in _named(content.experiments, name, "experiments", study).combinations:
+        experiment = _named(content.experiments, name, "experiments", study)
+        for values in itertools.product(*experiment.arms.values()):
+            settings = experiment.fixed | dict(zip(experiment.arms, values, strict=True)) | {"profile": profile}
             try:
-                configs.append(parse(_that_apply(found.extent, settings) | settings | {"profile": profile}))
+                known = kind(settings.get("algorithm", "a3c")).model_fields  # `episodes` of A3C, `steps` of TD3
+                configs.append(parse({key: size for key, size in extent.items() if key in known} | settings))
             except ConfigError as error:
                 raise ConfigError(f"{study}: [experiments.{name}] in [profiles.{profile}]: {error}") from None
-    if idle := [name for name in found.extent if not any(name in type(config).model_fields for config in configs)]:
+    if idle := [name for name in extent if not any(name in type(config).model_fields for config in configs)]:
         raise ConfigError(f"{study}: [profiles.{profile}] gives {idle[0]}, which none of its runs has")
     ids = [config.run_id for config in configs]
     if len(ids) != len(set(ids)):
@@ -145,7 +137,6 @@ def execute(
     """Run what is left of a profile, `jobs` arms at a time, the slowest first; returns the ids of the runs that failed.
 
     Args:
-        profile: name in study.toml.
         jobs: arms side by side; None is one for each core. The cores are shared out among them.
         only: pattern for the run ids, see `select`.
 
@@ -165,7 +156,11 @@ def execute(
         if config.device != "cuda":
             refuse_too_large(config, min(cores, config.seeds))
     waiting = [Job(config.model_copy(update={"cores": cores}), template) for config in todo]
-    with _bar(profile, configs, waiting) as bar, terminate_like_ctrl_c():
+    total = sum(config.env_steps for config in configs)
+    done = total - sum(job.steps_left for job in waiting)  # in earlier sessions; does not count for the speed
+    interval = 0.5 if sys.stderr.isatty() else 30.0  # a log file wants few lines
+    show: dict[str, Any] = {"desc": profile, "unit": "step", "unit_scale": True, "smoothing": 0}
+    with tqdm(total=total, initial=done, mininterval=interval, **show) as bar, terminate_like_ctrl_c():
         return _run_all(waiting, side_by_side, bar)
 
 
@@ -180,7 +175,8 @@ def _run_all(waiting: list[Job], side_by_side: int, bar: tqdm) -> list[str]:
             bar.update(sum(job.new_steps() for job in running))
             running = [job for job in running if job not in ended]
             failed += [job.run.id for job in ended if not _report(job, bar)]
-            bar.set_postfix_str(", ".join(f"{job.run.id} {job.share:.0%}" for job in running), refresh=_interactive())
+            shares = [f"{job.run.id} {1 - job.steps_left / job.config.env_steps:.0%}" for job in running]
+            bar.set_postfix_str(", ".join(shares), refresh=sys.stderr.isatty())
     except KeyboardInterrupt:
         bar.write("stopping; the runs finish their episode and write a checkpoint", file=sys.stderr)
         raise
@@ -206,9 +202,8 @@ def _start(waiting: list[Job], places: int, bar: tqdm) -> list[Job]:
     return started
 
 
-def stop(jobs: Iterable[Job]) -> None:
+def stop(jobs: Sequence[Job]) -> None:
     """Ask all to stop, then wait for each; kill those that do not."""
-    jobs = list(jobs)
     for job in jobs:
         job.interrupt()
     for job in jobs:
@@ -224,20 +219,6 @@ def _report(job: Job, bar: tqdm) -> bool:
     else:
         bar.write(f"FAILED  {job.run.id}  (all of it: {job.log})\n{error}", file=sys.stderr)
     return error is None
-
-
-def _bar(profile: str, configs: Sequence[Config], waiting: Sequence[Job]) -> tqdm:
-    """A bar over environment steps; steps of earlier sessions count as done but not for the speed."""
-    total = sum(config.env_steps for config in configs)
-    done = total - sum(job.steps_left for job in waiting)
-    interval = 0.5 if _interactive() else 30.0  # a log file wants few lines
-    return tqdm(
-        total=total, initial=done, desc=profile, unit="step", unit_scale=True, smoothing=0, mininterval=interval
-    )
-
-
-def _interactive() -> bool:
-    return sys.stderr.isatty()
 
 
 def _cost(config: Config) -> float:
@@ -301,8 +282,3 @@ def _named(tables: dict[str, Any], name: str, kind: str, study: Path) -> Any:
     near = difflib.get_close_matches(name, tables, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     raise ConfigError(f"unknown name {shown(name)}{hint} among the {kind} of {study}; allowed: {', '.join(tables)}")
-
-
-def _that_apply(extent: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """The sizes of a profile that the algorithm has: `episodes` are A3C's and Individual's, `steps` TD3's."""
-    return {name: size for name, size in extent.items() if name in kind(settings.get("algorithm", "a3c")).model_fields}
