@@ -1,42 +1,48 @@
-"""Real trainings and publications, killed by SIGKILL at random moments: nothing is lost, nothing left, no bit changes.
+"""Real trainings, studies, publications and reports, killed at random moments: nothing is lost, no bit changes, no
+process and no file is left.
 
-Five kills; with LNLAB_LONG_TESTS=1 in the environment seventy, over more kinds of runs.
+Five kills; with LNLAB_LONG_TESTS=1 in the environment over a hundred, of more kinds of runs.
 """
 
 import multiprocessing
 import os
-import shutil
+import random
+import signal
+import subprocess
+import sys
 import time
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
+import psutil
 import pytest
 
 from lnlab import files, inside, runs
 from lnlab.columns import COLUMNS
 from lnlab.config import parse
+from lnlab.paths import PACKAGE, ROOT
 from lnlab.runs import Run, load, publish
 from lnlab.trainers import driver
+from tests.fakes import write_template
 
 LONG = bool(os.environ.get("LNLAB_LONG_TESTS"))
-SMALL: dict[str, Any] = {"hidden": 8, "device": "cpu", "eval_episodes": 1}
-A3C = SMALL | {"core": "ff", "seeds": 2, "episodes": 20, "workers": 2, "cores": 1}
-TD3 = SMALL | {"algorithm": "td3", "norm": "none", "env": "Pendulum-v1", "seeds": 2, "steps": 1500, "cores": 1}
-TD3 |= {"learning_starts": 100, "batch_size": 4, "eval_every": 500, "tensorboard": False}
+SMALL: dict[str, Any] = {"hidden": 8, "device": "cpu", "eval_episodes": 1, "seeds": 2, "cores": 1, "profile": "killed"}
+A3C = SMALL | {"algorithm": "a3c", "core": "ff", "norm": "ln", "episodes": 20, "workers": 2}
+TD3 = SMALL | {"algorithm": "td3", "norm": "none", "env": "Pendulum-v1", "steps": 1500, "learning_starts": 100}
+TD3 |= {"batch_size": 4, "eval_every": 500, "tensorboard": False}
 KINDS = {"a3c": A3C, "a3c in two processes": A3C | {"cores": 2}, "td3": TD3}
 PROCESSES = multiprocessing.get_context("forkserver")  # imports are done once
 PROCESSES.set_forkserver_preload(["torch", "pyarrow.parquet", "lnlab.inside.actor_critic"])
 
 
-def train(results: Path, settings: dict[str, Any], begun: Event | None = None) -> None:
+def train(results: Path, settings: dict[str, Any], begun: Event | None = None) -> Run:
     runs.RESULTS = results
-    driver.CHECKPOINT_SECONDS = 0.05
-    config = parse(settings | {"profile": "killed"})
-    if begun:
+    if begun:  # in a process of its own
+        driver.CHECKPOINT_SECONDS = 0.05
         begun.set()
-    inside.run(config, progress=False)
+    return inside.run(parse(settings), progress=False)
 
 
 def publish_runs(source: Path, target: Path, begun: Event) -> None:
@@ -55,9 +61,6 @@ def kill(target: Any, *arguments: Any, within: float) -> None:
     process.join()
 
 
-random = np.random.default_rng()  # other moments each time
-
-
 def wait_for_orphans(results: Path) -> None:
     """Training processes that have lost their parent end after their episode."""
     deadline = time.monotonic() + 60
@@ -66,57 +69,153 @@ def wait_for_orphans(results: Path) -> None:
         time.sleep(0.05)
 
 
-def leftovers(run: Run) -> set[str]:
-    """Files of the shards that no manifest names."""
-    found = set()
-    for shard in run.shards:
-        named = {*shard.manifest["files"], *shard.manifest["kept"], "manifest.json", ".lock"}
-        found |= {path.name for path in shard.dir.iterdir()} - named
-    return found | {path.name for path in run.dir.rglob("*.tmp")}
-
-
-@pytest.mark.parametrize(("kind", "kills"), [(kind, 6) for kind in KINDS for _ in range(3)] if LONG else [("a3c", 3)])
-def test_a_training_that_is_killed_ends_with_the_same_bits(kind: str, kills: int, tmp_path: Path) -> None:
-    settings = KINDS[kind]
+@pytest.mark.parametrize(("kind", "kills"), [(kind, 6) for kind in KINDS for _ in range(3)] if LONG else [("a3c", 2)])
+def test_a_training_that_is_killed_ends_with_the_same_bits(kind, kills, results):
     begin = time.monotonic()
-    train(tmp_path / "straight", settings)
+    straight = train(results / "straight", KINDS[kind])
     seconds = time.monotonic() - begin
     done = [0]
     for _ in range(kills):
-        kill(train, tmp_path / "killed", settings, within=1.5 * seconds / kills)
-        wait_for_orphans(tmp_path / "killed")
-        for run in (Run(path) for path in runs.run_folders(tmp_path / "killed" / "killed")):
+        kill(train, results, KINDS[kind], within=1.5 * seconds / kills)
+        wait_for_orphans(results)
+        for run in (Run(path) for path in runs.run_folders(results / "killed")):
             assert not [line for shard in run.shards for line in shard.damage()]
             done.append(run.reports_done)
     assert done == sorted(done)
-    train(tmp_path / "killed", settings)
-    (straight,), (killed,) = (load(tmp_path / name / "killed").runs for name in ("straight", "killed"))
-    assert killed.complete
-    assert not killed.damage()
+    killed = train(results, KINDS[kind])
+    assert killed.whole
     assert {name for name in COLUMNS if killed.has(name)} == {name for name in COLUMNS if straight.has(name)}
     for name in COLUMNS:
         if straight.has(name):
             assert straight.table(name).equals(killed.table(name)), name
-    assert leftovers(killed) == set()
+    for shard in killed.shards:
+        named = {*shard.manifest["files"], *shard.manifest["kept"], "manifest.json", ".lock"}
+        assert {path.name for path in shard.dir.iterdir()} <= named
+    assert not list(killed.dir.rglob("*.tmp"))
 
 
-def test_a_publication_that_is_killed_leaves_the_old_run_or_the_new_one(tmp_path: Path) -> None:
-    train(tmp_path / "results", A3C | {"episodes": 2})
-    source, target = tmp_path / "results" / "killed", tmp_path / "book" / "data" / "killed"
+def test_a_publication_that_is_killed_leaves_the_old_run_or_the_new_one(results, tmp_path):
+    run = train(results, A3C | {"episodes": 2})
+    source, target = run.dir.parent, tmp_path / "book" / "data" / "killed"
     publish(source, target, allow_dirty=True)
-    (run,) = load(source).runs
-    for version in range(16 if LONG else 2):
-        shutil.rmtree(tmp_path / "whole", ignore_errors=True)
-        before = (target / run.id / "provenance.json").read_bytes()
+    facts = target / run.id / "provenance.json"
+    for version in range(16 if LONG else 1):
+        before = facts.read_bytes()
         run.record(version=version)
         begin = time.monotonic()
         publish(source, tmp_path / "whole", allow_dirty=True)
         kill(publish_runs, source, target, within=2 * (time.monotonic() - begin))
-        (published,) = load(target).runs
-        assert not published.damage()
-        assert len(published.provenance["files"]) >= 5
         after = (tmp_path / "whole" / run.id / "provenance.json").read_bytes()
-        assert (published.dir / "provenance.json").read_bytes() in (before, after)
+        assert load(target).runs[0].whole
+        assert facts.read_bytes() in (before, after)
         publish(source, target, allow_dirty=True)
-        assert (published.dir / "provenance.json").read_bytes() == after
+        assert facts.read_bytes() == after
         assert [path.name for path in target.iterdir()] == [run.id]
+
+
+# Studies and reports: what is killed is the command, or one of its processes.
+ARMS = ["none", "ln"] if LONG else ["ln"]
+STUDY = f"""
+profiles.killed = {{experiments = ["main"], seeds = 2, episodes = 150, eval_episodes = 1}}
+experiments.main.fixed = {{core = "ff", hidden = 8, workers = 2, device = "cpu"}}
+experiments.main.arms = {{norm = {ARMS}}}
+"""
+PARAMETERS = "\n".join(f"{name} = {value!r}" for name, value in A3C.items())
+TRAIN = f"""
+from lnlab import inside
+from lnlab.config import parse
+from lnlab.trainers import driver
+driver.CHECKPOINT_SECONDS = 0.05
+inside.run(parse({{name: globals()[name] for name in {list(A3C)}}}), progress=False)
+"""
+SECONDS = 20.0  # within which kills fall; after the end there is nothing to kill
+
+
+@pytest.fixture
+def root(results: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the commands of a test find their study, notebooks and book, and leave their runs."""
+    monkeypatch.setenv("LNLAB_ROOT", str(results.parent))
+    monkeypatch.setenv("LNLAB_RESULTS", str(results))
+    monkeypatch.setenv("PYTHONPATH", str(PACKAGE.parent))
+    return results.parent
+
+
+def lnlab(*words: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "lnlab", *words]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+
+def processes(root: Path) -> list[psutil.Process]:
+    """All processes at work in `root`: their environment says so."""
+    found = []
+    for each in psutil.process_iter():
+        try:
+            if each.environ().get("LNLAB_ROOT") == str(root) and each.pid != os.getpid():
+                found.append(each)
+        except psutil.Error:  # of somebody else, or ended meanwhile
+            continue
+    return found
+
+
+def wait_until_none_is_left(root: Path, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while left := processes(root):
+        assert time.monotonic() < deadline, [each.cmdline() for each in left]
+        time.sleep(0.1)
+
+
+def wound(process: "subprocess.Popen[str]", root: Path, number: int) -> None:
+    """At a random moment kill a command or one of its processes, or close its terminal; then all end by themselves."""
+    try:
+        process.wait(random.uniform(0.05, 1) * SECONDS)
+    except subprocess.TimeoutExpired:
+        below = psutil.Process(process.pid).children(recursive=True)
+        victim = random.choice([process, process, *below])  # the command more often
+        ending = signal.SIGHUP if number % 5 == 4 and victim is process else signal.SIGKILL
+        print(f"{ending.name} to {process.args if victim is process else victim.cmdline()}")
+        victim.send_signal(ending)
+        if victim is process and ending == signal.SIGKILL and number % 2:
+            return  # the next one starts while orphans are still at work
+    process.communicate(timeout=120)
+    assert process.returncode in (0, 1, 130, -signal.SIGHUP, -signal.SIGKILL)
+    wait_until_none_is_left(root)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", ["1", "2"] if LONG else ["2"])
+def test_a_study_of_which_any_process_is_killed_ends_with_the_same_bits_and_leaves_no_process(root, jobs):
+    write_template(root, PARAMETERS, TRAIN)
+    (root / "study.toml").write_text(STUDY)
+    for number in range(14 if LONG else 1):
+        wound(lnlab("study", "killed", "--jobs", jobs), root, number)
+    last = lnlab("study", "killed", "--jobs", jobs)
+    said = last.communicate(timeout=240)[1]
+    assert last.returncode == 0, said
+    assert "FAILED" not in said
+    wait_until_none_is_left(root)
+    found = load(root / "results" / "killed").runs
+    assert [run.status for run in found] == ["complete"] * len(ARMS)
+    for run in found:
+        straight = inside.run(run.config.model_copy(update={"profile": "straight", "cores": 1}), progress=False)
+        for name in ("episodes", "curves", "metrics", "evaluation", "sweep"):
+            assert straight.table(name).equals(run.table(name)), name
+        keys = ["seed", "step", "worker", "quantity"]
+        watched = [each.table("diagnostics").sort_values(keys, ignore_index=True) for each in (straight, run)]
+        # a block of two seeds rounds otherwise than two of one
+        pd.testing.assert_frame_equal(*watched, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_report_that_is_killed_changes_nothing_and_leaves_no_process(root):
+    for name in ("book", "notebooks", "benchmarks", "_config.yml", "CHANGELOG.md", "study.toml"):
+        (root / name).symlink_to(ROOT / name)
+    run = inside.run(parse(A3C | {"episodes": 4}), progress=False)
+    there = {path: path.read_bytes() for path in run.dir.iterdir() if path.suffix in (".parquet", ".json")}
+    for number in range(10 if LONG else 1):
+        wound(lnlab("report", "killed"), root, number)
+        wait_until_none_is_left(root)
+        assert run.whole
+        assert {path: path.read_bytes() for path in there} == there
+    if LONG:
+        assert lnlab("report", "killed").wait(600) == 0
+        assert (root / "_build" / "report-killed" / "_build" / "html" / "summary.html").exists()
