@@ -17,6 +17,7 @@ from typing import Any, get_args, get_origin
 
 import numpy as np
 import pytest
+import yaml
 from gymnasium.spaces import Box, Dict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -224,6 +225,35 @@ def test_of_study_files(data: st.DataObject, results: Path, tmp_path: Path) -> N
     one_line(str(error.value), name, "lr1e-3")
     assert str(path) in str(error.value)
     assert not results.exists()
+
+
+VALUE = {"value": "return", "of": "return_mean", "arm": "a3c-gru-ln", "side": "above", "bound": "1 + 1"}
+CLAIM = {"kind": "measured", "section": "1", "says": "so"}
+EXPRESSIONS = ["1 / 0", "nan", "1e999", "True", "2 ** 3", "9" * 400, "(" * 300, "1\0", "f(1)"]
+
+
+@fuzzed
+@given(data=st.data())
+def test_of_claims_files(data: st.DataObject, tmp_path: Path) -> None:
+    """A key too many, one too few, a value of another kind, or what is no expression."""
+    row = dict(data.draw(st.sampled_from([VALUE, {"sum": "both", "formula": "1 + 2", "printed": "3"}])))
+    claim: dict[str, Any] = CLAIM | {"evidence": [row]}
+    document = {"title": "t", "sections": ["1"], "claims": {"D1.1": claim}}
+    odd = st.integers() | FRACTION | ENDLESS | st.none() | st.lists(st.integers(), min_size=1, max_size=2)
+    place = data.draw(st.sampled_from([document, claim, row]))
+    name = data.draw(st.sampled_from(sorted(place.keys() - {"bound", "printed"})))
+    fault = data.draw(st.sampled_from(["more", "less", "kind", "expression"]))
+    if fault == "less":
+        del place[name]
+    elif fault == "expression":
+        wrong = data.draw(NO_NUMBER.filter(lambda text: text != "return_mean") | st.sampled_from(EXPRESSIONS))
+        claim["evidence"] = [VALUE | {data.draw(st.sampled_from(["of", "arm", "bound", "side"])): wrong}]
+    else:
+        known = {"note", *VALUE, *CLAIM}
+        place[name if fault == "kind" else data.draw(NAME.filter(lambda each: each not in known))] = data.draw(odd)
+    path = tmp_path / "d1.yml"
+    path.write_text(yaml.safe_dump(document, allow_unicode=False, sort_keys=False))
+    refused(lambda: read(path, Document), f"{path}, line ", kind=ConfigError)
 
 
 JUNK = ["", "[", "a: &x [*x]", "!!python/name:os.system", "? [a]\n: b", "a: 2026-99-99", "a: 1\na: 2", "[" * 1500]
