@@ -229,13 +229,15 @@ def test_of_study_files(data: st.DataObject, results: Path, tmp_path: Path) -> N
 
 VALUE = {"value": "return", "of": "return_mean", "arm": "a3c-gru-ln", "side": "above", "bound": "1 + 1"}
 CLAIM = {"kind": "measured", "section": "1", "says": "so"}
+JUNK = ["", "[", "a: &x [*x]", "!!python/name:os.system", "? [a]\n: b", "a: 2026-99-99", "a: 1\na: 2", "[" * 1500]
+JUNK += ["--- a\n--- b", "!!binary é", "a: 1" + "0" * 5000]
 EXPRESSIONS = ["1 / 0", "nan", "1e999", "True", "2 ** 3", "9" * 400, "(" * 300, "1\0", "f(1)"]
 
 
 @fuzzed
 @given(data=st.data())
 def test_of_claims_files(data: st.DataObject, tmp_path: Path) -> None:
-    """A key too many, one too few, a value of another kind, or what is no expression."""
+    """A key too many, one too few, a value of another kind, what is no expression, and what is no YAML."""
     row = dict(data.draw(st.sampled_from([VALUE, {"sum": "both", "formula": "1 + 2", "printed": "3"}])))
     claim: dict[str, Any] = CLAIM | {"evidence": [row]}
     document = {"title": "t", "sections": ["1"], "claims": {"D1.1": claim}}
@@ -254,17 +256,8 @@ def test_of_claims_files(data: st.DataObject, tmp_path: Path) -> None:
     path = tmp_path / "d1.yml"
     path.write_text(yaml.safe_dump(document, allow_unicode=False, sort_keys=False))
     refused(lambda: read(path, Document), f"{path}, line ", kind=ConfigError)
-
-
-JUNK = ["", "[", "a: &x [*x]", "!!python/name:os.system", "? [a]\n: b", "a: 2026-99-99", "a: 1\na: 2", "[" * 1500]
-JUNK += ["--- a\n--- b", "!!binary é", "a: 1" + "0" * 5000]
-
-
-@fuzzed
-@given(junk=(st.sampled_from(JUNK) | TEXT).map(lambda text: text.encode("utf-8", "replace")) | st.binary())
-def test_of_claims_files_that_are_no_yaml(junk: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "d1.yml"
-    path.write_bytes(junk)
+    junk = (st.sampled_from(JUNK) | TEXT).map(lambda text: text.encode("utf-8", "replace")) | st.binary()
+    path.write_bytes(data.draw(junk))
     refused(lambda: read(path, Document), str(path), kind=ConfigError)
 
 
