@@ -41,8 +41,6 @@ def test_a_file_as_it_should_be_is_read(tmp_path):
     [
         (GOOD.replace("side", "sid"), "unknown key 'sid' (did you mean 'side'?); allowed: "),
         (GOOD.replace("return_final", "return_finl"), "unknown measure 'return_finl'; choose one of"),
-        (GOOD.replace("return_final", "end.saturation"), "unknown measure 'end.saturation'"),
-        (GOOD.replace("return_final", "test.greedy.far"), "unknown measure 'test.greedy.far'"),
         (GOOD.replace("a3c-gru", "a3c-gruu"), "unknown run id 'a3c-gruu-ln'; the nearest in study.toml: a3c-gru-ln, "),
         (GOOD.replace("{norm}", "{nrom}"), "lacks {norm}"),
         (GOOD.replace("a3c-gru-{norm}", "{agent}-gru-{norm}"), "{agent} does not expand; allowed: {algorithm}, {core}"),
@@ -54,10 +52,8 @@ def test_a_file_as_it_should_be_is_read(tmp_path):
         ('{value: x, of: return_mean, arm: "a3c-{nrom}", side: above}', "{nrom} does not expand"),
         ('{rise: x, of: trend.q1_mean, arm: "td3-{norm}-leaky-b32", printed: 5}', "is 2 arms where one is wanted"),
         ("{minus: x, of: [return_mean of a3c-gru-ln, a3c-gru-none], side: above}", "should read: measure of arm"),
-        ("{contrast: x, of: {return_mean of a3c-gru-lm: 1}, side: above}", "unknown run id 'a3c-gru-lm'"),
         ("{levels: x, of: return_mean}", "a row begins with its kind, one of level, value, minus"),
         ("{level: x, of: return_mean, printed: {a3c-gru-ln: 2 ** 3}}", "is no arithmetic"),
-        ("{level: x, of: return_mean, printed: {a3c-gru-ln: 1 / 0}}", "is no number and no arithmetic"),
         ("{sum: x, formula: 1 + 1, printed: 2.0}", "Input should be a valid string"),
         ("{special: magic}", "unknown special 'magic'; choose one of"),
         ("{special: collapsed, given: {seed: 3}}", "special 'collapsed': missing a required argument"),
@@ -179,11 +175,6 @@ def test_a_sum_follows_within_the_rounding_of_what_is_printed():
     assert outcome("100 * 483 / 5000", "96.6") == "wrong"
     assert outcome("49.57 - 38.22", "11.36") == "right"  # 49.575 − 38.215
     assert outcome("49.57 - 38.22", "11.37") == "wrong"
-
-
-def test_what_is_not_there_is_missing():
-    with pytest.raises(Missing, match="needs individual-gru-ln"):
-        made({"value": "x", "of": "return_mean", "arm": "individual-gru-ln", "side": "above"})
 
 
 def test_a_rank_correlation_names_its_arm():

@@ -116,11 +116,6 @@ def test_a_second_run_of_the_cells_in_one_kernel_still_finds_the_parameters(monk
     assert run_page.settings(everything, space) == RunConfig(norm="none")
 
 
-def test_without_the_parameters_cell_it_says_so():
-    with pytest.raises(ConfigError, match="parameters cell has not run"):
-        run_page.settings(set(), {"norm": "ln"})
-
-
 def test_small_runs_are_smaller_in_extent_only():
     driving = settings_of(algorithm="td3", seeds=30, steps=50_000)
     others = set(TD3Config.model_fields) - set(run_page.SMALL_TD3)
