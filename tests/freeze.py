@@ -7,7 +7,6 @@ and nothing else.
 """
 
 import argparse
-import csv
 import functools
 import io
 import json
@@ -75,13 +74,10 @@ def tested() -> Iterator[Row]:
     """The hypotheses of every set, each followed by its predictions."""
     for name, of in hypotheses().items():
         for key, found in judge.tested(published(), name).items():
-            row = {
-                "id": f"{name}/{key}",
-                "verdict": judge.settled(found),
-                "reason": found if isinstance(found, str) else "",
-            }
-            yield row | {"says": of[key].says}
-            yield from _evidence(row["id"], () if isinstance(found, str) else found)
+            reason, pieces = (found, ()) if isinstance(found, str) else ("", found)
+            place = f"{name}/{key}"
+            yield {"id": place, "verdict": judge.settled(found), "reason": reason, "says": of[key].says}
+            yield from _evidence(place, pieces)
 
 
 def contrasts() -> Iterator[Row]:
@@ -256,9 +252,8 @@ def page_differences(page: str, before: Path, after: Path) -> list[str]:
     found += [f"{page} {label}: new" for label in sorted(labels(new) - labels(old))]
     shared = sorted(files(old) & files(new))
     for name in (name for name in shared if name.endswith(".csv") and not name.endswith(FOLLOWS_CODE)):
-        found += csv_differences(
-            name, *((book / "figures" / name).read_text(encoding="utf-8") for book in (before, after))
-        )
+        tables = [(book / "figures" / name).read_text(encoding="utf-8") for book in (before, after)]
+        found += csv_differences(name, *tables)
     return found
 
 
@@ -284,35 +279,26 @@ def labels(markdown: str) -> set[str]:
 
 
 def csv_differences(name: str, before: str, after: str) -> list[str]:
-    """What changed in a CSV file, a line each cell."""
-    old, new = (list(csv.reader(io.StringIO(each))) for each in (before, after))
-    if old[0] != new[0]:
-        return [f"{name}: columns {', '.join(old[0])} → {', '.join(new[0])}"]
+    """What changed in a CSV file, a line each cell. The last of six digits may differ: it was rounded."""
+    old, new = (pd.read_csv(io.StringIO(each), dtype=str, keep_default_na=False) for each in (before, after))
+    if list(old) != list(new):
+        return [f"{name}: columns {', '.join(old)} → {', '.join(new)}"]
     if len(old) != len(new):
-        return [f"{name}: {len(old) - 1} rows → {len(new) - 1} rows"]
-    cells = [
-        (row, column, *pair)
-        for row, lines in enumerate(zip(old, new, strict=True))
-        for column, *pair in zip(old[0], *lines, strict=True)
-    ]
-    return [f"{name} row {row}, {column}: {a} → {b}" for row, column, a, b in cells if not _same_cell(a, b)]
+        return [f"{name}: {len(old)} rows → {len(new)} rows"]
+    pairs = [(row, column, old[column][row], new[column][row]) for row in range(len(old)) for column in old]
+    return [f"{name} row {row + 1}, {column}: {a} → {b}" for row, column, a, b in pairs if not _same_cell(a, b)]
 
 
 def _same_cell(a: str, b: str) -> bool:
-    """Equal, or numbers that agreed before they were rounded: the last of their six digits may then be another."""
-    if a == b:
-        return True
     try:
         old, new = float(a), float(b)
     except ValueError:
-        return False
-    if abs(old - new) <= FLOOR:
-        return True
+        return a == b
     size = max(abs(old), abs(new))
-    if not math.isfinite(size):
-        return False
+    if a == b or not math.isfinite(size) or size <= FLOOR:
+        return a == b or size <= FLOOR
     unit = 10.0 ** (math.floor(math.log10(size)) - 5)
-    return abs(old - new) <= CSV_RELATIVE * size + 1.001 * unit
+    return abs(old - new) <= max(FLOOR, CSV_RELATIVE * size + 1.001 * unit)
 
 
 def gather_again(page: str) -> list[str]:

@@ -86,14 +86,15 @@ def test_the_reason_counts_the_evidence() -> None:
     assert verdict.reason == "directions: 2 hold, 1 open; numbers: 1 differs, 2 agree"
 
 
-@pytest.mark.parametrize(("seeds", "runs"), [(30, 5), (5, 1)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("seeds", "runs"), [(30, 1), (30, 5), (5, 1)])
 def test_prediction_intervals_catch_95_percent_of_repeated_documents(seeds: int, runs: int) -> None:
     rng = np.random.default_rng(1)
     hits = [
         number("x", rng.normal(50, 8, runs).mean(), rng.normal(50, 8, seeds), runs=runs).outcome == "agrees"
-        for _ in range(800)
+        for _ in range(1500)
     ]
-    assert 0.93 < np.mean(hits) < 0.97
+    assert 0.935 < np.mean(hits) < 0.965
 
 
 def test_a_level_needs_two_finite_seeds() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lnlab.analysis.claims import Direction, Number, Sum
+from lnlab.analysis.claims import Number, Sum
 from lnlab.claims import evidence, rows
 from lnlab.claims.documents import Document, documents, hypotheses, read
 from lnlab.claims.rows import KINDS, arithmetic, expanded
@@ -152,13 +152,6 @@ def test_a_pattern_makes_a_piece_for_each_arm_and_names_it():
     assert [piece.what for piece in made(levels)] == ["A3C GRU, no norm"]
 
 
-def test_a_contrast_in_percent_is_a_ratio_of_ratios():
-    of = {"return_mean of a3c-gru-ln": 1, "return_mean of a3c-gru-none": -1}
-    (plain,) = made({"contrast": "x", "of": of, "side": "above"})
-    (percent,) = made({"contrast": "x", "of": of, "percent": True, "side": "above"})
-    assert (plain.found.estimate, percent.found.estimate) == (2.0, pytest.approx(100.0))
-
-
 def test_printed_numbers_and_bounds_of_a_logarithm_are_factors():
     row = {"value": "x", "of": "log10.return_mean", "arm": "a3c-gru-ln", "side": "within", "bound": 100, "printed": 10}
     (piece,) = made(row)
@@ -175,13 +168,6 @@ def test_a_sum_follows_within_the_rounding_of_what_is_printed():
     assert outcome("100 * 483 / 5000", "96.6") == "wrong"
     assert outcome("49.57 - 38.22", "11.36") == "right"  # 49.575 − 38.215
     assert outcome("49.57 - 38.22", "11.37") == "wrong"
-
-
-def test_a_rank_correlation_names_its_arm():
-    row = {"rank": "{norm}", "of": ["return_mean", "entropy_mean"], "arm": "a3c-gru-{norm}", "side": "above"}
-    pieces = made(row)
-    assert [piece.what for piece in pieces] == ["LayerNorm", "no norm"]
-    assert all(isinstance(piece, Direction) and piece.found.estimate == 1.0 for piece in pieces)
 
 
 # -- names -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Measures, pooled cells and special claims against arithmetic by hand, on made runs and made tables."""
+"""Measures and pooled cells against arithmetic by hand, on made runs and made tables."""
 
 import itertools
 import math
@@ -14,9 +14,7 @@ from lnlab.analysis.claims import number
 from lnlab.analysis.correlation import rank_correlation
 from lnlab.analysis.stats import Interval
 from lnlab.claims import pooled
-from lnlab.claims.evidence import combined
 from lnlab.claims.measures import constant, measure, named, over_time, quarters
-from lnlab.claims.special import SPECIAL
 from lnlab.claims.studies import Data, Missing
 from lnlab.runs import load
 from tests.by_hand import made
@@ -99,12 +97,6 @@ def test_the_range_of_a_repetition_holds_what_five_new_seeds_give(name: str) -> 
         assert (ours.low, ours.high) == pytest.approx((known.low, known.high), abs=1)
 
 
-def test_several_arms_are_resampled_together_over_the_seeds_that_all_have() -> None:
-    whole = CELLS.mean(axis=(1, 2))
-    found = combined([whole[:5] + 1, whole], [1, -1], np.mean)
-    assert found == pytest.approx((1, 1, 1, 5))
-
-
 def test_a_constant_policy_takes_one_action_more_than_99_times_in_100() -> None:
     shares = {"share_local": [[[0.995]], [[0.985]]], "share_offload": [[[0.005]], [[0.015]]]}
     data = SimpleNamespace(sweep=lambda *_, value: np.array(shares.get(value, [[[0.0]], [[0.0]]])))
@@ -145,10 +137,10 @@ class Training:
         return SimpleNamespace(config=SimpleNamespace(workers=5, learners_per_seed=learners, episodes=1000))
 
     def steps(self, arm: str) -> list[int]:
-        return [step * (5 if arm.startswith("individual") else 1) for step in self.levels]
+        return list(self.levels)
 
     def diagnostic(self, arm: str, quantity: str, step: int, *, empty: float | None = None) -> np.ndarray:
-        return np.array([1.0, 10.0]) * self.levels[step // (5 if arm.startswith("individual") else 1)]
+        return np.array([1.0, 10.0]) * self.levels[step]
 
     def curve(self, arm: str, quantity: str) -> tuple[np.ndarray, np.ndarray]:
         losses = np.where(np.arange(20) < np.array([2, 3])[:, None], 200.0, 9.0)
@@ -177,34 +169,6 @@ def test_recovery_and_targets_are_counted_in_updates_and_episodes() -> None:
     assert measure(Training(), "passes.70", "a3c-ff-none").tolist() == [1, 0]
     with pytest.raises(Missing, match="needs every seed of a3c-ff-none to explode and to recover"):
         measure(Training(recovers=False), "updates_to_recovery", "a3c-ff-none")
-
-
-# -- special claims ---------------------------------------------------------------------------------------------------
-def test_updates_are_compared_after_five_times_as_many_episodes() -> None:
-    given = {"what": "x", "of": "entropy", "shared": "a3c-gru-none", "alone": "individual-gru-none", "margin": 1}
-    (found,) = SPECIAL["equal_updates"](Training(), **given)
-    assert "A3C minus Individual after 10, 100, 500, 2000 and 50, 500, 2500, 10000 episodes" in found.what
-    assert found.found.estimate == pytest.approx(0)
-
-
-def test_the_correlation_over_learners_is_numpys() -> None:
-    x, y = rng_pairs = np.random.default_rng(0).normal(size=(2, 6, 5)) + np.random.default_rng(1).normal(size=(6, 5))
-    data = SimpleNamespace(worker_metric=lambda arm, name: {"x": x, "y": y}[name])
-    (found,) = SPECIAL["learners_together"](data, "x", "individual-gru-ln", ["x", "y"])
-    assert found.found.estimate == pytest.approx(np.corrcoef(rng_pairs.reshape(2, -1))[0, 1])
-
-
-def test_a_share_of_seeds_has_the_range_of_five_new_ones() -> None:
-    same = np.ones((30, 1, 1))
-    data = SimpleNamespace(sweep=lambda *_, value: same if value == "share_local" else 0 * same)
-    share, most = SPECIAL["collapsed"](data, "x", "a3c-gru-none", 4, 5)
-    assert (share.printed, share.runs, share.found.estimate, share.high, most.outcome) == (0.8, 5, 1, 1, "holds")
-    assert (5 * share.low) % 1 == pytest.approx(0)
-
-
-def test_an_overall_sd_follows_from_parts_with_the_spread_between_them() -> None:
-    sums = SPECIAL["from_parts"](None, [1, 1], [0.0, 2.0], [1.0, 1.0], 1.0, 1.0)
-    assert [(each.computed, each.outcome) for each in sums] == [(1, "right"), (pytest.approx(math.sqrt(2)), "wrong")]
 
 
 def test_rank_correlation_agrees_with_scipy_and_covers() -> None:
