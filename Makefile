@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help report study book lab test check bench publish clean distclean
+.PHONY: help report study book lab test slow check bench publish clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -29,8 +29,11 @@ book: $(STAMP)  ## build the published book from its committed pages and data, n
 lab: $(STAMP)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
-test: $(STAMP)  ## run all tests: unit, doctest, notebooks, book
-	$(BIN)/python -m pytest -n auto --dist loadfile
+test: $(STAMP)  ## run the tests: unit, doctest, notebooks
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+
+slow: $(STAMP)  ## run the slow tests: every page executed again, the book built, simulations
+	$(BIN)/python -m pytest -n auto --dist loadfile -m slow
 
 check: $(STAMP)  ## lint, formatting and types
 	$(BIN)/ruff check .

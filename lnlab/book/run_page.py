@@ -209,13 +209,13 @@ def test_table(run: Run) -> output.TableOutput | output.Text:
     parts = {"seen": ["seen"], "intra": ["intra"], "extra": ["extra"], "all": ["seen", "intra", "extra"]}
     rows = [
         {"cloud": cloud, "who": mode, "type": name, **_known(mine[mine.group.isin(groups)])}
-        for (cloud, mode), mine in tests.groupby(["cloud", "mode"], sort=False)
         for name, groups in parts.items()
+        for (cloud, mode), mine in tests.groupby(["cloud", "mode"], sort=False)
     ]
     rows += [
         {"cloud": cloud, "who": policy, "type": name, "estimate": mine[mine.group.isin(groups)].return_mean.mean()}
-        for (cloud, policy), mine in evaluate_policies(50).groupby(["cloud", "policy"], sort=False)
         for name, groups in parts.items()
+        for (cloud, policy), mine in evaluate_policies(50).groupby(["cloud", "policy"], sort=False)
     ]
     data = pd.DataFrame(rows).fillna({"n": 1})
     said = data.assign(words=[words.estimate(row) for row in data.itertuples()])
