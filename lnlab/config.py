@@ -343,6 +343,8 @@ def _explain(problem: Any, names: list[str]) -> str:
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         return f"unknown parameter {shown(name)}{hint}; allowed: {', '.join(names)}"
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"].startswith("bool_"):
+        message = "choose true or false"
     if not name:
         return message
     return f"{name}={shown(problem['input'])} is not allowed: {message[0].lower()}{message[1:]}"

@@ -127,3 +127,8 @@ def test_ids_of_published_runs_stay():
     assert len(found) > 50
     for path in found:
         assert parse(json.loads(path.read_text())).run_id == path.parent.name
+
+
+def test_a_switch_that_is_neither_is_answered_with_both_values():
+    with pytest.raises(ConfigError, match="target_cnn='None' is not allowed: choose true or false"):
+        parse({"algorithm": "td3", "target_cnn": "None"})
