@@ -113,7 +113,9 @@ def hypotheses(
             bound = f"{'±' * (each.side == 'within')}{each.threshold:.3g}".replace("-", "−")
             row = told | {"prediction": f"{each.what}: {each.side} {bound}"}
             rows.append(row | each.found._asdict() | {"outcome": each.outcome})
-    table = pd.DataFrame(rows).reindex(columns=["hypothesis", "verdict", "prediction", "estimate", "low", "high", "n", "outcome"])
+    table = pd.DataFrame(rows).reindex(
+        columns=["hypothesis", "verdict", "prediction", "estimate", "low", "high", "n", "outcome"]
+    )
     shown = table[["hypothesis", "prediction"]].assign(
         found=[words.precise(row.estimate, row.low, row.high) for row in table.itertuples()], outcome=table.outcome
     )
