@@ -21,7 +21,6 @@ def parameters_cell(path):
 
 
 LONGEST = 30  # lines of a cell; in a longer one a measure or a plot is missing
-LONGER = {"checks": 44, "d5": 49, "intro": 50, "sensitivity": 47, "speed": 32, "summary": 37}  # that should be split
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
@@ -33,7 +32,7 @@ def test_a_notebook_is_stored_clean_with_a_heading_short_cells_and_help_for_each
         assert not cell.get("outputs")
         assert not cell.get("execution_count")
         if cell.cell_type == "code" and path != TRAIN:
-            assert len(cell.source.splitlines()) <= LONGER.get(path.stem, LONGEST), cell.source
+            assert len(cell.source.splitlines()) <= LONGEST, cell.source
     for name, parameter in inspect_notebook(str(path)).items():
         assert parameter["help"], name
 

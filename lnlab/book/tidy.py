@@ -165,9 +165,14 @@ def printed(data: Data, document: str, claims: Sequence[str]) -> pd.DataFrame:
     """Numbers that a document prints in some claims: claim, measure, of, source, estimate, low, high, n.
 
     Three rows each: source is printed, here (our seeds by its definitions), or five new seeds (range of a repetition).
+
+    Raises:
+        Missing: the data have none of them.
     """
     rows = ledger.evidence_rows(each for each in judge.entries(data, document) if each.id in claims)
     rows = rows[rows.type == "number"].drop_duplicates("what", ignore_index=True)
+    if rows.empty:
+        raise Missing(f"needs the numbers of {', '.join(claims)} beside the runs, of which there are none")
     rows[["measure", "of"]] = rows.what.str.split(": ", n=1, expand=True)
     theirs = rows.assign(source="printed", estimate=rows.printed, low=np.nan, high=np.nan, n=np.nan)
     again = rows.assign(source="five new seeds", estimate=np.nan, low=rows["from"], high=rows.to, n=np.nan)
