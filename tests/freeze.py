@@ -26,7 +26,7 @@ import pandas as pd
 from lnlab.analysis.claims import Evidence, Number, Sum
 from lnlab.analysis.stats import Interval
 from lnlab.book import build, pages, registered
-from lnlab.book.tidy import at_best, estimates, minus, values
+from lnlab.book.tidy import at_best, estimates, minus, over_setting, values
 from lnlab.book.tidy import contrasts as contrasts_of
 from lnlab.claims import judge, studies
 from lnlab.claims.documents import documents, hypotheses
@@ -99,8 +99,8 @@ def contrasts() -> Iterator[Row]:
 
 def _at_best(data: studies.Data) -> pd.DataFrame:
     """LayerNorm minus no norm, each arm at its own best rate, chosen on the other seeds."""
-    arms = [f"rates/{run.id}" for run in data.study("rates").runs] + [run.id for run in data.main.runs]
-    found = values(data, {"return": "return_final", "sampled": "test.sampled"}, arms, settings=["lr"])
+    outcomes = {"return": "return_final", "sampled": "test.sampled"}
+    found = over_setting(data, outcomes, "rates", "lr", [run.id for run in data.main.runs])
     best = at_best(found.assign(arm=found.run.str.extract(r"((?:a3c|individual)-(?:gru|ff)-\w+)")[0]), "lr")
     effects = {agent: minus(f"{agent}-ln", f"{agent}-none") for agent in AGENTS}
     rows = contrasts_of(best, effects)

@@ -253,3 +253,23 @@ def test_a_page_that_failed_is_executed_again_and_if_it_fails_stops_a_publicatio
     study.runs[0].record(status="failed", error="ValueError: boom")
     with pytest.raises(pages.PageError, match="is failed, not complete: ValueError: boom"):
         pages.gather_run(study.runs[0], tmp_path / "book", "data/x")
+
+
+def test_a_publication_speaks_of_the_published_data_whatever_lies_in_results(monkeypatch, tmp_path):
+    """A maintainer's results may lack a profile that was published from elsewhere."""
+    shutil.copytree(PUBLISHED / "paper" / "a3c-ff-ln", tmp_path / "results" / "paper" / "a3c-ff-ln")
+    shutil.copy(ROOT / "README.md", tmp_path)
+    (tmp_path / "book").mkdir()
+    shown = []
+
+    def make_pages(study, book, data, paged, names):
+        shown.append((study.dir, [run.dir for run in paged]))
+        shutil.copy(BOOK / "intro.ipynb", book)
+        return {}
+
+    for name, place in {"RESULTS": tmp_path / "results", "BOOK": tmp_path / "book", "ROOT": tmp_path}.items():
+        monkeypatch.setattr(build, name, place)
+    monkeypatch.setattr(build, "make_pages", make_pages)
+    build.publish_pages("paper")
+    assert shown == [(PUBLISHED / "paper", [tmp_path / "results" / "paper" / "a3c-ff-ln"])]
+    assert (tmp_path / "README.md").read_text() == (ROOT / "README.md").read_text()

@@ -132,21 +132,22 @@ def _documents(found: Iterable[Entry]) -> list[str]:
 
 def _rendered(template: jinja2.Template, entry: Entry) -> str:
     """One line, since a blank one would end the HTML."""
-    rows = [_cells(row) for row in evidence_rows([entry]).itertuples()]
+    rows = [_cells(row) for row in evidence_rows([entry]).to_dict("records")]
     text = template.render(entry=entry, rows=rows, symbol=SYMBOL, sentence=lambda said: said[:1].upper() + said[1:])
     return re.sub(r"[ \n]+", " ", text).strip()
 
 
-def _cells(row: Any) -> list[str]:
+def _cells(row: dict[str, Any]) -> list[str]:
     """A row of evidence as the words of its cells."""
-    if row.type == "sum":
-        rule = f"{row.formula}, ± {row.rounding:g}"
-    elif row.type == "number":
-        rule = f"{words.few(row._11)} to {words.few(row.to)}"  # `from` is no name
+    if row["type"] == "sum":
+        rule = f"{row['formula']}, ± {row['rounding']:g}"
+    elif row["type"] == "number":
+        rule = f"{words.few(row['from'])} to {words.few(row['to'])}"
     else:
-        rule = f"{row.side} {'±' if row.side == 'within' else ''}{words.few(row.bound)}"
-    printed = "" if math.isnan(row.printed) else words.few(row.printed, 6)
-    return [row.what, printed, words.precise(row.estimate, row.low, row.high), str(row.n or ""), rule, row.outcome]
+        rule = f"{row['side']} {'±' if row['side'] == 'within' else ''}{words.few(row['bound'])}"
+    printed = "" if math.isnan(row["printed"]) else words.few(row["printed"], 6)
+    here = words.precise(row["estimate"], row["low"], row["high"])
+    return [row["what"], printed, here, str(row["n"] or ""), rule, row["outcome"]]
 
 
 def _json(row: dict[str, Any]) -> dict[str, Any]:

@@ -50,9 +50,30 @@ def listing(shown: pd.DataFrame, name: str, *, caption: str, data: pd.DataFrame 
 
 
 def figure(drawn: Figure, name: str, *, alt: str, caption: str, data: pd.DataFrame) -> output.FigureOutput:
-    """A figure, the sentence that stands for it, and the numbers it shows."""
+    """A figure and the numbers it shows. `alt` says what is drawn; what came out is added to it from the data."""
     told = f" {extent(data)}" if {"low", "n"} <= set(data) else ""
-    return output.figure(name, drawn, alt=alt, caption=f"{caption}{told}", data=data)
+    return output.figure(name, drawn, alt=f"{alt} {extremes(data)}".strip(), caption=f"{caption}{told}", data=data)
+
+
+def extremes(data: pd.DataFrame) -> str:
+    """The lowest and the highest estimate of each measure, or mean at the end of each quantity; "" where there is none.
+
+    >>> extremes(pd.DataFrame({"measure": "return", "arm": ["LN", "none"], "estimate": [74.04, 57.9]}))
+    'return: lowest none 57.9, highest LN 74.0.'
+    """
+    value, of = ("estimate", "measure") if "estimate" in data else ("mean", "quantity")
+    who = next((name for name in ("effect", "arm", "agent") if name in data), None)
+    if who is None or not {value, of} <= set(data):
+        return ""
+    rows = data.dropna(subset=value)
+    if moment := next((name for name in ("episode", "updates", "step") if value == "mean" and name in data), None):
+        rows = rows[rows[moment] == rows.groupby(who)[moment].transform("max")]
+    said = []
+    for name, part in rows.groupby(of, sort=False):
+        low, high = part.loc[part[value].idxmin()], part.loc[part[value].idxmax()]
+        ends = (f"{end} {row[who]} {row[value]:#.3g}" for end, row in (("lowest", low), ("highest", high)))
+        said.append(f"{' '.join(str(name).split())}: {', '.join(ends)}.".replace("-", "−"))
+    return " ".join(said)
 
 
 def text(said: str) -> output.Text:

@@ -77,6 +77,18 @@ def values(
     return pd.DataFrame(rows, columns=["measure", "arm", "run", "norm", "scores", "statistic", *settings])
 
 
+def over_setting(data: Data, measures: Names, profile: str, setting: str, arms: Iterable[str]) -> pd.DataFrame:
+    """The `values` of main arms and of all runs of a profile that vary a setting, which is a column, in rising order.
+
+    Arms go by what readers call them whatever their setting; agent is an arm without its norm.
+    """
+    runs = [*(f"{profile}/{run.id}" for run in data.study(profile).runs), *arms]
+    found = values(data, measures, runs, settings=[setting])
+    names = found.run.map(words.arm)
+    found = found.assign(arm=names, agent=names.str.partition(",")[0])
+    return found.sort_values(setting, kind="stable", ignore_index=True)
+
+
 def shared(found: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """The `values` over the seeds that all rows with the same columns `by` have."""
     fewest = found.scores.map(len).groupby([found[name] for name in by]).transform("min")
