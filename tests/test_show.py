@@ -133,3 +133,10 @@ def test_a_figure_carries_what_a_page_needs_and_refuses_a_wrong_name_or_no_alt_t
     for name, alt, wrong in (("My curve", "a", "name 'My curve'"), ("curve", " ", "needs a text for 'alt'")):
         with pytest.raises(ValueError, match=wrong):
             output.FigureOutput(name, "<svg/>", alt, "caption", frame)
+
+
+def test_alt_text_tells_the_extremes_of_joined_parts_and_nothing_where_there_are_none():
+    part = pd.DataFrame({"measure": "return", "arm": ["a", "b"], "estimate": [1.0, np.nan]})
+    other = part.assign(arm=["c", "d"], estimate=[-2.0, 3.0])
+    assert show.extremes(pd.concat([part, other])) == "return: lowest c −2, highest d 3."
+    assert show.extremes(pd.DataFrame({"x": [1.0]})) == ""

@@ -59,19 +59,19 @@ def extremes(data: pd.DataFrame) -> str:
     """The lowest and the highest estimate of each measure, or mean at the end of each quantity; "" where there is none.
 
     >>> extremes(pd.DataFrame({"measure": "return", "arm": ["LN", "none"], "estimate": [74.04, 57.9]}))
-    'return: lowest none 57.9, highest LN 74.0.'
+    'return: lowest none 57.9, highest LN 74.'
     """
     value, of = ("estimate", "measure") if "estimate" in data else ("mean", "quantity")
     who = next((name for name in ("effect", "arm", "agent") if name in data), None)
     if who is None or not {value, of} <= set(data):
         return ""
-    rows = data.dropna(subset=value)
+    rows = data.dropna(subset=value).reset_index(drop=True)  # parts that were joined may share labels
     if moment := next((name for name in ("episode", "updates", "step") if value == "mean" and name in data), None):
         rows = rows[rows[moment] == rows.groupby(who)[moment].transform("max")]
     said = []
     for name, part in rows.groupby(of, sort=False):
         low, high = part.loc[part[value].idxmin()], part.loc[part[value].idxmax()]
-        ends = (f"{end} {row[who]} {row[value]:#.3g}" for end, row in (("lowest", low), ("highest", high)))
+        ends = (f"{end} {row[who]} {row[value]:.3g}" for end, row in (("lowest", low), ("highest", high)))
         said.append(f"{' '.join(str(name).split())}: {', '.join(ends)}.".replace("-", "−"))
     return " ".join(said)
 
