@@ -1,18 +1,21 @@
 """What a cell shows: tables as words, sentences that hold, cards of claims, outputs with all that a page needs."""
 
 import hashlib
+import io
 import re
 import subprocess
 import sys
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from lnlab.analysis.claims import Direction, Number, Sum, judge
 from lnlab.analysis.stats import Interval
-from lnlab.book import cards, holds, output, plot, show, style
+from lnlab.book import cards, holds, output, plot, show, style, svg
 from lnlab.claims.documents import Claim
 from lnlab.claims.judge import Entry
 from lnlab.paths import PUBLISHED
@@ -118,10 +121,10 @@ def test_figures_have_the_same_bytes_in_another_process_and_suit_light_and_dark_
     line = [sys.executable, "-c", "from tests.test_show import digests; print(digests())"]
     other = subprocess.run(line, capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "77", "PATH": ""})
     assert other.stdout.strip() == digests()
-    for svg in drawings().values():
-        assert "<dc:date>" not in svg
-        assert "fill: #ffffff" not in svg.replace("text-anchor: middle; fill: #ffffff", "")  # numbers on dark squares
-        assert "</text>" in svg  # text stays text: small, and found by a search
+    for drawing in drawings().values():
+        assert "<dc:date>" not in drawing
+        assert "fill: #fff" not in drawing
+        assert "</text>" in drawing  # text stays text: small, and found by a search
 
 
 def test_a_figure_carries_what_a_page_needs_and_refuses_a_wrong_name_or_no_alt_text() -> None:
@@ -140,3 +143,45 @@ def test_alt_text_tells_the_extremes_of_joined_parts_and_nothing_where_there_are
     other = part.assign(arm=["c", "d"], estimate=[-2.0, 3.0])
     assert show.extremes(pd.concat([part, other])) == "return: lowest c −2, highest d 3."
     assert show.extremes(pd.DataFrame({"x": [1.0]})) == ""
+
+
+def test_a_compact_drawing_has_every_corner_where_it_was_and_each_point_of_a_cloud() -> None:
+    rng = np.random.default_rng(0)
+    cloud = pd.DataFrame({"x": rng.normal(size=40), "y": rng.normal(size=40), "arm": "a", "norm": "ln"})
+    cells = pd.DataFrame(rng.normal(size=(3, 4)), index=list("abc"), columns=list("wxyz"))
+    drawn = [plot.points(cloud, x="x", y="y", xlabel="x", ylabel="y"), plot.heatmap(cells, "value")]
+    for whole in map(saved, drawn):
+        small = svg.compact(whole)
+        assert svg.compact(small) == small
+        assert len(small) < 0.7 * len(whole)
+        references = re.findall(r'(?:href="|url\()#([\w.-]+)', small)
+        marks = re.findall(r' id="([^"]*)"', small)
+        assert set(references) <= set(marks)
+        assert len(marks) == len(set(marks))
+        ElementTree.fromstring(small)
+    path = "M 10 20 \nL 10.04 20 \nL 12.25 -3.5 \nC 1 2 3 4 5 6 \nL 0 0.04 \nz"
+    assert corners(svg._relative(path)) == [(10, 20), (12.2, -3.5), (1, 2), (3, 4), (5, 6), (0, 0)]
+    assert len(corners(re.findall(r' d="([^"]*)" style="fill: none; marker', svg.compact(saved(drawn[0])))[0])) == 40
+
+
+def saved(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg")
+    return buffer.getvalue()
+
+
+def corners(path: str) -> list[tuple[float, float]]:
+    """Where the points of a relative path lie, by the rules of SVG, one number after the other."""
+    found, here = [], (0.0, 0.0)
+    for command, numbers in re.findall(r"([MlcM])([^MlczZ]*)", path):
+        flat = [float(each) for each in re.findall(r"-?(?:\d+\.?\d*|\.\d+)", numbers)]
+        size = 6 if command == "c" else 2
+        for start in range(0, len(flat), size):
+            part = flat[start : start + size]
+            steps = [
+                (part[i] + here[0] * (command != "M"), part[i + 1] + here[1] * (command != "M"))
+                for i in range(0, size, 2)
+            ]
+            found += steps
+            here = steps[-1]
+    return [(round(x, 1) + 0.0, round(y, 1) + 0.0) for x, y in found]

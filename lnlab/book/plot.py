@@ -8,14 +8,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from lnlab.book import style
 
 Lines = Mapping[str, float]  # reference → value: policies that learn nothing, a threshold, no effect
+LIGHT = ListedColormap(colormaps["viridis"](np.linspace(0.45, 1, 256)))
 DASHES = ("--", ":", "-.")
+ARROW = {"higher": "better →", "lower": "← better"}
 EPISODES = [0, 10, 100, 1000]  # ticks of an axis that is linear up to 10, then logarithmic
 
 
@@ -131,12 +135,14 @@ def steps(
 def dots(
     rows: pd.DataFrame, *, xlabel: str, name: str = "arm", panel: str = "measure", hue: str = "norm",
     references: Mapping[str, Lines] | None = None, zero: bool = False, sharex: bool = False, columns: int = 3,
+    better: Mapping[str, str] | None = None,
 ) -> Figure:  # fmt: skip
     """Estimates with intervals: one line a value of `name`, from top to bottom; hues beside each other on a line.
 
     Args:
         references: panel → name → value, drawn as vertical lines.
         zero: draw the line of no effect.
+        better: panel → higher or lower, where one is better; told by an arrow.
     """
     names, hues = list(rows[name].unique()), list(rows[hue].unique())
     each = 0.24 + 0.16 * len(hues)
@@ -151,6 +157,8 @@ def dots(
         _refer(axis, (references or {}).get(title), vertical=True)
         if zero:
             axis.axvline(0, color=style.GREY, linewidth=1)
+        if better and title in better:
+            axis.set_title(f"{title}\n{ARROW[better[title]]}")
         axis.grid(visible=False, axis="y")
     axes[0].set_yticks(range(len(names)), names)
     axes[0].set_ylim(len(names) - 0.5, -0.5)
@@ -180,10 +188,13 @@ def points(
 
 @style.styled
 def heatmap(grid: pd.DataFrame, label: str, *, separators: Sequence[int] = (), digits: int = 0) -> Figure:
-    """Numbers on colour, named by the frame. `separators` are the lines above which a group starts."""
+    """Numbers on colour, named by the frame. `separators` are the lines above which a group starts.
+
+    The colours are light enough for black numbers, on the dark page too, which brightens them.
+    """
     figure, (axis,) = style.axes(height=0.9 + 0.24 * len(grid))
     numbers = grid.to_numpy(dtype=float)
-    image = axis.imshow(numbers, aspect="auto", cmap="viridis", interpolation="nearest")
+    image = axis.imshow(numbers, aspect="auto", cmap=LIGHT, interpolation="nearest")
     axis.set_xticks(range(numbers.shape[1]), grid.columns)
     axis.set_yticks(range(numbers.shape[0]), grid.index)
     axis.xaxis.tick_top()
@@ -192,10 +203,8 @@ def heatmap(grid: pd.DataFrame, label: str, *, separators: Sequence[int] = (), d
     axis.spines[:].set_visible(False)
     for line in separators:
         axis.axhline(line - 0.5, color=style.GREY, linewidth=1.5)
-    dark = np.nanmin(numbers) + 0.6 * np.ptp(numbers)
     for (line, column), value in np.ndenumerate(numbers):
-        colour = "white" if value < dark else "black"
-        axis.text(column, line, f"{value:.{digits}f}", ha="center", va="center", fontsize=9, color=colour)
+        axis.text(column, line, f"{value:.{digits}f}", ha="center", va="center", fontsize=9, color="black")
     figure.colorbar(image, label=label, shrink=0.8)
     return figure
 

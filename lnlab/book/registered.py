@@ -85,9 +85,10 @@ def figure(found: pd.DataFrame) -> output.FigureOutput:
     rows = found.assign(measure=titles, norm="ln")
     caption = (
         "What LayerNorm changes: the arm with it minus the arm without, paired by seed. Returns in units of reward, "
-        "value loss in percent. Right of zero LayerNorm raises the number; a lower value loss is better."
+        "value loss in percent."
     )
-    drawn = plot.dots(rows, xlabel="LayerNorm minus no norm", name="agent", zero=True, columns=2)
+    better = {each.title: "lower" if name == "value-loss" else "higher" for name, each in OUTCOMES.items()}
+    drawn = plot.dots(rows, xlabel="LayerNorm minus no norm", name="agent", zero=True, columns=2, better=better)
     return show.figure(drawn, "effects", alt=" ".join(statements(found)), caption=caption, data=found)
 
 
