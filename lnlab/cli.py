@@ -179,6 +179,7 @@ def _study(options: argparse.Namespace, _: list[str]) -> int:
     "train one run over all its seeds, into results/scratch",
     "lnlab train norm=none seeds=3",
     "lnlab train --algorithm individual --core ff --lr 3e-4",
+    "lnlab train env=CartPole-v1 norm=none core=ff steps=300000",
     "lnlab train algorithm=td3 norm=none actor_features=detached batch_size=32",
     "lnlab train --help",
 )
@@ -204,9 +205,10 @@ def settings(words: Sequence[str]) -> dict[str, str]:
     >>> settings(["norm=none", "--lr", "1e-3", "--gradient-carry"])
     {'norm': 'none', 'lr': '1e-3', 'gradient_carry': 'true'}
     """
-    from lnlab.config import RunConfig, TD3Config
+    from lnlab.config import GymConfig, RunConfig, TD3Config
 
-    fields, found, left = TD3Config.model_fields | RunConfig.model_fields, dict[str, str](), list(words)
+    fields = TD3Config.model_fields | GymConfig.model_fields | RunConfig.model_fields
+    found, left = dict[str, str](), list(words)
     while left:
         word = left.pop(0)
         name, equals, value = word.removeprefix("--").partition("=")
@@ -228,12 +230,21 @@ def settings(words: Sequence[str]) -> dict[str, str]:
 
 def _train_help() -> str:
     """All settings with their defaults; made from the same classes that check them."""
-    from lnlab.config import RunConfig, Settings, TD3Config
+    from lnlab.config import ActorCriticConfig, GymConfig, RunConfig, Settings, TD3Config
 
     lines = ["usage: lnlab train [NAME=VALUE | --NAME VALUE] ...", "", COMMANDS["train"].help]
     shared = [name for name, field in Settings.model_fields.items() if not field.is_required()]
-    for title, cls in (("a3c and individual", RunConfig), ("td3 and ddpg", TD3Config)):
-        own = [name for name in cls.names() if name not in shared]
+    groups: dict[str, tuple[Any, Any]] = {
+        "a3c and individual": (ActorCriticConfig, Settings),
+        "a3c and individual in lnlab/Offloading-v0, the environment unless another is named": (
+            RunConfig,
+            ActorCriticConfig,
+        ),
+        "a3c and individual in any other environment": (GymConfig, ActorCriticConfig),
+        "td3 and ddpg": (TD3Config, Settings),
+    }
+    for title, (cls, base) in groups.items():
+        own = [n for n in cls.names() if n not in shared and (base is Settings or n not in base.model_fields)]
         lines += ["", f"settings of {title}, and their defaults:", *_settings(cls, own)]
     lines += ["", "settings of all of them, and their defaults:", *_settings(Settings, shared)]
     return "\n".join([*lines, "", "examples:", *(f"  {line}" for line in COMMANDS["train"].examples)])

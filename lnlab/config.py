@@ -15,7 +15,9 @@ from pydantic.fields import FieldInfo
 
 from lnlab.models.norms import ACTOR_CRITIC, CNN
 
+OFFLOADING = "lnlab/Offloading-v0"  # the environment of A3C and Individual unless another is named
 EPISODE_STEPS = 100  # length of an offloading episode, in environment steps
+REPORT_STEPS = 1000  # about as many environment steps of a seed lie between two reports of A3C and Individual elsewhere
 RECORD_STEPS = 100  # environment steps between two rows of the table `records`
 DDPG = {"critics": 1, "policy_delay": 1, "target_noise": 0.0}  # what sets DDPG apart from TD3
 EXTENT = {"seeds", "first_seed", "episodes", "steps", "eval_episodes"}  # how much is run, not what
@@ -23,6 +25,8 @@ EXECUTION = {"profile", "device", "cores", "resume", "tensorboard"}  # where and
 PROFILE, LONGEST_PROFILE = r"^[a-z0-9][a-z0-9_-]*$", 64  # names of profiles, which are folders
 LONGEST_ID = 200  # letters; a folder's name may have 255, and more is put around it
 LONGEST_VALUE = 60  # letters of a value that an error shows
+ID: Any = {"pattern": r"^[A-Za-z0-9_.:/-]+$", "max_length": 100}  # of an environment
+UP_TO_10_000: Any = {"ge": 1, "le": 10_000}
 LIMITS = {  # of a field, by their names in pydantic
     "multiple_of": "a multiple of {:,}",
     "gt": "over {:,}",
@@ -143,8 +147,8 @@ class Settings(BaseModel):
         return self.model_copy(update={"first_seed": seeds[0], "seeds": len(seeds)})
 
 
-class RunConfig(Settings):
-    """Settings of A3C and Individual.
+class ActorCriticConfig(Settings):
+    """What A3C and Individual take in every environment.
 
     Sources: hyper-parameters of D1 to D4; the update rule is Mnih et al. 2016 (A3C) with n-step returns.
     """
@@ -158,9 +162,11 @@ class RunConfig(Settings):
     norm: Literal[ACTOR_CRITIC] = _setting(  # type: ignore[valid-type]  # a table's names are known when it runs
         "ln", "normalisation by name, the variable under study; ln_embed, ln_core: at one of its places"
     )
-    episodes: int = _setting(500, "episodes per worker, 100 environment steps each", ge=1, le=10**7)
-    workers: int = _setting(5, "vehicles; each has its own speed", "w{}", ge=1, le=10_000)
-    rollout: int = _setting(20, "steps between updates (T); must divide 100", "T{}", ge=1, le=EPISODE_STEPS)
+    env: str = _setting(OFFLOADING, "Gymnasium id; numbers observed, choices or a Box acted", "{}", **ID)
+    workers: int = _setting(
+        5, "environments of a seed; offloading: vehicles, each with its speed", "w{}", **UP_TO_10_000
+    )
+    rollout: int = _setting(20, "steps between updates (T); offloading: must divide 100", "T{}", **UP_TO_10_000)
     hidden: int = _setting(128, "width of every hidden layer", "h{}", ge=1, le=8192)
     lr: float = _setting(1e-4, "Adam learning rate", "lr{}", gt=0)
     gamma: float = _setting(0.99, "discount per step", "gamma{}", ge=0, le=1)
@@ -168,6 +174,24 @@ class RunConfig(Settings):
     value_cost: float = _setting(0.25, "weight of the squared value error", "val{}", ge=0)
     clip_norm: float = _setting(2.0, "largest L2 norm of a worker's gradient", "clip{}", gt=0)
     schedule: Literal["async", "sync"] = _setting("async", "A3C: one update per worker, or one per average", "{}")
+
+    @model_validator(mode="after")
+    def _one_worker_a_model(self) -> Any:
+        if self.algorithm == "individual" and (getattr(self, "gradient_carry", False) or self.schedule == "sync"):
+            raise ValueError(
+                "gradient_carry and schedule='sync' belong to algorithm='a3c'; individual has one worker a model"
+            )
+        return self
+
+    @property
+    def learners_per_seed(self) -> int:
+        return 1 if self.algorithm == "a3c" else self.workers
+
+
+class RunConfig(ActorCriticConfig):
+    """Settings of A3C and Individual in the task of D1 to D4, `lnlab/Offloading-v0`."""
+
+    episodes: int = _setting(500, "episodes per worker, 100 environment steps each", ge=1, le=10**7)
     cloud: Literal["shared", "budget", "refilled"] = _setting("shared", "cloud pool in training", "cloud-{}")
     gradient_carry: bool = _setting(
         False, "A3C: keep the original's bug, adding the previous clipped gradient", "carry"
@@ -176,13 +200,11 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
+        if self.env != OFFLOADING:
+            raise ValueError(f"env={self.env!r} takes a GymConfig")
         if EPISODE_STEPS % self.rollout:
             allowed = [t for t in range(1, EPISODE_STEPS + 1) if EPISODE_STEPS % t == 0]
             raise ValueError(f"rollout={self.rollout} does not divide an episode of 100 steps; choose one of {allowed}")
-        if self.algorithm == "individual" and (self.gradient_carry or self.schedule == "sync"):
-            raise ValueError(
-                "gradient_carry and schedule='sync' belong to algorithm='a3c'; individual has one worker a model"
-            )
         return self
 
     @property
@@ -193,9 +215,37 @@ class RunConfig(Settings):
     def steps_per_report(self) -> int:
         return self.workers * EPISODE_STEPS
 
+
+class GymConfig(ActorCriticConfig):
+    """Settings of A3C and Individual in any other Gymnasium environment: of any length of episodes, a budget in steps.
+
+    A report is of `updates` rollouts of every worker, about 1,000 steps of a seed.
+    """
+
+    steps: int = _setting(100_000, "environment steps of a seed, rounded up to whole reports", ge=1, le=10**9)
+    obs_norm: bool = _setting(False, "observations to mean 0, deviation 1, as seen so far by the learner", "obsnorm")
+    reward_norm: bool = _setting(False, "rewards over the deviation of their discounted sums so far", "rewnorm")
+    action_bounds: Literal["squash", "clip"] = _setting(
+        "squash", "of a Box of actions: a tanh of the Gaussian's draw, or the draw cut off", "{}"
+    )
+
     @property
-    def learners_per_seed(self) -> int:
-        return 1 if self.algorithm == "a3c" else self.workers
+    def updates(self) -> int:
+        """Rollouts of a worker behind a report."""
+        return max(1, round(REPORT_STEPS / (self.workers * self.rollout)))
+
+    @property
+    def steps_per_report(self) -> int:
+        return self.updates * self.workers * self.rollout
+
+    @property
+    def reports(self) -> int:
+        return -(-self.steps // self.steps_per_report)
+
+    @property
+    def episodes(self) -> int:
+        """Rows of a worker in the table `episodes`, which are reports here."""
+        return self.reports
 
 
 class TD3Config(Settings):
@@ -220,8 +270,7 @@ class TD3Config(Settings):
         "lnlab/Driving-v0",
         "Gymnasium id; an image or vector observation, a Box action",
         "{}",
-        pattern=r"^[A-Za-z0-9_.:/-]+$",
-        max_length=100,
+        **ID,
     )
     steps: int = _setting(5000, "environment steps of a seed", ge=RECORD_STEPS, le=10**8, multiple_of=RECORD_STEPS)
     batch_size: int = _setting(256, "transitions in an update", "b{}", ge=1, le=10**6)
@@ -297,25 +346,26 @@ class TD3Config(Settings):
         return max(0, self.steps - self.learning_starts)
 
 
-Config = RunConfig | TD3Config
+Config = RunConfig | GymConfig | TD3Config
 CLASSES: dict[str, type[Config]] = {
     name: cls for cls in (RunConfig, TD3Config) for name in get_args(cls.model_fields["algorithm"].annotation)
 }
 
 
-def kind(algorithm: object) -> type[Config]:
-    """The class that holds an algorithm's settings.
+def kind(algorithm: object, env: object = None) -> type[Config]:
+    """The class that holds an algorithm's settings; those of A3C and Individual depend on the environment.
 
     Raises:
         ConfigError: no algorithm has this name.
     """
     if isinstance(algorithm, str) and algorithm in CLASSES:
-        return CLASSES[algorithm]
+        elsewhere = CLASSES[algorithm] is RunConfig and env not in (None, OFFLOADING)
+        return GymConfig if elsewhere else CLASSES[algorithm]
     raise ConfigError(f"algorithm={shown(algorithm)} is not allowed: choose one of {', '.join(CLASSES)}")
 
 
 def parse(parameters: Mapping[str, Any]) -> Any:
-    """A RunConfig or a TD3Config from plain parameters, as papermill or the command line pass them.
+    """A RunConfig, a GymConfig or a TD3Config from plain parameters, as papermill or the command line pass them.
 
     Raises:
         ConfigError: a name is unknown or a value is not allowed; the message names both.
@@ -328,19 +378,23 @@ def parse(parameters: Mapping[str, Any]) -> Any:
     Traceback (most recent call last):
     lnlab.config.ConfigError: unknown parameter 'nrom' (did you mean 'norm'?); allowed: algorithm, core, norm, ...
     """
-    cls = kind(parameters.get("algorithm", "a3c"))
+    cls = kind(parameters.get("algorithm", "a3c"), parameters.get("env"))
     try:
         return cls(**parameters)
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(problem, cls.names()) for problem in error.errors())) from None
+        raise ConfigError("; ".join(_explain(problem, cls) for problem in error.errors())) from None
 
 
-def _explain(problem: Any, names: list[str]) -> str:
+def _explain(problem: Any, cls: type[Config]) -> str:
     """One validation problem in a sentence that names the parameter, the value and what is allowed."""
-    name = str(problem["loc"][0]) if problem["loc"] else ""
+    name, names = str(problem["loc"][0]) if problem["loc"] else "", cls.names()
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, names, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
+        if cls is GymConfig and name in RunConfig.model_fields:
+            hint = f", which belongs to env={OFFLOADING!r}"
+        if cls is RunConfig and name in GymConfig.model_fields:
+            hint = f", which belongs to other environments than env={OFFLOADING!r}"
         return f"unknown parameter {shown(name)}{hint}; allowed: {', '.join(names)}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"].startswith("bool_"):

@@ -103,7 +103,9 @@ def expand(profile: str, study: Path = STUDY) -> list[Config]:
         for values in itertools.product(*experiment.arms.values()):
             settings = experiment.fixed | dict(zip(experiment.arms, values, strict=True)) | {"profile": profile}
             try:
-                known = kind(settings.get("algorithm", "a3c")).model_fields  # `episodes` of A3C, `steps` of TD3
+                known = kind(
+                    settings.get("algorithm", "a3c"), settings.get("env")
+                ).model_fields  # `episodes` of A3C, `steps` of TD3
                 configs.append(parse({key: size for key, size in extent.items() if key in known} | settings))
             except ConfigError as error:
                 raise ConfigError(f"{study}: [experiments.{name}] in [profiles.{profile}]: {error}") from None

@@ -26,7 +26,7 @@ from papermill import inspect_notebook
 from lnlab import cli, runs
 from lnlab.book import run_page
 from lnlab.claims.documents import Document, read
-from lnlab.config import PROFILE, ConfigError, RunConfig, TD3Config, kind, parse
+from lnlab.config import PROFILE, ConfigError, GymConfig, RunConfig, TD3Config, kind, parse
 from lnlab.envs.driving import DrivingEnv
 from lnlab.envs.gym_view import OffloadingEnv
 from lnlab.envs.images import make_env
@@ -105,7 +105,11 @@ def bad_settings(draw: st.DrawFn) -> tuple[dict[str, Any], str]:
     algorithm = draw(st.sampled_from(["a3c", "individual", "td3", "ddpg"]))
     cls = kind(algorithm)
     if draw(st.integers(0, 9)) == 0:
-        name = draw(TEXT.filter(lambda text: text not in {*RunConfig.model_fields, *TD3Config.model_fields}))
+        name = draw(
+            TEXT.filter(
+                lambda text: text not in {n for cls in (RunConfig, GymConfig, TD3Config) for n in cls.model_fields}
+            )
+        )
         return {"algorithm": algorithm, name: "1"}, name
     name = draw(st.sampled_from(sorted(cls.model_fields)))
     value = draw(bad_value(cls, name).filter(lambda each: name != "algorithm" or str(each) not in ("a3c", "td3")))

@@ -13,7 +13,7 @@ import pytest
 import lnlab
 from lnlab import cli, paths, runs
 from lnlab.cli import COMMANDS, main, settings
-from lnlab.config import RunConfig, TD3Config, limits, parse
+from lnlab.config import GymConfig, RunConfig, TD3Config, limits, parse
 from lnlab.paths import ROOT
 from lnlab.runs import Run
 from tests.fakes import finished, small, train
@@ -100,7 +100,7 @@ def test_help_shows_examples_and_every_setting_with_its_default(capsys):
     main(["train", "--help"])
     said = capsys.readouterr().out
     assert "examples:\n  lnlab train" in said
-    for cls in (RunConfig, TD3Config):
+    for cls in (RunConfig, GymConfig, TD3Config):
         for name, field in cls.model_fields.items():
             lines = [each for each in said.splitlines() if each.startswith(f"  {name}={field.default} ")]
             assert any(field.description in line and limits(field) in line for line in lines), name

@@ -8,7 +8,7 @@ from papermill import inspect_notebook
 
 from lnlab.book import run_page
 from lnlab.claims import documents
-from lnlab.config import ConfigError, RunConfig, TD3Config
+from lnlab.config import ConfigError, GymConfig, RunConfig, TD3Config
 from lnlab.paths import NOTEBOOKS
 
 TEMPLATES = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -37,7 +37,7 @@ def test_a_notebook_is_stored_clean_with_a_heading_short_cells_and_help_for_each
         assert parameter["help"], name
 
 
-ALL = {**TD3Config.model_fields, **RunConfig.model_fields}
+ALL = {**TD3Config.model_fields, **GymConfig.model_fields, **RunConfig.model_fields}
 OPEN = run_page.OPEN  # the algorithm decides, unless it is given
 
 
@@ -75,13 +75,15 @@ def test_an_injected_parameter_reaches_the_settings_and_the_algorithm_brings_its
     assert settings_of(algorithm="ddpg", lr=1e-4, hidden=64) == TD3Config(algorithm="ddpg", lr=1e-4, hidden=64)
     assert settings_of(algorithm="ddpg", critics=2).critics == 2
     assert settings_of(lr=1e-3).lr == 1e-3
+    assert settings_of(env="CartPole-v1") == GymConfig(env="CartPole-v1")
+    assert settings_of(env="CartPole-v1", steps=5000, obs_norm=True).steps == 5000
 
 
 @pytest.mark.parametrize("name", sorted(set(ALL) - OPEN))
 def test_none_is_refused_where_the_parameters_cell_does_not_offer_it(name):
-    own = "a3c" if name in RunConfig.model_fields else "td3"
+    own = {} if name in RunConfig.model_fields else {"env": "CartPole-v1"} if name in GymConfig.model_fields else None
     with pytest.raises(ConfigError, match=rf"{name}=None is not allowed: "):
-        settings_of(**{"algorithm": own, name: None})
+        settings_of(**{**({"algorithm": "td3"} if own is None else own), name: None})
     with pytest.raises(ConfigError, match=rf"{name}=None is not allowed: |unknown parameter '{name}'"):
         settings_of(**{name: None})
 
@@ -120,6 +122,7 @@ def test_small_runs_are_smaller_in_extent_only():
     others = set(TD3Config.model_fields) - set(run_page.SMALL_TD3)
     assert driving.model_dump(include=others) == TD3Config().model_dump(include=others)
     assert driving.steps == run_page.SMALL_TD3["steps"]
+    assert settings_of(env="CartPole-v1", seeds=30).steps == run_page.SMALL_GYM["steps"]
     small = settings_of(seeds=30, episodes=2000)
     assert small.seeds == run_page.SMALL["seeds"]
     assert small.episodes == run_page.SMALL["episodes"]

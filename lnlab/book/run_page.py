@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from lnlab.analysis.stats import interval
 from lnlab.book import output, plot, style, tidy, words
-from lnlab.config import DDPG, Config, ConfigError, RunConfig, TD3Config, kind, parse
+from lnlab.config import DDPG, Config, ConfigError, GymConfig, RunConfig, TD3Config, kind, parse
 from lnlab.evaluation import evaluate_policies
 from lnlab.runs import Report, Run
 from lnlab.trainers.admission import require_norm
@@ -19,12 +19,15 @@ from lnlab.trainers.admission import require_norm
 # sizes under LNLAB_SMALL=1, for tests of the notebook
 SMALL = {"seeds": 2, "episodes": 4, "eval_episodes": 1, "cores": 1}
 SMALL_TD3 = {"seeds": 2, "steps": 200, "learning_starts": 100, "batch_size": 4, "eval_episodes": 1, "cores": 1}
-FIELDS = {**TD3Config.model_fields, **RunConfig.model_fields}  # every setting of any algorithm
+SMALL_GYM = {"seeds": 2, "steps": 2000, "cores": 1}
+CLASSES = (TD3Config, GymConfig, RunConfig)
+FIELDS = {name: field for cls in CLASSES for name, field in cls.model_fields.items()}  # of any algorithm
 TYPE_LABEL = {"seen": "Seen", "intra": "Intra", "extra": "Extra", "all": "All 18"}
 OPEN = {*DDPG} | {  # settings that the algorithm decides where they are None: their defaults differ
     name
-    for name in RunConfig.model_fields.keys() & TD3Config.model_fields.keys() - {"algorithm"}
-    if RunConfig.model_fields[name].default != TD3Config.model_fields[name].default
+    for cls in CLASSES
+    for name, field in cls.model_fields.items()
+    if name != "algorithm" and field.default != FIELDS[name].default
 }
 
 
@@ -60,7 +63,7 @@ def _that_apply(parameters: Mapping[str, Any]) -> dict[str, Any]:
     One that was changed stays, so that it is refused: it would have no effect. So does None where the parameters cell
     does not offer it: `-p norm None` must not become the default, which is the treatment.
     """
-    own = kind(parameters["algorithm"]).model_fields
+    own = kind(parameters["algorithm"], parameters["env"]).model_fields
     return {
         name: value
         for name, value in parameters.items()
@@ -276,7 +279,7 @@ def require_complete(run: Run) -> None:
 
 
 def _smaller(config: Config) -> Config:
-    sizes = SMALL if isinstance(config, RunConfig) else SMALL_TD3
+    sizes = {RunConfig: SMALL, GymConfig: SMALL_GYM, TD3Config: SMALL_TD3}[type(config)]
     return config.model_copy(update={name: min(getattr(config, name), size) or size for name, size in sizes.items()})
 
 

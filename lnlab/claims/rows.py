@@ -43,7 +43,7 @@ from lnlab.analysis.claims import Side
 from lnlab.claims.measures import named
 from lnlab.claims.special import SPECIAL
 from lnlab.claims.studies import known, labels
-from lnlab.config import RunConfig, TD3Config, shown
+from lnlab.config import GymConfig, RunConfig, TD3Config, shown
 
 VALUES = {"algorithm": ("a3c", "individual"), "core": ("gru", "ff"), "norm": ("ln", "none")}
 OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
@@ -147,7 +147,7 @@ def _measure_or_places(given: object) -> str | list[Place]:
 
 
 def _setting(name: str) -> str:
-    if name not in (settings := {*RunConfig.model_fields, *TD3Config.model_fields}):
+    if name not in (settings := {name for cls in (RunConfig, GymConfig, TD3Config) for name in cls.model_fields}):
         raise ValueError(f"unknown setting {name!r}; choose one of {', '.join(sorted(settings))}")
     return name
 
