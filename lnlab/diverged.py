@@ -4,7 +4,7 @@ A learner diverges when its value loss or its gradient is no longer finite. It i
 results; book/methods.md has the rule (*Runs that fail, seeds that diverge*). Tables on disk stay as they were written.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +12,6 @@ import pandas as pd
 
 from lnlab.analysis.metrics import FAILED_LOSS, LOSSES, with_failure_scores
 from lnlab.runs import Run, Study
-
-WATCHED = [*LOSSES, "policy_loss", "entropy", "return", "grad_norm"]  # of the curves
-WORDS = {"value_loss_all": "value loss", "grad_norm": "gradient", "alive": "gradient", "critic_loss": "value loss"}
 
 
 class Divergence(NamedTuple):
@@ -28,45 +25,8 @@ class Divergence(NamedTuple):
 
 
 def divergences(run: Run) -> list[Divergence]:
-    """The learners of a complete run that diverged, by seed: as the run has noted it, else from its tables."""
-    run = Run(run.dir)  # its tables as they were written
-    noted = run.provenance.get("diverged")
-    if noted is not None:
-        return [Divergence(**each) for each in noted]
-    name, find = ("curves", _in_curves) if run.config.ROWS == "episodes" else ("records", _in_records)
-    return sorted(find(run)) if (run.dir / f"{name}.parquet").exists() else []
-
-
-def _in_curves(run: Run) -> Iterator[Divergence]:
-    """The workers of a seed share a learner in A3C: it is named once, by a worker whose numbers gave out."""
-    curves = run.table("curves")
-    lost = ~np.isfinite(curves[[name for name in WATCHED if name in curves]])
-    rows = curves.assign(numbers=lost.any(axis=1), what=lost.idxmax(axis=1).where(lost.any(axis=1), "alive"))
-    rows = rows[rows.numbers | (curves.get("alive", 1.0) < 1)]
-    rows = rows.sort_values(["numbers", "worker"], ascending=[False, True])
-    learner = ["seed"] if run.config.algorithm == "a3c" else ["seed", "worker"]
-    for row in rows.sort_values("episode", kind="stable").drop_duplicates(learner).itertuples():
-        yield Divergence(row.seed, row.worker, min(row.episode, _died(run, row.seed, row.worker)), _words(row.what))
-
-
-def _died(run: Run, seed: int, worker: int) -> float:
-    """The episode from which a learner was frozen, to the episode; curves tell the end of a block only."""
-    rows = run.table("metrics")
-    rows = rows[(rows.seed == seed) & (rows.worker == worker) & (rows.quantity == "died_first")]
-    return int(rows.value.iloc[0]) if rows.value.notna().any() else np.inf
-
-
-def _in_records(run: Run) -> Iterator[Divergence]:
-    rows, played = run.table("records").sort_values("step"), run.table("returns")
-    lost = ~np.isfinite(rows.critic_loss) & (rows.updates > 0)
-    rows = rows.assign(what=np.where(rows.alive, "critic_loss", "alive"))[lost | ~rows.alive.astype(bool)]
-    for row in rows.drop_duplicates("seed").itertuples():
-        before = int(((played.seed == row.seed) & (played.step < row.step)).sum())
-        yield Divergence(row.seed, -1, before, _words(row.what), row.step)
-
-
-def _words(column: str) -> str:
-    return WORDS.get(column, column.replace("_", " "))
+    """The learners of a run that diverged, in the order of its seeds."""
+    return [Divergence(**each) for each in run.provenance.get("diverged", [])]
 
 
 class Scored(Run):

@@ -14,15 +14,12 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from filelock import lock_descriptor
-from pydantic import BaseModel, ValidationError
-
-from lnlab.config import shown
 
 SEAL = "sha256"  # key of a sealed JSON file: the digest of everything else in it
 LEFTOVERS = ".*.tmp"  # what a process that was killed leaves of the files and folders it was writing
@@ -45,7 +42,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         _flush(temporary)
         os.replace(temporary, path)
-        _flush_folder(path.parent)
+        _flush(path.parent)
     except OSError as error:  # a full disk says no name
         raise type(error)(error.errno, error.strerror or str(error), str(path)) from error
     finally:
@@ -54,20 +51,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _flush(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # Windows cannot open a folder; there the rename is flushed by the system
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-# -- folders ----------------------------------------------------------------------------------------------------------
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:
+        if not path.is_dir():  # some file systems do not flush folders
+            raise
+    finally:
+        os.close(handle)
 
 
 def remove_tree(folder: Path, *, below: Path) -> None:
@@ -109,9 +100,8 @@ def swap(fresh: Path, target: Path) -> None:
     Where the system cannot exchange two folders there is an instant without `target`; the old one then lies beside it,
     whole, until the next call of `beside` puts it back.
     """
-    for path in fresh.rglob("*"):
-        _flush_folder(path) if path.is_dir() else _flush(path)
-    _flush_folder(fresh)
+    for path in (fresh, *fresh.rglob("*")):
+        _flush(path)
     _, old = _names_beside(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_tree(old, below=target.parent)
@@ -119,7 +109,7 @@ def swap(fresh: Path, target: Path) -> None:
         os.rename(target, old)
     if not target.exists():
         os.rename(fresh, target)
-    _flush_folder(target.parent)
+    _flush(target.parent)
     for left in (fresh, old):
         remove_tree(left, below=left.parent)
 
@@ -138,9 +128,6 @@ def _exchange(one: Path, other: Path) -> bool:
     return renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 
 
-# -- content ----------------------------------------------------------------------------------------------------------
-
-
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -156,35 +143,21 @@ def differing(folder: Path, digests: Mapping[str, str]) -> Iterator[str]:
             yield f"{path} is damaged: its SHA-256 is not the one recorded when it was written"
 
 
-def unreadable(tables: Iterable[Path]) -> Iterator[str]:
-    """A line for each Parquet table that cannot be opened, such as one that was cut off; only its footer is read."""
-    from pyarrow import parquet
-
-    for path in sorted(tables):
-        try:
-            parquet.read_metadata(path)
-        except (OSError, ValueError) as error:  # pyarrow's own errors are among them
-            yield f"{path} is damaged: {str(error).splitlines()[0]}"
-
-
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
-    """As `write_json`, with the digest of the content as its last entry: `read_json` notices a change."""
+    """As `write_json`, with the digest of the content as its last entry: reading notices a change."""
     write_json(path, {**content, SEAL: _digest(content)})
 
 
-def read_json(path: Path, shape: type[BaseModel] | None = None) -> dict[str, Any]:
-    """The content of a JSON file, without its seal; {} where there is none.
-
-    Args:
-        shape: the kinds of its values, where other code relies on them: a file without a seal may hold anything.
+def read_json(path: Path, *, sealed: bool = False) -> dict[str, Any]:
+    """The content of a JSON file, without its seal; {} where there is no file.
 
     Raises:
-        DamagedError: it is not a JSON object, it is sealed and was changed, or a value is of another kind.
+        DamagedError: it is no JSON object, or is not what `write_sealed` wrote where it must be `sealed`.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -194,16 +167,8 @@ def read_json(path: Path, shape: type[BaseModel] | None = None) -> dict[str, Any
         raise DamagedError(f"{path} is damaged: {error}") from None
     if not isinstance(content, dict):
         raise DamagedError(f"{path} is damaged: it holds no JSON object")
-    seal = content.pop(SEAL, None)
-    if seal is not None and seal != _digest(content):
+    if sealed and content.pop(SEAL, None) != _digest(content):
         raise DamagedError(f"{path} is damaged: its content is not the one that was written")
-    try:
-        if shape:
-            shape.model_validate(content, strict=True)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        place, said = ".".join(map(str, problem["loc"])), problem["msg"]
-        raise DamagedError(f"{path} is damaged: {place} = {shown(problem['input'])}: {said}") from None
     return content
 
 
@@ -246,9 +211,6 @@ def read_table(path: Path, digest: str | None = None) -> pd.DataFrame:
         raise DamagedError(f"{path} is missing") from None
     except (OSError, ValueError) as error:
         raise DamagedError(f"{path} is damaged: {error}") from None
-
-
-# -- locks ------------------------------------------------------------------------------------------------------------
 
 
 def lock(folder: Path) -> bool:

@@ -25,10 +25,9 @@ import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, Field
 
 from lnlab import files, provenance
 from lnlab.columns import COLUMNS
@@ -43,21 +42,6 @@ BLOCK = 5  # seeds trained by one process side by side
 CURVE_POINTS = 100
 OWN_FILES = ("provenance.json", "config.json", *(f"{table}.parquet" for table in COLUMNS))
 PUBLISHED_FILES = tuple(name for name in OWN_FILES if name != "episodes.parquet")
-
-
-class Facts(BaseModel):
-    """What lnlab reads of provenance.json, which holds more."""
-
-    status: Literal["running", "complete", "failed"] = "running"
-    files: dict[str, str] = {}  # SHA-256 of the tables
-    block: int = Field(default=BLOCK, ge=1)
-    opened: int = 0
-    parameters: dict[str, Any] = {}
-    sources: list[dict[str, Any]] = []
-    versions: dict[str, str] = {}
-    norm_layers: list[str] = []
-    diverged: list[Any] | None = None
-    steps_per_second: float = 0.0
 
 
 class Run:
@@ -141,7 +125,7 @@ class Run:
         Raises:
             DamagedError: the file is damaged.
         """
-        return files.read_json(self.dir / "provenance.json", Facts)
+        return files.read_json(self.dir / "provenance.json", sealed=True)
 
     @property
     def status(self) -> str:
@@ -157,23 +141,13 @@ class Run:
         return "stopped" if status == "running" and not files.locked(self.dir) else status
 
     def damage(self) -> list[str]:
-        """A line for each file of the run that is missing or not what was written, shards left out.
-
-        What was published by an earlier version has no digests: there tables that cannot be opened are seen, and
-        damage to the settings.
-        """
+        """A line for each file of the run that is missing or not what was written, shards left out."""
         try:
             facts, settings = self.provenance, self.config.science
         except (DamagedError, FileNotFoundError) as error:
             return [str(error)]
-        found = list(files.differing(self.dir, facts.get("files", {})))
-        if self.complete and "files" not in facts:
-            found += files.unreadable(self.dir.glob("*.parquet"))
-        try:
-            told = parse(facts["parameters"]).science if self.complete and "parameters" in facts else settings
-        except ConfigError as error:
-            return [*found, f"{self.dir / 'provenance.json'} is damaged: {error}"]
-        return found + [
+        told = parse(facts["parameters"]).science if facts.get("status") == "complete" else settings  # with new ones
+        return list(files.differing(self.dir, facts.get("files", {}))) + [
             f"{self.dir / 'config.json'} is damaged: {name} is {value!r} there, {told.get(name)!r} in provenance.json"
             for name, value in settings.items()
             if value != told.get(name)

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field
 
 from lnlab import files
 from lnlab.columns import COLUMNS
@@ -27,21 +26,17 @@ ORDER = {"episodes": KEYS, "records": ["seed", "step"]}  # of the rows in a tabl
 NEWEST, PREVIOUS = "manifest.json", "manifest-previous.json"
 
 
-class Manifest(BaseModel):
-    """What manifest.json holds: the files that count, and what goes with them."""
-
-    episode: int = Field(default=0, ge=0)  # the last report on disk
-    serial: int = Field(default=0, ge=0)  # of this manifest
-    chunks: list[str] = []  # files with rows
-    checkpoint: str | None = None
-    tables: dict[str, str] = {}  # files by the table's name
-    files: dict[str, str] = {}  # SHA-256 of these files
-    kept: dict[str, str] = {}  # SHA-256 of the networks kept for looking back
-    sessions: list[list[float]] = []  # [opening of the run, start, end] on a clock that nobody sets, without lost work
-    facts: dict[str, Any] = {}
-
-
-EMPTY = Manifest().model_dump()
+EMPTY: dict[str, Any] = {  # what manifest.json holds: the files that count, and what goes with them
+    "episode": 0,  # the last report on disk
+    "serial": 0,  # of this manifest
+    "chunks": [],  # files with rows
+    "checkpoint": None,
+    "tables": {},  # files by the table's name
+    "files": {},  # SHA-256 of these files
+    "kept": {},  # SHA-256 of the networks kept for looking back
+    "sessions": [],  # [opening of the run, start, end] on a clock that nobody sets, without lost work
+    "facts": {},
+}
 
 
 class Shard:
@@ -73,7 +68,7 @@ class Shard:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        return EMPTY | files.read_json(self.dir / NEWEST, Manifest)
+        return _read(self.dir / NEWEST)
 
     @property
     def episode(self) -> int:
@@ -81,7 +76,7 @@ class Shard:
         return int(self.manifest["episode"])
 
     def damage(self) -> list[str]:
-        """A line for each file that is missing or not what was written; files of earlier versions have no digest."""
+        """A line for each file that is missing or not what was written."""
         if wrong := _wrong(self.dir, NEWEST):
             return wrong
         kept = {name: digest for name, digest in self.manifest["kept"].items() if (self.dir / name).exists()}
@@ -170,7 +165,7 @@ class Shard:
             DamagedError: a file of it is missing or damaged.
         """
         manifest = self.manifest
-        chunks = [files.read_table(self.dir / name, manifest["files"].get(name)) for name in manifest["chunks"]]
+        chunks = [files.read_table(self.dir / name, manifest["files"][name]) for name in manifest["chunks"]]
         return pd.concat(chunks or [pd.DataFrame(columns=list(COLUMNS[self.table_of_rows]))], ignore_index=True)
 
     def write_table(self, name: str, frame: pd.DataFrame) -> None:
@@ -189,11 +184,7 @@ class Shard:
         """
         manifest = self.manifest
         file = manifest["tables"].get(name)
-        if file is None:  # as earlier versions named it
-            file = f"{name}.parquet"
-            if not (self.dir / file).exists():
-                return None
-        return files.read_table(self.dir / file, manifest["files"].get(file))
+        return files.read_table(self.dir / file, manifest["files"][file]) if file else None
 
     def settle(self) -> None:
         """Training is over: the checkpoint before the last is deleted."""
@@ -223,7 +214,7 @@ class Shard:
             return self.manifest
         if not (self.dir / PREVIOUS).exists() or _wrong(self.dir, PREVIOUS):
             raise DamagedError(f"{wrong[0]}; to train these seeds again from the start, delete {self.dir}")
-        files.write_sealed(self.dir / NEWEST, files.read_json(self.dir / PREVIOUS))
+        files.write_sealed(self.dir / NEWEST, _read(self.dir / PREVIOUS))
         print(f"{wrong[0]}; going back to the checkpoint of {self._counter} {self.episode}", file=sys.stderr)
         return self.manifest
 
@@ -236,8 +227,6 @@ class Shard:
             raise DamagedError(f"{path} is missing") from None
         except Exception as error:  # of many kinds: EOFError, UnpicklingError, RuntimeError, …
             raise DamagedError(f"{path} is damaged: {type(error).__name__}: {error}") from None
-        if set(content) != {"settings", "state"}:  # of an earlier version
-            return content
         there = content["settings"]
         other = [f"{k} is {there[k]!r} there, {v!r} here" for k, v in self.settings.items() if there.get(k, v) != v]
         if other:
@@ -281,6 +270,10 @@ def save(path: Path, state: dict[str, Any]) -> None:
             raise
 
 
+def _read(path: Path) -> dict[str, Any]:
+    return EMPTY | files.read_json(path, sealed=True)
+
+
 def _named(manifest: Mapping[str, Any]) -> set[str]:
     return {*manifest["chunks"], *manifest["tables"].values(), manifest["checkpoint"]} - {None}
 
@@ -290,7 +283,7 @@ def _wrong(folder: Path, name: str) -> list[str]:
     if not (folder / name).exists() and (folder / PREVIOUS).exists():
         return [f"{folder / name} is missing"]
     try:
-        return list(files.differing(folder, (EMPTY | files.read_json(folder / name, Manifest))["files"]))
+        return list(files.differing(folder, _read(folder / name)["files"]))
     except DamagedError as error:
         return [str(error)]
 
@@ -301,9 +294,8 @@ def seconds_trained(shards: Sequence[Shard]) -> float:
     It leaves out stops between sessions and work lost by a kill, and counts shards that ran side by side once. Clocks
     of two openings cannot be compared: the machine may have been started anew in between.
     """
-    total, reached = 0.0, defaultdict[tuple, float](lambda: -np.inf)
-    for *opening, start, end in sorted(each for shard in shards for each in shard.manifest["sessions"]):
-        before = reached[tuple(opening)]
-        total += max(0.0, end - max(start, before))
-        reached[tuple(opening)] = max(before, end)
+    total, reached = 0.0, defaultdict[int, float](lambda: -np.inf)
+    for opening, start, end in sorted(each for shard in shards for each in shard.manifest["sessions"]):
+        total += max(0.0, end - max(start, reached[opening]))
+        reached[opening] = max(reached[opening], end)
     return total

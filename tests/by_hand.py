@@ -1,7 +1,6 @@
 """Runs made by hand: complete, small, and every number what a test says it is."""
 
 import itertools
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pandas as pd
 
 from lnlab.claims.pooled import EVERY
 from lnlab.config import RunConfig
+from lnlab.files import write_json, write_sealed
 
 GROUPS = {"seen": 0, "intra": 5, "extra": 11}  # a scenario of each
 MODES = ("sampled", "greedy")
@@ -30,8 +30,8 @@ def made(
     config = RunConfig(seeds=len(seeds), first_seed=seeds[0], **{"episodes": 2000, **settings})
     run = folder / config.run_id
     run.mkdir(parents=True)
-    (run / "config.json").write_text(json.dumps(config.model_dump()))
-    (run / "provenance.json").write_text(json.dumps({"status": "complete"}))
+    write_json(run / "config.json", config.model_dump())
+    write_sealed(run / "provenance.json", {"status": "complete", "parameters": config.science})
     workers = range(1 if config.algorithm == "a3c" else config.workers)
     metrics = [(seed, -1, name, value(name, seed)) for seed, name in itertools.product(seeds, quantities)]
     _write(run / "metrics.parquet", metrics, ["seed", "worker", "quantity", "value"])

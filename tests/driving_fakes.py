@@ -10,7 +10,7 @@ import pandas as pd
 from lnlab.claims.studies import known
 from lnlab.columns import COLUMNS
 from lnlab.config import TD3Config
-from lnlab.files import write_json, write_table
+from lnlab.files import write_json, write_sealed, write_table
 
 LENGTHS = {"random": 50, "policy": 20}  # steps of an episode
 RETURNS = {"random": 100.0, "policy": 20.0}
@@ -48,7 +48,8 @@ def write(
     run.mkdir(parents=True)
     write_json(run / "config.json", config.model_dump())
     facts = {"status": "complete", "commit": "0" * 40, "dirty": False, "cores": 1, "cpu": "a CPU", "seconds": 60.0}
-    write_json(run / "provenance.json", facts | {"sources": [{"commit": "0" * 40, "dirty": False}], "block": 1})
+    facts |= {"sources": [{"commit": "0" * 40, "dirty": False}], "block": 1, "parameters": config.science}
+    write_sealed(run / "provenance.json", facts)
     tables = {"records": records, "returns": returns, "checks": checks, "drives": drives}
     for name, make in tables.items():
         frame = pd.concat([make(fake, config, seed) for seed in range(seeds)], ignore_index=True)

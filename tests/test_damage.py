@@ -193,46 +193,6 @@ def test_a_run_without_its_settings_is_listed_and_read_by_nobody(results):
         publish(results / "test", results.parent / "book", allow_dirty=True)
 
 
-def of_old(run: Run) -> None:
-    """Make a run what the version before digests left: plain JSON, plain names, the state alone in a checkpoint."""
-    import torch
-
-    facts = run.provenance
-    for key in ("files", "opened"):
-        facts.pop(key, None)
-    files.write_json(run.dir / "provenance.json", facts)
-    for shard in run.shards:
-        manifest = shard.manifest
-        state = torch.load(shard.dir / manifest["checkpoint"], weights_only=True)["state"]
-        torch.save(state, shard.dir / "checkpoint-000004.pt")
-        for name, file in manifest["tables"].items():
-            (shard.dir / file).rename(shard.dir / f"{name}.parquet")
-        (shard.dir / manifest["checkpoint"]).unlink()
-        (shard.dir / "manifest-previous.json").unlink(missing_ok=True)
-        kept = {key: manifest[key] for key in ("episode", "chunks", "facts")}
-        kept |= {"checkpoint": "checkpoint-000004.pt", "sessions": [[1.7e9, 1.7e9 + 60]]}
-        files.write_json(shard.dir / "manifest.json", kept)
-
-
-def test_runs_of_earlier_versions_read_and_resume_and_damage_to_them_is_named(capsys):
-    run = stopped()
-    of_old(run)
-    assert run.status == "stopped"
-    assert len(run.table("episodes")) == ROWS * 4 // 6
-    again, complete = resumed(run), finished(profile="whole")
-    assert same(complete, again)
-    assert again.provenance["seconds"] >= 60
-    assert not again.damage()
-    assert not again.shards[0].damage()
-    of_old(complete)
-    assert cli.main(["runs", "whole", "--check"]) == 0
-    assert "has no digests" in capsys.readouterr().out
-    of_old(run := stopped(profile="cut"))
-    cut(newest(run, "checkpoint-*"))
-    with pytest.raises(DamagedError, match=r"checkpoint-000004\.pt is damaged"):
-        resumed(run)
-
-
 def test_a_full_disk_is_one_line_with_the_file_and_what_was_written_stays(capsys):
     """A file must not grow beyond 20 kB here, which the first checkpoint of a hidden layer of 64 does."""
     words = "train seeds=1 episodes=2 core=ff hidden=64 cores=1 device=cpu eval-episodes=0"

@@ -24,68 +24,34 @@ def copied(tmp_path):
 
 
 def copy(folder: Path, to: Path) -> Run:
-    """A run whose tables may be changed, as an earlier version left it: no digests, no noted divergences."""
+    """A run whose tables may be changed: without their digests."""
     run = Run(shutil.copytree(folder, to / folder.name))
-    run.record(files={}, diverged=None)
+    run.record(files={})
     return run
 
 
-def change(run: Run, table: str, where: dict[str, object], **values: object) -> None:
-    path = run.dir / f"{table}.parquet"
-    rows = pd.read_parquet(path)
-    chosen = (rows[list(where)] == pd.Series(where)).all(axis=1)
-    assert chosen.any()
-    for name, value in values.items():
-        rows[name] = rows[name].astype(float)
-        rows.loc[chosen, name] = value
-    rows.to_parquet(path)
-
-
 def lose_value_loss(run: Run) -> None:
-    """As `runs.curves` and `metrics.per_seed` leave it: a NaN in a block, and in every number that rests on it."""
-    change(run, "curves", {"seed": SEED, "worker": WORKER, "episode": BLOCK}, value_loss=np.nan, value_loss_all=np.nan)
-    for quantity in ("value_loss_mean", "value_loss_max", "value_loss_all_mean", "value_loss_all_max"):
-        for worker in (-1, WORKER):
-            change(run, "metrics", {"seed": SEED, "worker": worker, "quantity": quantity}, value=np.nan)
+    """As the trainer, `runs.curves` and `metrics.per_seed` leave it: a NaN in a block, and in all that rests on it."""
+    run.record(diverged=[{"seed": SEED, "worker": WORKER, "episode": EPISODE, "what": "loss"}])
+    curves, metrics = (pd.read_parquet(run.dir / f"{name}.parquet") for name in ("curves", "metrics"))
+    block = (curves.seed == SEED) & (curves.worker == WORKER) & (curves.episode == BLOCK)
+    curves.loc[block, ["value_loss", "value_loss_all"]] = np.nan
+    lost = [f"value_loss{part}_{number}" for part in ("", "_all") for number in ("mean", "max")]
+    metrics.loc[(metrics.seed == SEED) & metrics.worker.isin([-1, WORKER]) & metrics.quantity.isin(lost), "value"] = (
+        np.nan
+    )
+    curves.to_parquet(run.dir / "curves.parquet")
+    metrics.to_parquet(run.dir / "metrics.parquet")
 
 
-def lose_gradient(run: Run) -> None:
-    change(run, "curves", {"seed": SEED, "worker": WORKER, "episode": BLOCK}, grad_norm=np.inf, alive=0.3)
-    for worker in (-1, WORKER):
-        change(run, "metrics", {"seed": SEED, "worker": worker, "quantity": "died_first"}, value=EPISODE)
-        change(run, "metrics", {"seed": SEED, "worker": worker, "quantity": "grad_norm_mean"}, value=np.inf)
-
-
-@pytest.mark.parametrize(
-    ("damage", "found"),
-    [
-        (lose_value_loss, Divergence(SEED, WORKER, BLOCK, "value loss")),
-        (lose_gradient, Divergence(SEED, WORKER, EPISODE, "gradient")),
-    ],
-)
-def test_a_diverged_seed_is_found_in_the_tables_and_named(copied, damage, found):
-    damage(copied)
-    assert divergences(copied) == divergences(Scored(copied.dir)) == [found]
-    words = f"seed {found.seed}, worker {found.worker}, episode {found.episode}: {found.what} not finite"
+def test_a_diverged_seed_is_named_with_worker_and_episode(copied):
+    lose_value_loss(copied)
+    assert divergences(copied) == divergences(Scored(copied.dir)) == [Divergence(SEED, WORKER, EPISODE, "loss")]
+    words = f"seed {SEED}, worker {WORKER}, episode {EPISODE}: loss not finite"
     lines = note([copied]).splitlines()
     assert (lines[0][:14], lines[-1], note([Run(RUN)])) == (":::{admonition", ":::", "")
-    assert f"`{copied.id}`: {words}" in note([copied])
+    assert f"`{copied.id}`: {words}" in lines[2]
     assert words in pages.run_card(copied, "data/x")
-
-
-def test_what_the_run_noted_goes_before_its_tables(copied):
-    copied.record(diverged=[{"seed": 1, "worker": 0, "episode": 7, "what": "gradient"}])
-    assert divergences(copied) == [Divergence(1, 0, 7, "gradient")]
-    copied.record(diverged=[{"seed": 1, "worker": -1, "episode": 7, "what": "critic loss", "step": 5000}])
-    assert "seed 1, episode 7 (step 5,000): critic loss not finite" in note([copied])
-
-
-def test_a_shared_model_that_diverges_is_named_once_by_the_worker_that_broke_it(tmp_path):
-    run = copy(PUBLISHED / "paper" / "a3c-gru-none", tmp_path)
-    for worker in range(5):
-        change(run, "curves", {"seed": SEED, "worker": worker, "episode": BLOCK}, alive=0.5)
-    change(run, "curves", {"seed": SEED, "worker": WORKER, "episode": BLOCK}, grad_norm=np.inf)
-    assert divergences(run) == [Divergence(SEED, WORKER, BLOCK, "gradient")]
 
 
 def test_a_lost_value_loss_counts_as_the_failure_score_and_nothing_else_changes(copied):
@@ -128,10 +94,8 @@ def test_what_is_recorded_of_a_frozen_driver_keeps_its_last_value(tmp_path):
     rows.loc[late, ["critic_loss", "actor_q"]] = np.nan
     rows["alive"] = rows.alive & ~late
     rows.to_parquet(run.dir / "records.parquet")
-    returns = run.table("returns")
-    episode = int(((returns.seed == 1) & (returns.step < 3000)).sum())
-    assert divergences(run) == [Divergence(1, -1, episode, "gradient", 3000)]
-    assert f"seed 1, episode {episode} (step 3,000): gradient not finite" in note([run])
+    run.record(diverged=[{"seed": 1, "worker": -1, "episode": 70, "what": "critic loss", "step": 2950}])
+    assert "seed 1, episode 70 (step 2,950): critic loss not finite" in note([run])
     read = Scored(run.dir).table("records")
     assert (read.critic_loss[late] == last).all()
     pd.testing.assert_frame_equal(read[~late], run.table("records")[~late])
