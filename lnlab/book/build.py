@@ -121,7 +121,11 @@ def contents(names: Sequence[str]) -> str:
     listed["answer"] = [{"file": name} for name in names if name == SUMMARY] + listed["answer"]
     written = {
         "checks": [*listed["checks"], {"file": "limits"}],
-        "reference": [{"file": "methods"}, {"file": "reproduce"}, *listed["reference"], {"file": "data-dictionary"}],
+        "reference": [
+            *({"file": name} for name in ("setup", "methods", "reproduce")),
+            *listed["reference"],
+            {"file": "data-dictionary"},
+        ],
     }
     parts = [{"caption": PARTS[part], "chapters": chapters} for part, chapters in (listed | written).items()
              if chapters and part != "root"]  # fmt: skip
