@@ -1,5 +1,6 @@
 """What a cell shows: tables of estimates as words, figures, sentences that hold. Captions tell n and the interval."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,11 @@ from matplotlib.figure import Figure
 
 from lnlab.book import cards, output, words
 from lnlab.claims import documents, judge
-from lnlab.claims.studies import Data
+from lnlab.claims.studies import Data, labels
+from lnlab.config import Config, RunConfig
 from lnlab.paths import PUBLISHED
+
+AGENT = ("algorithm", "core")  # what is one agent, with a norm or without
 
 
 class NoLongerTrueError(AssertionError):
@@ -103,6 +107,31 @@ def holds(data: Data, *said: tuple[str, bool]) -> output.Text:
         raise NoLongerTrueError(f"the data no longer say so: {'; '.join(false)}")
     kept = [sentence for sentence, true in said if true]
     return output.Text(" ".join(kept) or "*None of what the published runs show here is clear in these runs.*")
+
+
+def facts(question: str, answer: str, **rest: str) -> output.Text:
+    """What a reader wants to know first, at the head of a page. `rest` are further lines, by what they tell."""
+    lines = {"question": question, "answer": answer} | rest
+    told = "\n".join(f"- **{name.capitalize()}:** {said}" for name, said in lines.items())
+    return output.Text(f":::{{admonition}} Quick facts\n:class: facts\n\n{told}\n:::")
+
+
+def origin(data: Data, runs: Sequence[str], document: str = "") -> dict[str, str]:
+    """Lines of `facts` that are read from runs: agents, environment, seeds, and where the claims of a document are."""
+    configs = [data.run(run).config for run in runs]
+    agents = [" ".join(label for name, label in labels(run).items() if name in AGENT) for run in runs]
+    told = {
+        "agents": f"{words.listed(dict.fromkeys(agents))}; {len(configs)} arms",
+        "environment": words.listed(dict.fromkeys(map(_environment, configs))),
+        "seeds": f"{words.counted(config.seeds for config in configs)} an arm",
+    }
+    return told | ({"claims": f"{{doc}}`all of {document} with their verdicts </claims>`"} if document else {})
+
+
+def _environment(config: Config) -> str:
+    if isinstance(config, RunConfig):
+        return f"task offloading, {config.workers} workers, {config.episodes:,} episodes each"
+    return f"driving by camera, {config.steps:,} steps"
 
 
 def claims(data: Data, document: str, section: str = "") -> cards.Attached:
