@@ -1,6 +1,6 @@
 """How often the intervals cover and the test of arms rejects, by simulation: `python -m benchmarks.coverage`.
 
-It writes the tables of the book's Methods, book/coverage.csv and book/sign-flip.csv. Intervals are those of
+It writes the tables of the book's Methods, coverage.csv, sign-flip.csv and choice.csv in book/. Intervals are those of
 `lnlab.analysis.intervals.interval` and p-values those of `sign_flip_test`, computed for many samples at once: the tests
 check that they are the same numbers, and that the committed tables can be measured again.
 """
@@ -16,6 +16,7 @@ import numpy as np
 from scipy import integrate, optimize, stats
 
 from lnlab.analysis import intervals
+from lnlab.analysis.choice import judged_apart
 from lnlab.analysis.comparisons import EXACT_SEEDS
 from lnlab.analysis.descriptive import ROUNDING, Array, iqm, mean, std, worst_decile
 from lnlab.paths import BOOK
@@ -81,6 +82,14 @@ DISTRIBUTIONS = {
     "5 in 10 collapsed by 8 SD": normal_or_collapsed(0.5),
 }
 STATISTICS: dict[str, Pooled] = {"mean": mean, "IQM": iqm, "SD": std, "worst decile": worst_decile}
+
+CHOICES = {  # true means of one arm's four settings, and of the other's; the best is worth 0 in both
+    "all alike in both arms": ([0, 0, 0, 0], [0, 0, 0, 0]),
+    "all alike in one, one best by 2 SD in the other": ([0, 0, 0, 0], [0, -2, -4, -6]),
+    "two alike in one, one best by 2 SD in the other": ([0, -0.3, -2, -3], [0, -2, -4, -6]),
+    "one best by 2 SD in both": ([0, -2, -4, -6], [0, -2, -4, -6]),
+}
+CHOSEN = ("normal", "skewed (lognormal)", "1 in 10 collapsed by 8 SD")
 
 
 class Cell(NamedTuple):
@@ -219,12 +228,40 @@ def p_values(differences: Array) -> Array:
     return np.asarray(hits / len(flips) if exact else (1 + hits) / (1 + FLIPS))
 
 
+def missed(levels: str, seeds: str, n: int, repetitions: int = REPETITIONS // 2, *, one_out: bool = False) -> float:
+    """Share of nominal 95 % intervals (Student) that miss the difference of two arms, each at its own best setting.
+
+    The setting is chosen by halves of the seeds (`judged_apart`), or with `one_out` on all seeds but the one judged.
+    """
+    of, rng = DISTRIBUTIONS[seeds], np.random.default_rng(0)
+    missing = 0
+    for _ in range(repetitions):
+        arms = [of.draw(rng, (n, 4)) - of.truth[mean] + np.array(each) for each in CHOICES[levels]]
+        x, y = ((_one_out if one_out else judged_apart)(arm) for arm in arms)
+        half = intervals.student(n, 0.95) * (x - y).std(ddof=1) / math.sqrt(n)
+        missing += abs((x - y).mean()) > half
+    return missing / repetitions
+
+
+def _one_out(scores: Array) -> Array:
+    others = scores.sum(axis=0) - scores
+    return np.asarray(scores[np.arange(len(scores)), others.argmax(axis=1)])
+
+
 def tables() -> Iterator[tuple[str, list[list[str]]]]:
     """The name and the lines of each table."""
     lines = [[c.statistic, c.seeds, *(_words(coverage(c, n)) for n in SEEDS)] for c in CELLS]
     yield "coverage", [["statistic", "seeds", *(f"n = {n}" for n in SEEDS)], *lines]
     lines = [[seeds, *(_words(rejected(of, n)) for n in SEEDS[1:])] for seeds, of in DISTRIBUTIONS.items()]
     yield "sign-flip", [["differences of mean zero", *(f"n = {n}" for n in SEEDS[1:])], *lines]
+    cells = [(n, one_out) for n in (10, 30) for one_out in (False, True)]
+    lines = [
+        [levels, seeds, *(_words(missed(levels, seeds, n, one_out=one_out)) for n, one_out in cells)]
+        for levels in CHOICES
+        for seeds in CHOSEN
+    ]
+    heads = [f"n = {n}, {'all seeds but one' if one_out else 'halves'}" for n, one_out in cells]
+    yield "choice", [["settings", "seeds", *heads], *lines]
 
 
 def _words(share: float) -> str:

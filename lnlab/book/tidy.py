@@ -15,10 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import CensoredData, ecdf
 from scipy.stats import t as student
 
+from lnlab.analysis.choice import judged_apart
 from lnlab.analysis.intervals import Statistic
 from lnlab.analysis.stats import Interval, contrast, interval, mean, sign_flip_test
 from lnlab.book import style, words
@@ -96,29 +97,18 @@ def shared(found: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def at_best(found: pd.DataFrame, setting: str, by: Sequence[str] = ("measure", "arm", "norm")) -> pd.DataFrame:
-    """The `values` of each arm at its own best value of a setting, chosen on the other seeds: a row each `by`.
+    """The `values` of each arm at its own best value of a setting, chosen on other seeds: a row each `by`.
 
-    A setting that is chosen and judged on the same seeds looks better than it is, so a seed has its score at the value
-    that is best on average over the *other* seeds. Adds best (over all seeds) and edge (it lies at an end of those
-    tried).
+    Scores are those of `judged_apart`, for means and contrasts of means. Adds best (over all seeds) and edge (it lies
+    at an end of those tried).
     """
     rows = []
     for key, part in shared(found, by).sort_values(setting).groupby(list(by), sort=False):
         scores = np.column_stack(part.scores.to_list())
         best = part[setting].iloc[scores.mean(axis=0).argmax()]
         edge = best in (part[setting].min(), part[setting].max())
-        rows.append((*key, left_out(scores), part.statistic.iloc[0], best, edge))
+        rows.append((*key, judged_apart(scores), part.statistic.iloc[0], best, edge))
     return pd.DataFrame(rows, columns=[*by, "scores", "statistic", "best", "edge"])
-
-
-def left_out(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n_seeds,) each seed's score where the *other* seeds are best on average; scores (n_seeds, n_settings).
-
-    >>> left_out(np.array([[9.0, 1.0], [1.0, 4.0], [2.0, 4.0]])).tolist()  # the first seed alone speaks for column 0
-    [1.0, 1.0, 2.0]
-    """
-    others = scores.sum(axis=0) - scores
-    return np.asarray(scores[np.arange(len(scores)), others.argmax(axis=1)])
 
 
 def _named(names: Names) -> list[tuple[str, str]]:
