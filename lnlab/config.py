@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from lnlab.models.norms import ACTOR_CRITIC, CNN
+from lnlab.models.norms import ACTOR_CRITIC, NORMS, OFF_POLICY, USUAL, placed
 
 OFFLOADING = "lnlab/Offloading-v0"  # the environment of A3C and Individual unless another is named
 EPISODE_STEPS = 100  # length of an offloading episode, in environment steps
@@ -162,6 +162,9 @@ class ActorCriticConfig(Settings):
     norm: Literal[ACTOR_CRITIC] = _setting(  # type: ignore[valid-type]  # a table's names are known when it runs
         "ln", "normalisation by name, the variable under study; ln_embed, ln_core: at one of its places"
     )
+    norm_at: Literal["usual", "embed", "core", "heads"] = _setting(
+        USUAL, "the only part that has the norm; usual: where its row in lnlab.models.norms says", "at-{}"
+    )
     env: str = _setting(OFFLOADING, "Gymnasium id; numbers observed, choices or a Box acted", "{}", **ID)
     workers: int = _setting(
         5, "environments of a seed; offloading: vehicles, each with its speed", "w{}", **UP_TO_10_000
@@ -174,6 +177,24 @@ class ActorCriticConfig(Settings):
     value_cost: float = _setting(0.25, "weight of the squared value error", "val{}", ge=0)
     clip_norm: float = _setting(2.0, "largest L2 norm of a worker's gradient", "clip{}", gt=0)
     schedule: Literal["async", "sync"] = _setting("async", "A3C: one update per worker, or one per average", "{}")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_name_for_one_arm(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """LayerNorm at one of its two places is called ln_embed or ln_core, as in the published runs."""
+        norm, at = given.get("norm", "ln"), given.get("norm_at")
+        known = norm == "ln" and f"ln_{at}" in NORMS
+        return given | {"norm": f"ln_{at}", "norm_at": USUAL} if known else given
+
+    @model_validator(mode="after")
+    def _norm_has_a_place(self) -> Any:
+        allowed = (USUAL, *NORMS[self.norm].places)
+        if self.norm_at not in allowed:
+            choose = " or ".join(allowed)
+            raise ValueError(f"norm_at={self.norm_at!r} has no meaning with norm={self.norm!r}; choose {choose}")
+        if self.core == "ff" and "core.gates" in placed(self.norm, self.norm_at):
+            raise ValueError(f"norm={self.norm!r} stands in a GRU: core='ff' has none; choose core=gru or another norm")
+        return self
 
     @model_validator(mode="after")
     def _one_worker_a_model(self) -> Any:
@@ -260,8 +281,8 @@ class TD3Config(Settings):
     STACKED: ClassVar[bool] = False  # a CNN keeps a core busy with one seed
 
     algorithm: Literal["td3", "ddpg"] = _setting("td3", "twin critics and delayed actor, or DDPG")
-    norm: Literal[CNN] = _setting(  # type: ignore[valid-type]
-        "ln", "normalisation in the CNN by name: nowhere, after every layer, after the last only"
+    norm: Literal[OFF_POLICY] = _setting(  # type: ignore[valid-type]
+        "ln", "normalisation by name, in the CNN or, on vectors, in the hidden layers of actor and critics"
     )
     actor_features: Literal["leaky", "detached"] = _setting(
         "leaky", "the critic's state in the actor loss: the actor's features with gradient, or its own"
@@ -273,7 +294,9 @@ class TD3Config(Settings):
         **ID,
     )
     steps: int = _setting(5000, "environment steps of a seed", ge=RECORD_STEPS, le=10**8, multiple_of=RECORD_STEPS)
+    norm_in: Literal["both", "actor", "critic"] = _setting("both", "the side that has the norm", "norm-{}")
     batch_size: int = _setting(256, "transitions in an update", "b{}", ge=1, le=10**6)
+    updates_per_step: int = _setting(1, "critic updates after each environment step", "u{}", ge=1, le=20)
     final_activation: Literal["original", "linear", "leaky_relu"] = _setting(
         "original", "after the CNN's last layer; original: linear without norm, leaky_relu with one", "{}"
     )
@@ -342,8 +365,8 @@ class TD3Config(Settings):
 
     @property
     def updates(self) -> int:
-        """Critic updates of a seed in the whole run: one for each step after the first `learning_starts`."""
-        return max(0, self.steps - self.learning_starts)
+        """Critic updates of a seed in the whole run, which begin after the first `learning_starts` steps."""
+        return max(0, self.steps - self.learning_starts) * self.updates_per_step
 
 
 Config = RunConfig | GymConfig | TD3Config

@@ -13,7 +13,7 @@ from torch import Tensor
 from lnlab.config import RunConfig
 from lnlab.inside.probes import PROBE_EPISODE, Values, mean_ratio, pairwise_cosine, probe_seeds
 from lnlab.models.actor_critic import ActorCritic
-from lnlab.models.stacked import Layout
+from lnlab.models.stacked import STATISTICS, Layout
 from lnlab.trainers.a3c import ActorCriticTrainer
 from lnlab.trainers.returns import Losses
 
@@ -29,6 +29,8 @@ def layer_norms(layout: Layout, flat: Tensor) -> Values:
     """
     squares: Values = {}
     for name, view in layout.views(flat).items():
+        if name.endswith(STATISTICS):
+            continue
         layer = name.rpartition(".")[0]
         squares[layer] = squares.get(layer, torch.tensor(0.0)) + view.flatten(1).square().sum(1)
     squares[""] = torch.stack([*squares.values()]).sum(0)
@@ -40,7 +42,7 @@ def weights(net: ActorCritic, parameters: Tensor) -> Values:
     values = _named("weight_norm", layer_norms(net.layout, parameters))
     for name, view in net.layout.views(parameters).items():
         layer, _, part = name.rpartition(".")
-        if layer.endswith(".norm"):
+        if layer.endswith(".norm") and not name.endswith(STATISTICS):
             values[f"{part}_rms.{layer}"] = view.square().mean(1).sqrt()
     return values
 

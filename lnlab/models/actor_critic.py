@@ -3,6 +3,8 @@
     gru: obs → Linear → norm → ReLU → GRU → norm → heads     (the norm sees the GRU output; the carried state stays raw)
     ff:  obs → Linear → norm → ReLU → Linear → norm → ReLU → heads
 
+The two norms are called embed.norm and core.norm; a third, heads.norm, may stand right before the heads.
+
 One head product gives the policy's logits and the value. Forward and backward are written out, since a rollout's
 activations are those of the acting pass (same weights, same states): the differentiable pass has nothing left to
 compute forward. Checked against plain autograd through torch.nn modules.
@@ -15,7 +17,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lnlab.models.stacked import GRU, Layout, Linear, NoNorm, Views, make_norm
+from lnlab.models.norms import ACTOR_CRITIC, USUAL, placed
+from lnlab.models.stacked import (
+    GRU,
+    BatchNorm,
+    GatesNorm,
+    Layout,
+    Linear,
+    NoNorm,
+    Projection,
+    Views,
+    WeightNorm,
+    make_linear,
+    make_norm,
+)
 
 
 class Tape(NamedTuple):
@@ -37,42 +52,50 @@ class ActorCritic:
 
     recurrent = False
 
-    def __init__(self, inputs: int, hidden: int, actions: int, norm: str) -> None:
+    def __init__(self, inputs: int, hidden: int, actions: int, norm: str, at: str = USUAL) -> None:
         self.inputs, self.hidden, self.actions, self.norm = inputs, hidden, actions, norm
-        self.embed = Linear("embed", inputs, hidden)
-        self.embed_norm = make_norm(norm, "embed.norm", hidden)
-        self.core_norm = make_norm(norm, "core.norm", hidden)
-        self.heads = Linear("heads", hidden, actions + 1)
-        self.layout = Layout(self._shapes())
-
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        parts = [self.embed, self.embed_norm, self._core(), self.core_norm, self.heads]
-        return {name: shape for part in parts for name, shape in part.shapes.items()}
+        self.layers = placed(norm, at)
+        self.embed = make_linear(self.layers, "embed", inputs, hidden)
+        names = ("embed.norm", "core.norm", "heads.norm")
+        self.norms = {name: make_norm(norm, self.layers, name, hidden) for name in names}
+        self.embed_norm, self.core_norm, self.heads_norm = self.norms.values()
+        self.heads = make_linear(self.layers, "heads", hidden, actions + 1)
+        self.products: dict[str, Linear | GRU] = {"embed": self.embed, "core": self._core(), "heads": self.heads}
+        core = self.products["core"]
+        parts = [self.embed, self.embed_norm, core, self.core_norm, self.heads_norm, self.heads]
+        self.layout = Layout({name: shape for part in parts for name, shape in part.shapes.items()})
 
     def _core(self) -> Linear | GRU:
         raise NotImplementedError
 
     def initial(self, generator: torch.Generator) -> Tensor:
-        """One learner's row (size,): orthogonal weights of gain 1 and zero biases; GRU uniform in ±1/√H; LN gain 1,
-        bias 0.
+        """One learner's row (size,): orthogonal weights of gain 1 and zero biases; GRU uniform in ±1/√H; of a norm gain
+        1, bias 0, running mean 0 and variance 1.
 
         The draws do not depend on the norm, so arms that differ in the norm alone start from the same weights.
         """
         row = torch.zeros(1, self.layout.size)
-        for name, view in self.layout.views(row).items():
+        views = self.layout.views(row)
+        for name, view in views.items():
             self._fill(name, view[0], generator)
+        for product in self.products.values():
+            for part in (product, *vars(product).values()):  # a GRU holds two
+                if isinstance(part, WeightNorm):
+                    part.start(views)
         return row[0]
 
     def _fill(self, name: str, view: Tensor, generator: torch.Generator) -> None:
-        if name.startswith("core.") and self.recurrent and ".norm" not in name:
+        if name.endswith((".gain", ".var")):
+            view.fill_(1.0)
+        elif name.endswith((".scale", ".mean")) or ".norm." in name:
+            return  # a weight norm's scale is the length of what is drawn
+        elif name.startswith("core.") and self.recurrent:
             view.uniform_(-(self.hidden**-0.5), self.hidden**-0.5, generator=generator)
         elif name == "heads.weight":  # policy and value are two layers, each orthogonal by itself
             view[:, :-1].copy_(_orthogonal(self.actions, self.hidden, generator).T)
             view[:, -1:].copy_(_orthogonal(1, self.hidden, generator).T)
         elif name.endswith(".weight"):
             view.copy_(_orthogonal(view.shape[1], view.shape[0], generator).T)
-        elif name.endswith(".gain"):
-            view.fill_(1.0)
 
     def tape(self, steps: int, rows: int, batch: int = 1, device: torch.device | str = "cpu") -> Tape:
         """Buffers for `steps` steps (and one for the bootstrap) of `rows` learners with `batch` environments each."""
@@ -86,19 +109,60 @@ class ActorCritic:
         embed = self.embed.forward(p, tape.obs[t], tape.embed[t])
         active = torch.clamp_min(self.embed_norm.forward(p, embed), 0.0, out=tape.active[t])
         self._core_step(p, tape, t, active)
-        return self.heads.forward(p, tape.core[t], tape.out[t])
+        return self.heads.forward(p, self.heads_norm.forward(p, tape.core[t]), tape.out[t])
+
+    def retrace(self, p: Views, tape: Tape, steps: int) -> None:
+        """The first `steps` of a rollout once more, as they are trained: norms over the batch see all of it at once.
+
+        Nothing is done where none does. The state after the last step stays: acting goes on from it.
+        """
+        if not any(isinstance(each, BatchNorm) for each in self.norms.values()):
+            return
+        kept, t = tape.state[steps].clone(), slice(None, steps)
+        tape.active[t] = torch.clamp_min(self._train(p, "embed.norm", tape.embed[t]), 0.0)
+        self._core_train(p, tape, steps)
+        heads = self._train(p, "heads.norm", tape.core[t])
+        for step in range(steps):
+            self.heads.forward(p, heads[step], tape.out[step])
+        tape.state[steps].copy_(kept)
+
+    def _train(self, p: Views, name: str, x: Tensor) -> Tensor:
+        """A norm over a rollout, x (T, N, 1, H)."""
+        norm, rows = self.norms[name], x.squeeze(2).transpose(0, 1)
+        found = norm.train(p, rows) if isinstance(norm, BatchNorm) else norm.forward(p, rows)
+        return found.transpose(0, 1).unsqueeze(2)
+
+    def move_statistics(self, parameters: Tensor, snapshot: Tensor, alive: Tensor) -> None:
+        """After a push: running statistics of the learners (L, size) towards the rollouts', then into the rows' (N,
+        size) snapshots."""
+        views, rows = self.layout.views(parameters), self.layout.views(snapshot)
+        for norm in self.norms.values():
+            if isinstance(norm, BatchNorm):
+                norm.move(views, alive)
+                for name in (norm.mean, norm.var):
+                    rows[name].copy_(views[name].repeat_interleave(len(rows[name]) // len(alive), 0))
+
+    def projection(self, parameters: Tensor) -> Projection | None:
+        """What keeps the weights as long as those in `parameters` (N, size), if the norm asks for it."""
+        return Projection(self.layout.views(parameters)) if "weights" in self.layers else None
 
     def backward(self, p: Views, g: Views, tape: Tape, dout: Tensor) -> None:
         """Gradient of the loss from dout (T, N, A+1), written over every view in `g`. The tape must hold one
         environment a row."""
         obs, state, embed, active, gates, hidden, core, _ = (x[: len(dout)].squeeze(2) for x in tape)
-        d_core = self.heads.backward(p, g, core, dout)
-        assert d_core is not None
+        into = self.heads_norm.forward(p, core.transpose(0, 1)).transpose(0, 1)
+        d_into = self.heads.backward(p, g, into, dout)
+        assert d_into is not None
+        d_core = self.heads_norm.backward(p, g, core, d_into)
         d_active = self._core_backward(p, g, tape, (state, active, gates, hidden, core), d_core)
         d_embed = self.embed_norm.backward(p, g, embed, d_active.mul_(active > 0))
         self.embed.backward(p, g, obs, d_embed, need_dx=False)
 
     def _core_step(self, p: Views, tape: Tape, t: int, active: Tensor) -> None:
+        raise NotImplementedError
+
+    def _core_train(self, p: Views, tape: Tape, steps: int) -> None:
+        """The core over a rollout from its inputs, then its norm as it is trained."""
         raise NotImplementedError
 
     def _core_backward(self, p: Views, g: Views, tape: Tape, parts: tuple[Tensor, ...], d_core: Tensor) -> Tensor:
@@ -111,7 +175,10 @@ class RecurrentActorCritic(ActorCritic):
     recurrent = True
 
     def _core(self) -> GRU:
-        self.core = GRU("core", self.hidden, self.hidden)
+        gates = "core.gates" in self.layers
+        self.core = (
+            GatesNorm("core", self.hidden, self.hidden) if gates else GRU("core", self.hidden, self.hidden, self.layers)
+        )
         return self.core
 
     def _core_step(self, p: Views, tape: Tape, t: int, active: Tensor) -> None:
@@ -119,6 +186,11 @@ class RecurrentActorCritic(ActorCritic):
         following = torch.empty_like(tape.state[t]) if last else tape.state[t + 1]
         h = self.core.forward(p, active, tape.state[t], tape.gates[t], tape.hidden[t], following)
         tape.core[t].copy_(self.core_norm.forward(p, h))
+
+    def _core_train(self, p: Views, tape: Tape, steps: int) -> None:
+        for t in range(steps):
+            self.core.forward(p, tape.active[t], tape.state[t], tape.gates[t], tape.hidden[t], tape.state[t + 1])
+        tape.core[:steps] = self._train(p, "core.norm", tape.state[1 : steps + 1])
 
     def _core_backward(self, p: Views, g: Views, tape: Tape, parts: tuple[Tensor, ...], d_core: Tensor) -> Tensor:
         state, active, gates, hidden, _ = parts
@@ -132,12 +204,17 @@ class FeedForwardActorCritic(ActorCritic):
     more)."""
 
     def _core(self) -> Linear:
-        self.core = Linear("core", self.hidden, self.hidden)
+        self.core = make_linear(self.layers, "core", self.hidden, self.hidden)
         return self.core
 
     def _core_step(self, p: Views, tape: Tape, t: int, active: Tensor) -> None:
         second = self.core.forward(p, active, tape.gates[t])
         torch.clamp_min(self.core_norm.forward(p, second), 0.0, out=tape.core[t])
+
+    def _core_train(self, p: Views, tape: Tape, steps: int) -> None:
+        for t in range(steps):
+            self.core.forward(p, tape.active[t], tape.gates[t])
+        tape.core[:steps] = torch.clamp_min(self._train(p, "core.norm", tape.gates[:steps]), 0.0)
 
     def _core_backward(self, p: Views, g: Views, tape: Tape, parts: tuple[Tensor, ...], d_core: Tensor) -> Tensor:
         _, active, second, _, core = parts
@@ -150,8 +227,10 @@ class FeedForwardActorCritic(ActorCritic):
 CORES: dict[str, type[ActorCritic]] = {"gru": RecurrentActorCritic, "ff": FeedForwardActorCritic}
 
 
-def make_actor_critic(core: str, norm: str, *, inputs: int = 48, hidden: int = 128, actions: int = 3) -> ActorCritic:
-    """The network of an arm, by name.
+def make_actor_critic(
+    core: str, norm: str, *, at: str = USUAL, inputs: int = 48, hidden: int = 128, actions: int = 3
+) -> ActorCritic:
+    """The network of an arm, by name; `at`: the only part that has the norm, usual where its row says.
 
     Raises:
         ValueError: `core` or `norm` is unknown; the message names the allowed ones.
@@ -161,17 +240,22 @@ def make_actor_critic(core: str, norm: str, *, inputs: int = 48, hidden: int = 1
     """
     if core not in CORES:
         raise ValueError(f"unknown core {core!r}; choose one of {', '.join(CORES)}")
-    return CORES[core](inputs, hidden, actions, norm)
+    if norm not in ACTOR_CRITIC:
+        raise ValueError(f"unknown norm {norm!r}; choose one of {', '.join(ACTOR_CRITIC)}")
+    return CORES[core](inputs, hidden, actions, norm, at)
 
 
 def norm_layers(net: ActorCritic, parameters: Tensor) -> list[str]:
-    """Places with a norm of any kind: what the factory made there, its parameters found in live `parameters` (N, size).
+    """Places with a norm of any kind: what the factories made there, its parameters found in live `parameters` (N,
+    size); `weights` where these are held at their length.
 
     Read from the network, not from the settings.
     """
     views = net.layout.views(parameters)
-    parts = {"embed.norm": net.embed_norm, "core.norm": net.core_norm}
-    return [place for place, part in parts.items() if not isinstance(part, NoNorm) and _lives(part.shapes, views)]
+    found = {place: part.shapes for place, part in net.norms.items() if not isinstance(part, NoNorm)}
+    found |= {name + part.norm: part.shapes for name, part in net.products.items() if part.norm is not None}
+    held = ["weights"] if net.projection(parameters) else []
+    return [place for place, shapes in found.items() if _lives(shapes, views)] + held
 
 
 def _lives(shapes: Mapping[str, tuple[int, ...]], views: Views) -> bool:

@@ -124,21 +124,37 @@ def state_size(space: spaces.Dict) -> int:
     return (vector.shape[0] if vector is not None else 0) + (FEATURES if "image" in space.spaces else 0)
 
 
-def make_cnn(space: spaces.Dict, config: TD3Config) -> nn.Module:
-    """The trunk of actor or critics for observations of `space`.
+def make_cnn(space: spaces.Dict, config: TD3Config, side: str) -> nn.Module:
+    """The trunk of `side`, actor or critic, for observations of `space`.
 
     Raises:
-        ConfigError: a norm is asked for and there is no CNN to hold it.
+        ConfigError: a norm is asked for and there is no CNN to hold it, or no place in it for this norm.
     """
+    require_place(space, config)
     if "image" not in space.spaces:
-        if config.norm != "none":
-            raise ConfigError(
-                f"norm={config.norm!r} is not allowed with env={config.env!r}: a norm stands in the CNN, and without "
-                "images there is none, so that nothing would tell this arm from norm='none'; choose norm=none"
-            )
         return VectorOnly()
     image: Any = space["image"]
-    return CNN(image.shape, config.norm, config.activation, coarse=config.precision == "bfloat16")
+    norm = config.norm if config.norm_in in ("both", side) else "none"
+    return CNN(image.shape, norm, config.activation, coarse=config.precision == "bfloat16")
+
+
+def require_place(space: spaces.Dict, config: TD3Config) -> None:
+    """Stop before anything is made for a norm that would stand nowhere.
+
+    Raises:
+        ConfigError: so it is; the message names the norms that have a place.
+    """
+    image = "image" in space.spaces
+    if config.norm != "none" and not image:
+        raise ConfigError(
+            f"norm={config.norm!r} is not allowed with env={config.env!r}: a norm stands in the CNN, and without "
+            "images there is none, so that nothing would tell this arm from norm='none'; choose norm=none"
+        )
+    if NORMS[config.norm].cnn is None:
+        allowed = ", ".join(name for name, norm in NORMS.items() if norm.cnn is not None)
+        raise ConfigError(
+            f"norm={config.norm!r} has no place in the CNN of env={config.env!r}; choose one of {allowed}"
+        )
 
 
 def make_actor(states: int, actions: int, config: TD3Config) -> nn.Sequential:

@@ -51,7 +51,7 @@ class ActorCriticTrainer:
         self.learners = self.rows // self.members
         self.episode = 0
         self.diverged: list[dict[str, Any]] = []
-        self.net = make_actor_critic(config.core, config.norm, hidden=config.hidden)
+        self.net = make_actor_critic(config.core, config.norm, at=config.norm_at, hidden=config.hidden)
         self.env = OffloadingBatch(
             CAPACITY,
             torch.tensor(training_velocities(self.workers), dtype=torch.float32).repeat(len(self.seeds)),
@@ -98,6 +98,9 @@ class ActorCriticTrainer:
         kind = self.device.type
         self.adam = torch.optim.Adam([self.parameters], lr=config.lr, fused=kind == "cpu", capturable=kind == "cuda")
         self._start_adam()
+        if (hold := self.net.projection(self.parameters)) is not None:
+            views = net.layout.views(self.parameters)
+            self.adam.register_step_post_hook(lambda *_: hold(views))
         shared = self.members > 1
         self.snapshot = self.parameters.repeat_interleave(self.members, 0) if shared else self.parameters
         self.gradient = torch.zeros_like(self.snapshot) if shared else self.shared_gradient
@@ -157,6 +160,7 @@ class ActorCriticTrainer:
         self._roll_out(uniforms)
         losses = self._differentiate(continues)
         norm = self._push(order)
+        self.net.move_statistics(self.parameters, self.snapshot, self.alive)
         clipped = (norm > self.config.clip_norm).float()
         self.totals.add_(torch.stack([over_time(self.reward), losses.value, norm, clipped]))
         self.last.copy_(torch.stack(losses))
@@ -174,6 +178,7 @@ class ActorCriticTrainer:
         """Gradient of every worker's rollout on its own snapshot, into `self.gradient`."""
         config, steps = self.config, self.config.rollout
         bootstrap = self.net.step(self.snapshot_views, self.tape, steps)[:, 0, -1] * continues
+        self.net.retrace(self.snapshot_views, self.tape, steps)
         returns = n_step_returns(self.reward, bootstrap, config.gamma)
         out = self.tape.out[:steps].squeeze(2)
         dout, losses = actor_critic_gradient(

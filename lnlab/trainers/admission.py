@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from lnlab.config import Config, ConfigError, RunConfig
-from lnlab.models.norms import NORMS
+from lnlab.config import Config, ConfigError, TD3Config
+from lnlab.models.norms import NORMS, placed
 
 OF_THE_CNN = ("final_activation", "precision", "actor_features", "target_cnn")  # besides the norm; nothing without one
 
@@ -16,17 +16,17 @@ def refuse_impossible(config: Config) -> None:
         ConfigError: TD3 or DDPG with an environment that is not there, that they cannot act in, or in which the norm,
             another setting of the CNN or the capacity of the replay buffer has no meaning.
     """
-    if isinstance(config, RunConfig):
+    if not isinstance(config, TD3Config):
         return
     from lnlab.envs.images import make_env
-    from lnlab.models.cnn import make_cnn
+    from lnlab.models.cnn import require_place
     from lnlab.trainers.replay import least_capacity
 
     env = make_env(config.env)
     space: Any = env.observation_space
     env.close()
+    require_place(space, config)
     if "image" not in space.spaces:
-        make_cnn(space, config)
         for name in OF_THE_CNN:
             value, usual = getattr(config, name), config.defaults()[name]
             if value != usual:
@@ -57,11 +57,12 @@ def require_norm(config: Config, found: Sequence[str]) -> None:
 
 
 def _promised(config: Config) -> list[str]:
-    if isinstance(config, RunConfig):
-        return [*(NORMS[config.norm].actor_critic or ())]
+    if not isinstance(config, TD3Config):
+        return [*placed(config.norm, config.norm_at)]
     from lnlab.models.cnn import PLACES
 
-    return [f"{who}.{PLACES[layer]}" for who in ("actor", "critic") for layer in NORMS[config.norm].cnn or ()]
+    sides = ("actor", "critic") if config.norm_in == "both" else (config.norm_in,)
+    return [f"{who}.{PLACES[layer]}" for who in sides for layer in NORMS[config.norm].cnn or ()]
 
 
 def _words(layers: Sequence[str]) -> str:

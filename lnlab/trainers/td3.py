@@ -97,8 +97,8 @@ class TD3:
         size, count = state_size(observations), actions.shape[0]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(np.random.default_rng([config.first_seed, Purpose.INIT]).integers(2**62)))
-            actor_parts = make_cnn(observations, config), make_actor(size, count, config)
-            critic_parts = make_cnn(observations, config), make_critics(size, count, config)
+            actor_parts = make_cnn(observations, config, "actor"), make_actor(size, count, config)
+            critic_parts = make_cnn(observations, config, "critic"), make_critics(size, count, config)
         actor_cnn, actor, critic_cnn, critics = (part.to(self.device) for part in (*actor_parts, *critic_parts))
         self.actor = Side(actor_cnn, actor, config.lr, config.actor_clip)
         self.critic = Side(critic_cnn, critics, config.lr, config.critic_clip)
@@ -367,7 +367,7 @@ class OffPolicyTrainer:
         """Where the learner was no longer finite, as `lnlab.trainers.Trainer` has it."""
         if (found := self.learner.diverged) is None:
             return []
-        step = self.config.learning_starts + found["update"]
+        step = self.config.learning_starts - (-found["update"] // self.config.updates_per_step)  # rounded up
         episode = sum(row["step"] < step for row in self.rows["returns"])
         return [{"seed": self.seed, "worker": -1, "episode": episode, "step": step, "what": found["what"]}]
 
@@ -384,8 +384,9 @@ class OffPolicyTrainer:
     def _report(self) -> Report:
         """Train for a hundred steps; the numbers of the last update of critics and actor, and means over the steps."""
         seen: Seen = dict.fromkeys(UPDATE, math.nan)
-        updates_then = max(0, self.steps + RECORD_STEPS - self.config.learning_starts)
-        actor_left = updates_then % self.config.policy_delay  # steps after the actor's last update
+        steps_then = max(0, self.steps + RECORD_STEPS - self.config.learning_starts)
+        updates_left = steps_then * self.config.updates_per_step % self.config.policy_delay
+        actor_left = updates_left // self.config.updates_per_step  # steps after that of the actor's last update
         for left in reversed(range(RECORD_STEPS)):
             self._step(seen if left in (0, actor_left) else None)
         self.learner.check_parameters()
@@ -407,7 +408,8 @@ class OffPolicyTrainer:
             steps.add(phase, action, float(reward), info)
         self.steps = at
         if at > self.config.learning_starts:
-            self._update(seen)
+            for _ in range(self.config.updates_per_step):
+                self._update(seen)
         if ended:
             self._end_episode(terminated, info)
         if self._tested_at(at):
