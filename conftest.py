@@ -80,6 +80,21 @@ def report(tiny_study: "Study", tmp_path_factory: pytest.TempPathFactory) -> Pat
     return once(tmp_path_factory, "build", make) / "report-tiny"
 
 
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The published book, built from a copy as `make book` builds it."""
+    from lnlab.book import build
+    from lnlab.paths import BOOK, ROOT
+
+    def make(folder: Path) -> None:
+        shutil.copytree(BOOK, folder / "book")
+        for name in (build.CONFIG, "CHANGELOG.md"):
+            shutil.copy(ROOT / name, folder / name)
+        build.render(folder)
+
+    return once(tmp_path_factory, "published", make)
+
+
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty place for the runs of one test, and one for what it publishes beside it."""

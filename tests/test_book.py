@@ -15,19 +15,7 @@ from lnlab.paths import BOOK, NOTEBOOKS, PUBLISHED, ROOT
 from lnlab.runs import Study, load
 from tests.by_hand import made
 
-
 # -- built for real ---------------------------------------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The published book, built from a copy as `make book` builds it."""
-    folder = tmp_path_factory.mktemp("published")
-    shutil.copytree(BOOK, folder / "book")
-    for name in (build.CONFIG, "CHANGELOG.md"):
-        shutil.copy(ROOT / name, folder / name)
-    build.render(folder)
-    return folder
-
-
 FETCHED = re.compile(
     r'<(?:script|img|iframe|source)\b[^>]*\bsrc="([^"]*)"|<link\b[^>]*\bhref="([^"]*)"|url\(["\']?([^)"\']+)'
 )

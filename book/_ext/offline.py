@@ -1,0 +1,87 @@
+"""What the pages need beyond Sphinx so that all of it works from files, without a network.
+
+Links to a figure's own file, and its text where a page's script can read it (a browser that opened a page from a file
+may not read others, so that a script could not turn the figure into a PNG); numbers that never break in a table; texts
+for the excerpts of the search; the drawing library of the explorer; commits that lead to the repository if it is known.
+"""
+
+import json
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+from docutils import nodes
+from sphinx.addnodes import download_reference
+from sphinx.application import Sphinx
+
+WHOLE = r"(?:[−+-]?\d[\d.,e−+-]* )?\[[−+\d.][^\]<>]*\]|(?:&[lg]t;|[≤≥]) ?\.?\d[\d.]*"  # an interval; < .001
+CELL = re.compile(r"<td\b.*?</td>", re.S)
+PART = re.compile(rf'(<span class="math.*?</span>|<[^>]*>)|({WHOLE})', re.S)
+LONGEST = 20_000  # characters of a page that the search looks through for an excerpt
+
+
+def link_files(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Put a link to its SVG before the link to a figure's CSV; a script adds the PNG (book.js)."""
+    for figure in doctree.findall(nodes.figure):
+        image, csv = next(figure.findall(nodes.image)), next(figure.findall(download_reference), None)
+        _, name = app.env.images.get(image["uri"], (None, ""))
+        if csv is None or not name.endswith(".svg"):
+            continue
+        href = "../" * page.count("/") + f"_images/{name}"
+        link = f'<a class="svg" href="{href}" download="{name}">SVG</a> · '
+        csv.parent.insert(csv.parent.index(csv), nodes.raw("", link, format="html"))
+
+
+def keep_numbers_whole(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """Mark intervals and bounds in the cells of tables, which then never break (`.whole` in the style sheet)."""
+    if body := context.get("body"):
+        context["body"] = CELL.sub(lambda cell: PART.sub(_marked, cell[0]), body)
+
+
+def _marked(part: re.Match[str]) -> str:
+    return part[1] or f'<span class="whole">{part[2]}</span>'
+
+
+def write_scripts(app: Sphinx, error: Exception | None) -> None:
+    """Write what scripts load when they need it: texts of the search, texts of figures, Vega-Lite."""
+    if error or app.builder.format != "html":
+        return
+    static, images = (Path(app.outdir) / name for name in ("_static", "_images"))
+    texts = {page: _text(app.env.get_doctree(page)) for page in sorted(app.env.found_docs)}
+    (static / "texts").mkdir(exist_ok=True)
+    (static / "texts" / "pages.js").write_text(f"lnlabTexts = {_json(texts)};\n", encoding="utf-8")
+    for figure in images.glob("*.svg"):
+        text = _json(figure.read_text(encoding="utf-8"))
+        figure.with_suffix(".svg.js").write_text(f"lnlabFigure({text});\n", encoding="utf-8")
+    vega = static / "texts" / "vega.js"
+    if "explore" in app.env.found_docs and not vega.exists():
+        vega.write_text(vl_convert.javascript_bundle(), encoding="utf-8")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _text(doctree: nodes.document) -> str:
+    """The words of a page in one line, without markup and code."""
+    for code in list(doctree.findall(nodes.literal_block)):
+        code.parent.remove(code)
+    words = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", doctree.astext(), flags=re.S)
+    return " ".join(unescape(words).split())[:LONGEST]
+
+
+def commit(name: str, raw: str, text: str, line: int, inliner: Any, *_: object) -> tuple[list[nodes.Node], list[Any]]:
+    """The role {commit}: the first ten digits, a link if the repository's address is known (_config.yml)."""
+    url = inliner.document.settings.env.app.config.html_theme_options.get("repository_url", "")
+    shown = nodes.literal("", text[:10])
+    return [nodes.reference("", "", shown, refuri=f"{url.rstrip('/')}/commit/{text}") if url else shown], []
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_role("commit", commit)
+    app.connect("doctree-resolved", link_files)
+    app.connect("html-page-context", keep_numbers_whole)
+    app.connect("build-finished", write_scripts)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
