@@ -23,7 +23,7 @@ from unittest import mock
 import nbformat
 import pandas as pd
 
-from lnlab.analysis.claims import Evidence, Number, Sum
+from lnlab.analysis.claims import Evidence, Number, Sum, Untested
 from lnlab.analysis.stats import Interval
 from lnlab.book import build, pages, registered
 from lnlab.book.tidy import at_best, estimates, minus, over_setting, values
@@ -65,8 +65,8 @@ def claims(document: str) -> Iterator[Row]:
     """A document's claims, each followed by its evidence."""
     for entry in judge.entries(published(), document):
         found = entry.verdict
-        row = {"kind": entry.claim.kind, "verdict": found.verdict, "reason": found.reason}
-        yield {"id": entry.id} | row | {"runs": " ".join(sorted(found.runs)), "says": entry.claim.says}
+        row = {"kind": entry.claim.kind, "verdict": str(found), "reason": found.reason}
+        yield {"id": entry.id} | row | {"runs": " ".join(sorted(entry.used)), "says": entry.claim.says}
         yield from _evidence(entry.id, found.evidence)
 
 
@@ -145,12 +145,14 @@ def _evidence(of: str, found: Any) -> Iterator[Row]:
 
 
 def _piece(each: Evidence) -> Row:
+    if isinstance(each, Untested):
+        return {"type": "untested", "outcome": each.outcome}
     if isinstance(each, Sum):
         numbers = {"printed": each.printed, "estimate": each.computed, "rounding": each.rounding}
         return {"type": "sum", "outcome": each.outcome, "formula": each.formula} | numbers
     if isinstance(each, Number):
         row: Row = {"type": "number", "outcome": each.outcome, "printed": each.printed}
-        return row | _interval(each.found) | {"from": each.low, "to": each.high, "runs": each.runs}
+        return row | _interval(each.found) | {"margin": each.margin}
     row = {"type": "direction", "outcome": each.outcome, "side": each.side, "threshold": each.threshold}
     return row | {"printed": each.printed} | _interval(each.found)
 

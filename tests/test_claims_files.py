@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lnlab.analysis.claims import Number, Sum
+from lnlab.analysis.claims import Direction, Number, Sum
 from lnlab.claims import evidence, rows
 from lnlab.claims.documents import Document, documents, hypotheses, read
 from lnlab.claims.rows import KINDS, arithmetic, expanded
@@ -46,11 +46,19 @@ def test_a_file_as_it_should_be_is_read(tmp_path):
         (GOOD.replace("a3c-gru-{norm}", "{agent}-gru-{norm}"), "{agent} does not expand; allowed: {algorithm}, {core}"),
         (GOOD.replace("above", "up"), "Input should be 'above', 'below' or 'within'"),
         (GOOD.replace("side", "but_for: lrr, side"), "unknown setting 'lrr'; choose one of"),
-        (GOOD.replace(", side: above", ""), "row 2 needs a side, for a direction, or runs, for a number"),
+        (GOOD.replace(", side: above", ""), "row 2 needs a side, a printed number, or both"),
         (GOOD.replace("effect", '"effect on {who}"'), "names what a3c-gru-ln has not; it has algorithm, core, norm"),
         ("{value: x, of: return_mean, arm: a3c-gru-{norm}, side: above}", "but got '{'"),
         ('{value: x, of: return_mean, arm: "a3c-{nrom}", side: above}', "{nrom} does not expand"),
-        ('{rise: x, of: trend.q1_mean, arm: "td3-{norm}-leaky-b32", printed: 5}', "is 2 arms where one is wanted"),
+        (
+            '{minus: x, of: ["return_mean of a3c-gru-{norm}", return_mean of a3c-gru-ln], side: above}',
+            "is 2 arms where",
+        ),
+        (GOOD.replace("a3c-gru-{norm}", "a3c-{core}-ln").replace("of:", "by: norm, of:"), "lacks {norm}"),
+        (
+            '{level: "{norm}", of: return_mean, printed: {a3c-gru-ln: 0}}',
+            "row 2 needs a margin: a quarter of zero is none",
+        ),
         ("{minus: x, of: [return_mean of a3c-gru-ln, a3c-gru-none], side: above}", "should read: measure of arm"),
         ("{levels: x, of: return_mean}", "a row begins with its kind, one of level, value, minus"),
         ("{level: x, of: return_mean, printed: {a3c-gru-ln: 2 ** 3}}", "is no arithmetic"),
@@ -125,13 +133,36 @@ def test_a_difference_is_paired_by_seed():
     assert piece.found.low == pytest.approx(2 - 4.302652729911275 * np.sqrt(1 / 3))  # t(2), differences 2, 3, 1
 
 
-def test_with_runs_a_row_gives_a_number_instead_of_a_direction():
-    row = {"change": "x", "of": "return_mean", "pair": "a3c-gru-{norm}", "printed": 100, "runs": 1}
-    (piece,) = made(row)
-    assert isinstance(piece, Number)
-    assert piece.found.estimate == pytest.approx(100 * (200 + 150 + 100 / 3) / 300)
-    (fall,) = made(row | {"fall": True})
-    assert fall.found.estimate == pytest.approx(-piece.found.estimate)
+def test_a_row_gives_a_direction_for_its_side_a_number_for_what_is_printed_and_both_for_both():
+    row = {"change": "x", "of": "return_mean", "pair": "a3c-gru-{norm}"}
+    (direction,) = made(row | {"side": "above"})
+    (number,) = made(row | {"printed": 80, "main": True})
+    both = made(row | {"side": "above", "printed": 80})
+    assert (type(number), number.margin, number.main, direction.main) == (Number, 20.0, True, False)
+    assert [type(each) for each in both] == [Direction, Number]
+    assert both[0].found == both[1].found == direction.found == number.found
+    (near,) = made(row | {"printed": 1, "margin": 2})
+    assert near.margin == 2
+
+
+def test_a_row_of_several_pairs_names_the_setting_of_each():
+    text = {"minus": "{core}, {setting}", "of": "return_mean", "side": "above"}
+    fast = {"rates/a3c-gru-ln-lr1e-3": [2.0, 3.0], "rates/a3c-gru-none-lr1e-3": [1.0, 1.0]}
+    found = made(text | {"pair": ["a3c-gru-{norm}", "rates/a3c-gru-{norm}-lr1e-3"]}, Made(**fast))
+    assert [(piece.what, piece.found.estimate) for piece in found] == [
+        ("GRU, as documented", 2.0),
+        ("GRU, rate 0.001", 1.5),
+    ]
+    cores = {"a3c-ff-ln": [1.0, 1.0, 1.0]}
+    (piece,) = made(text | {"pair": "a3c-{core}-ln", "by": "core"}, Made(**cores))
+    assert piece.found.estimate == 3.0  # 4 with the GRU
+
+
+def test_facts_and_parts_that_were_not_run():
+    (fact,) = made({"fact": "gamma", "published": 0.99, "printed": 0.99, "source": "a manual"})
+    assert (fact.what, fact.outcome, fact.found.n) == ("gamma (a manual)", "agrees", 0)
+    (part,) = made({"untested": "more steps", "main": True})
+    assert (part.outcome, part.main) == ("open", True)
 
 
 def test_a_change_is_one_of_means_in_percent():
@@ -154,8 +185,9 @@ def test_a_pattern_makes_a_piece_for_each_arm_and_names_it():
 
 def test_printed_numbers_and_bounds_of_a_logarithm_are_factors():
     row = {"value": "x", "of": "log10.return_mean", "arm": "a3c-gru-ln", "side": "within", "bound": 100, "printed": 10}
-    (piece,) = made(row)
-    assert (piece.threshold, piece.printed) == (2.0, 1.0)
+    direction, number = made(row)
+    assert (direction.threshold, direction.printed) == (2.0, 1.0)
+    assert (number.printed, number.margin) == (1.0, np.log10(2))
 
 
 def test_a_sum_follows_within_the_rounding_of_what_is_printed():

@@ -75,26 +75,25 @@ def test_the_study_beside_is_taken_where_the_main_one_has_no_td3(tmp_path):
         Data(load(tmp_path / "main")).run(LN)
     driving_fakes.study(tmp_path / "driving", MAIN)
     data = Data(load(tmp_path / "main"))
-    assert f"driving/{LN}" in judged(data, "D5.18").verdict.runs
+    assert f"driving/{LN}" in judged(data, "D5.18").used
     assert judged(data, "D5.18").runs == ()  # no page in this book
 
 
 # -- claims ------------------------------------------------------------------------------------------------------------
 def test_features_that_stay_small_and_honest_end_the_explosion_for_good(make):
     assert outcomes(make(ln=Fake(exponent=0.02, inflation=1.1)), "D5.18") == ["holds"] * 4
-    assert outcomes(make(ln=Fake(exponent=0.2, inflation=1.1)), "D5.18") == ["holds", "holds", "opposes", "holds"]
-    assert outcomes(make(ln=Fake(exponent=0.02, inflation=25.0)), "D5.18") == ["holds", "holds", "holds", "opposes"]
+    assert outcomes(make(ln=Fake(exponent=0.2, inflation=1.1)), "D5.18") == ["holds", "holds", "opposed", "holds"]
+    assert outcomes(make(ln=Fake(exponent=0.02, inflation=25.0)), "D5.18") == ["holds", "holds", "holds", "opposed"]
 
 
 def test_readiness_needs_every_condition(data, make):
-    assert judged(data, "D5.14").verdict.verdict == "contradicted"
+    assert judged(data, "D5.14").verdict.verdict == "false"
     fine = Fake(inflation=1.0, saturation=0.1, returns={"random": 20.0, "policy": 90.0})
     bad = Fake(exponent=3.8, moments=(60.0, 80.0))  # the alert on the TD error fires
-    assert outcomes(make(ln=fine, none=bad), "D5.14") == ["holds", "holds", "holds", "open"]  # 3 seeds prove little
-    assert outcomes(make(ln=fine, none=bad, seeds=20), "D5.14") == ["holds"] * 4
-    assert outcomes(make(ln=fine), "D5.14") == ["holds", "holds", "holds", "open"]  # no alert tells the arms apart
-    assert "opposes" in outcomes(data, "D5.7")
-    assert "opposes" not in outcomes(make(ln=fine), "D5.7")[2:]
+    assert outcomes(make(ln=fine, none=bad), "D5.14") == ["holds"] * 4
+    assert outcomes(make(ln=fine), "D5.14") == ["holds", "holds", "holds", "opposed"]  # no alert tells the arms apart
+    assert "opposed" in outcomes(data, "D5.7")
+    assert "opposed" not in outcomes(make(ln=fine), "D5.7")[2:]
 
 
 def test_tests_at_ten_thousand_steps_are_judged_where_there_are_any(data, tmp_path):
@@ -105,8 +104,8 @@ def test_tests_at_ten_thousand_steps_are_judged_where_there_are_any(data, tmp_pa
     rows = pd.read_parquet(folder / LN / "checks.parquet")
     early = rows[rows.step == 0].assign(step=5000, **{"return": 1.0})
     pd.concat([rows, early]).to_parquet(folder / LN / "checks.parquet")
-    found = judged(Data(load(short)), "D5.15").verdict
-    assert (found.verdict, found.runs) == ("replicated", (f"driving-long/{LN}",))
+    found = judged(Data(load(short)), "D5.15")
+    assert (found.verdict.verdict, found.used) == ("cannot tell", (f"driving-long/{LN}",))  # one of five points
 
 
 def test_made_arms_that_follow_the_leak_confirm_it_and_refute_the_norm(data):

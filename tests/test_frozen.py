@@ -39,11 +39,9 @@ def change(part: str, place: int, **values: object) -> list[str]:
 
 
 def test_a_changed_verdict_reason_outcome_or_number_is_told_by_name() -> None:
-    assert change("D1", 0, verdict="replicated") == [
-        "D1.1 (Mean value loss per arm), verdict: not replicated → replicated"
-    ]
+    assert change("D1", 0, verdict="true") == ["D1.1 (Mean value loss per arm), verdict: false → true"]
     assert len(change("D1", 0, reason="numbers: 4 differ", kind="derived")) == 2
-    assert len(change("D1", 1, outcome="agrees", n=29)) == 2
+    assert len(change("D1", 1, outcome="holds", n=29)) == 2
     assert "D1.1/1 (mean value loss: A3C, LayerNorm), estimate: " in change("D1", 1, estimate=1.0)[0]
 
 

@@ -10,9 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lnlab.analysis.claims import number
 from lnlab.analysis.correlation import rank_correlation
-from lnlab.analysis.stats import Interval
 from lnlab.claims import pooled
 from lnlab.claims.measures import constant, measure, named, over_time, quarters
 from lnlab.claims.studies import Data, Missing
@@ -82,19 +80,16 @@ def test_cells_are_pooled_over_seeds_velocities_and_learners() -> None:
     assert pools == pytest.approx({"mean": CELLS.mean(), "sd": sd, "cv": sd / CELLS.mean(), "worst": CELLS.min()})
 
 
-@pytest.mark.parametrize("name", ["mean", "sd", "worst"])
-def test_the_range_of_a_repetition_holds_what_five_new_seeds_give(name: str) -> None:
-    rng, hits, statistic = np.random.default_rng(3), [], pooled.STATISTICS[name]
-    for _ in range(120):
-        seeds, new = (pooled._summary(rng.normal(50, 10, (n, 1))) for n in (30, 5))
-        printed = float(statistic(new.reshape(-1)))
-        hits.append(pooled.repeated("x", printed, statistic, [seeds], Interval(0, 0, 0, 30), 5).outcome == "agrees")
-    assert 0.86 < np.mean(hits) <= 1
-    many = np.random.default_rng(0).normal(50, 10, 200)
-    if name == "mean":  # which has a closed form
-        ours = pooled.repeated("x", 50, statistic, [pooled._summary(many[:, None])], Interval(0, 0, 0, 200), 5)
-        known = number("x", 50, many, runs=5)
-        assert (ours.low, ours.high) == pytest.approx((known.low, known.high), abs=1)
+def test_the_worst_of_five_is_what_five_seeds_give_on_average() -> None:
+    lowest = np.array([3.0, 9.0, 1.0, 4.0, 7.0, 5.0, 8.0])
+    of = np.stack([lowest, lowest, lowest, np.ones(7)], axis=1)
+    fives = [min(five) for five in itertools.combinations(lowest, 5)]
+    assert pooled.STATISTICS["worst_of_five"](of.reshape(-1)) == pytest.approx(np.mean(fives))
+    assert pooled.STATISTICS["worst_of_five"](of[:3].reshape(-1)) == 1.0  # fewer: the lowest of all
+    data = SimpleNamespace(sweep=lambda *_: CELLS)
+    inner, log = (named(name) for name in ("cells.worst_of_five", "log10.cells.worst_of_five"))
+    flat = inner.values(data, "a3c-gru-ln").reshape(-1)
+    assert log.statistic(flat) == pytest.approx(np.log10(inner.statistic(flat)))
 
 
 def test_a_constant_policy_takes_one_action_more_than_99_times_in_100() -> None:

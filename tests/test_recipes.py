@@ -106,7 +106,7 @@ def test_an_arm_is_one_entry_of_the_study_and_a_claim_one_of_its_file(copy: Path
     assert "a3c-gru-none-h256" in listed
     assert "a3c-gru-ln-h256" in listed
     append(copy / "book" / "claims" / "d1.yml", CLAIM)
-    assert python(copy, JUDGED) == "replicated 13.0"  # 9, and 1 more with each seed
+    assert python(copy, JUDGED) == "true 13.0"  # 9, and 1 more with each seed
 
 
 def test_a_page_is_one_notebook(copy: Path) -> None:

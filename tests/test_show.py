@@ -5,6 +5,7 @@ import io
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -13,12 +14,12 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from lnlab.analysis.claims import Direction, Number, Sum, judge
+from lnlab.analysis.claims import VERDICTS, Direction, Number, Sum, judge
 from lnlab.analysis.stats import Interval
 from lnlab.book import cards, holds, output, plot, show, style, svg
 from lnlab.claims.documents import Claim
 from lnlab.claims.judge import Entry
-from lnlab.paths import PUBLISHED
+from lnlab.paths import BOOK, PUBLISHED
 
 RUNS = ("a3c-gru-ln",)
 
@@ -61,13 +62,15 @@ def test_markdown_escapes_what_would_end_a_cell_and_aligns_numbers() -> None:
 # -- cards ------------------------------------------------------------------------------------------------------------
 def entry(*evidence: object, says: str = "Says <b>this</b>", number: int = 1) -> Entry:
     claim = Claim(kind="measured", section="one two", says=says, untestable="never")
-    verdict = judge(f"D9.{number}", list(evidence), reason="" if evidence else "not <asked>", runs=RUNS)
-    return Entry("D9", f"D9.{number}", claim, verdict, RUNS)
+    verdict = judge(list(evidence), reason="" if evidence else "not <asked>")
+    return Entry(
+        "D9", f"D9.{number}", claim, verdict, "", RUNS, RUNS, found="It is {effect}, not <b>." if evidence else ""
+    )
 
 
 EVIDENCE = (
     Direction("effect", Interval(2.0, 1.0, 3.0, 30), "above"),
-    Number("level", 7.0, Interval(10.0, 9.0, 11.0, 20), 5.0, 15.0, 1),
+    Number("level", 7.0, Interval(10.0, 9.0, 11.0, 20), 1.75),
     Sum("sum", "1 + 1", 2.0, 2.0, 0.5),
 )
 
@@ -79,14 +82,16 @@ def test_a_card_is_one_line_of_html_with_its_anchor_its_runs_and_everything_esca
     assert 'id="claim-d9-1"' in first
     assert "Says &lt;b&gt;this&lt;/b&gt;" in first
     assert '<a href="runs/a3c-gru-ln.html">' in first
-    assert "✓ replicated" in first
+    assert "? cannot tell" not in first
+    assert "✗ false" in first  # half of the rows
+    assert '<p class="claim-found">It is 2.0 [1.0,\xa03.0], not &lt;b&gt;.</p>' in first
     assert "Not &lt;asked&gt;." in second
     cells = re.findall("<tr>(.*?)</tr>", first)[1:]
     told = [re.findall("<td>(.*?)</td>", row)[1:] for row in cells]
     assert told == [
-        ["", "2.0 [1.0,\xa03.0]", "30", "above 0", "holds"],
-        ["7", "10.0 [9.0,\xa011.0]", "20", "5 to 15", "agrees"],
-        ["2", "2.0", "", "1 + 1, ± 0.5", "right"],
+        ["", "2.0 [1.0,\xa03.0]", "30", "above 0", "holds", "yes (1 against 2)"],
+        ["7", "10.0 [9.0,\xa011.0]", "20", "± 1.75", "differs", "yes (1 against 1.8)"],
+        ["2", "2.0", "", "1 + 1, ± 0.5", "right", ""],
     ]
 
 
@@ -95,13 +100,29 @@ def test_cards_and_ledger_offer_their_numbers_for_download() -> None:
     data, about = shown._repr_mimebundle_()
     assert about[output.KEY]["files"] == {"text/csv": "claims-d9-one-two.csv"}
     assert "{download}`CSV </figures/claims-d9-one-two.csv>`" in data["text/markdown"]
-    assert data["text/csv"].splitlines()[1].startswith("D9.1,effect,direction,,2,1,3,30,above,0,")
+    assert data["text/csv"].splitlines()[1] == "D9.1,effect,direction,False,,2,1,3,30,above,0,,,,holds,yes,1,2"
     ledger = cards.table([entry(*EVIDENCE), entry(number=2)])
     assert ledger.text.count('href="d9.html#claim-d9-') == 2
     whole = ledger.files["text/json"][1]
-    assert '"untestable": 1' in whole
+    assert '"not testable here": 1' in whole
     assert "NaN" not in whole
-    assert cards.count_table([entry(*EVIDENCE), entry(number=2)]).shown.D9.tolist() == [1, 0, 0, 0, 0, 1]
+    assert cards.count_table([entry(*EVIDENCE), entry(number=2)]).shown.D9.tolist() == [0, 0, 1, 0, 0, 1]
+
+
+def test_a_sentence_that_names_no_row_stops_the_book() -> None:
+    wrong = replace(entry(*EVIDENCE), found="It is {efect}.")
+    with pytest.raises(KeyError, match="efect"):
+        cards.cards([wrong])
+
+
+def test_badges_of_all_verdicts_are_readable_in_light_and_dark() -> None:
+    css = (BOOK / "_static" / "lnlab.css").read_text(encoding="utf-8")
+    for verdict in VERDICTS:
+        (colour,) = re.findall(rf"\.verdict-{verdict.replace(' ', '-')} {{ background: (#\w{{6}}); }}", css)
+        parts = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        assert 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05) >= 4.5  # white words on it, on a page of either kind
+    assert len({*cards.SYMBOL.values()}) == len(VERDICTS)
 
 
 # -- outputs ----------------------------------------------------------------------------------------------------------

@@ -93,6 +93,18 @@ def jackknife_t(scores: ArrayLike, statistic: Statistic = np.mean, confidence: f
     return _jackknife_t(Combination.of([checked(scores)], [1.0], statistic), confidence)
 
 
+def prediction(scores: ArrayLike, runs: int = 1, confidence: float = 0.95) -> Interval:
+    """The interval for the mean of `runs` new seeds, of a normal: mean ± t(n − 1) s √(1/n + 1/runs).
+
+    Args:
+        scores: (n_seeds,), finite, two at least.
+    """
+    values = checked(scores)
+    n, middle = len(values), float(values.mean())
+    half = student(n, confidence) * float(values.std(ddof=1)) * math.sqrt(1 / n + 1 / runs)
+    return Interval(middle, middle - half, middle + half, n)
+
+
 def cluster_bootstrap(
     scores: ArrayLike,
     statistic: Statistic = np.mean,

@@ -12,27 +12,33 @@ import pandas as pd
 
 from lnlab.analysis.claims import VERDICTS
 from lnlab.book import output, words
-from lnlab.claims import judge
+from lnlab.claims import documents, judge
 from lnlab.claims.judge import Entry
 from lnlab.claims.ledger import counts, evidence_rows, verdict_rows
 from lnlab.claims.studies import Data, Missing
 
-SYMBOL = dict(zip(VERDICTS, "✓↗○✗Σ–", strict=True))  # beside the word: a verdict is never told by colour alone
+SYMBOL = dict(zip(VERDICTS, "✓≈✗?Σ–", strict=True))  # beside the word: a verdict is never told by colour alone
+BEFORE = documents.FOLDER / "verdicts-before.csv"  # of each claim, under the rule until 2026-11-27
 
 _TEMPLATES = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
 _PARTS = """
 {% macro badge(verdict) -%}
 <span class="verdict verdict-{{ verdict.replace(' ', '-') }}">{{ symbol[verdict] }} {{ verdict }}</span>
 {%- endmacro %}
+{% macro badges(verdict) -%}
+{{ badge(verdict.verdict) }}{% if verdict.substance %} in substance {{ badge(verdict.substance) }}{% endif %}
+{%- endmacro %}
+{% macro found(text) %}{% if text %}<p class="claim-found">{{ text }}</p>{% endif %}{% endmacro %}
 {% macro body(entry, rows) %}
+{% if entry.claim.quote %}<p><b>In the document's words.</b> {{ entry.claim.quote }}</p>{% endif %}
 {% if rows %}<table class="table evidence"><thead><tr>
-{% for name in ('evidence', 'printed', 'here [95 %]', 'n', 'expected', 'outcome') %}
+{% for name in ('evidence', 'printed', 'here [95 %]', 'n', 'expected', 'outcome', 'could tell') %}
 <th scope="col">{{ name }}</th>{% endfor %}
 </tr></thead><tbody>
 {% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}
 </tbody></table>{% endif %}
-<p><b>Verdict: {{ entry.verdict.verdict }}.</b> {{ sentence(entry.verdict.reason) }}.</p>
-{% if entry.verdict.note %}<p><b>Note.</b> {{ entry.verdict.note }}</p>{% endif %}
+<p><b>Verdict: {{ entry.verdict }}.</b> {{ sentence(entry.verdict.reason) }}.</p>
+{% if entry.note %}<p><b>Note.</b> {{ entry.note }}</p>{% endif %}
 {% if entry.claim.origin %}<p><b>Where the printed number comes from.</b> {{ entry.claim.origin }}.</p>{% endif %}
 {% if entry.runs %}<p><b>Runs.</b>
 {% for run in entry.runs %}<a href="runs/{{ run }}.html">{{ run }}</a>{{ ', ' if not loop.last }}{% endfor %}</p>
@@ -42,9 +48,9 @@ _PARTS = """
 _CARD = _TEMPLATES.from_string(
     _PARTS
     + """
-<details class="claim" id="{{ entry.anchor }}"><summary><b>{{ entry.id }}</b> {{ badge(entry.verdict.verdict) }}
+<details class="claim" id="{{ entry.anchor }}"><summary><b>{{ entry.id }}</b> {{ badges(entry.verdict) }}
 {{ entry.claim.says }} <span class="claim-kind">({{ entry.claim.kind }})</span></summary>
-{{ body(entry, rows) }}</details>
+{{ found(text) }}{{ body(entry, rows) }}</details>
 """
 )
 _ROW = _TEMPLATES.from_string(
@@ -53,7 +59,8 @@ _ROW = _TEMPLATES.from_string(
 <tbody data-document="{{ entry.document }}" data-kind="{{ entry.claim.kind }}"
 data-verdict="{{ entry.verdict.verdict }}">
 <tr><th scope="row"><a href="{{ entry.document.lower() }}.html#{{ entry.anchor }}">{{ entry.id }}</a></th>
-<td>{{ entry.claim.kind }}</td><td>{{ badge(entry.verdict.verdict) }}</td><td>{{ entry.claim.says }}</td></tr>
+<td>{{ entry.claim.kind }}</td><td>{{ badges(entry.verdict) }}</td>
+<td>{{ entry.claim.says }}{{ found(text) }}</td></tr>
 <tr><td></td><td colspan="3"><details><summary>{{ sentence(entry.verdict.reason) }}</summary>{{ body(entry, rows) }}
 </details></td></tr></tbody>
 """
@@ -106,6 +113,28 @@ def count_table(found: Sequence[Entry], name: str = "counts") -> output.TableOut
     return output.table(name, rows, caption=caption)
 
 
+def changes(found: Sequence[Entry], name: str = "changes") -> output.TableOutput:
+    """Each claim's verdict under the rule before, its verdict now, and why."""
+    before = pd.read_csv(BEFORE).set_index("claim")
+    rows = [
+        {"claim": each.id, "before": before.verdict[each.id], "now": str(each.verdict), "why": each.verdict.reason}
+        for each in found
+    ]
+    caption = f"All {len(rows)} verdicts, under the rule until 2026-11-27 and now."
+    return output.table(name, pd.DataFrame(rows), caption=caption)
+
+
+def change_counts(found: Sequence[Entry], name: str = "change-counts") -> output.TableOutput:
+    """How many claims went from which verdict to which."""
+    before = pd.read_csv(BEFORE).set_index("claim").verdict
+    now = [each.verdict.verdict for each in found]
+    counted = pd.crosstab([before[each.id] for each in found], now, margins=True, margins_name="all")
+    order = ["replicated", "direction only", "not replicated", "contradicted", "arithmetic error", "untestable", "all"]
+    shown = counted.reindex(index=order, columns=[*VERDICTS, "all"], fill_value=0).rename_axis("before", columns=None)
+    caption = "Claims by their verdict before (rows) and now (columns)."
+    return output.table(name, shown.reset_index(), caption=caption)
+
+
 def carried(data: Data, found: Sequence[Entry], name: str = "carried") -> output.TableOutput | output.Text:
     """The verdicts that would be others had A3C carried its gradients over, as in the original; words without runs."""
     try:
@@ -113,9 +142,9 @@ def carried(data: Data, found: Sequence[Entry], name: str = "carried") -> output
     except Missing as missing:  # the ledger of a report does without this table
         return output.Text(f"*Not shown here: it {missing}.*")
     again = [entry for document in _documents(found) for entry in judge.entries(other, document)]
-    pairs = [each for each in zip(found, again, strict=True) if each[0].verdict.verdict != each[1].verdict.verdict]
+    pairs = [each for each in zip(found, again, strict=True) if str(each[0].verdict) != str(each[1].verdict)]
     rows = [
-        {"claim": here.id, "says": here.claim.says, "here": here.verdict.verdict, "carried": there.verdict.verdict}
+        {"claim": here.id, "says": here.claim.says, "here": str(here.verdict), "carried": str(there.verdict)}
         for here, there in pairs
     ]
     caption = (
@@ -133,21 +162,25 @@ def _documents(found: Iterable[Entry]) -> list[str]:
 def _rendered(template: jinja2.Template, entry: Entry) -> str:
     """One line, since a blank one would end the HTML."""
     rows = [_cells(row) for row in evidence_rows([entry]).to_dict("records")]
-    text = template.render(entry=entry, rows=rows, symbol=SYMBOL, sentence=lambda said: said[:1].upper() + said[1:])
+    said = words.filled(entry.found, entry.verdict.evidence)
+    capital = lambda reason: reason[:1].upper() + reason[1:]  # noqa: E731
+    text = template.render(entry=entry, rows=rows, symbol=SYMBOL, text=said, sentence=capital)
     return re.sub(r"[ \n]+", " ", text).strip()
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     """A row of evidence as the words of its cells."""
+    if row["type"] == "untested":
+        return [row["what"], "", "not run", "", "", row["outcome"], "no"]
     if row["type"] == "sum":
-        rule = f"{row['formula']}, ± {row['rounding']:g}"
-    elif row["type"] == "number":
-        rule = f"{words.few(row['from'])} to {words.few(row['to'])}"
+        rule, tell = f"{row['formula']}, ± {row['rounding']:g}", ""
     else:
-        rule = f"{row['side']} {'±' if row['side'] == 'within' else ''}{words.few(row['bound'])}"
+        bound = f"{row['side']} {'±' if row['side'] == 'within' else ''}{words.few(row['bound'])}"
+        rule = f"± {words.few(row['margin'])}" if row["type"] == "number" else bound
+        tell = f"{row['could_tell']} ({words.few(row['half_width'], 2)} against {words.few(row['resolves'], 2)})"
     printed = "" if math.isnan(row["printed"]) else words.few(row["printed"], 6)
     here = words.precise(row["estimate"], row["low"], row["high"])
-    return [row["what"], printed, here, str(row["n"] or ""), rule, row["outcome"]]
+    return [row["what"], printed, here, str(row["n"] or ""), rule, row["outcome"], tell]
 
 
 def _json(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """The only place where a number becomes text."""
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from lnlab.analysis.claims import Evidence, Measured
 from lnlab.analysis.stats import Interval
 from lnlab.claims.studies import labels
 
@@ -25,9 +27,10 @@ def number(value: float, digits: int = 1) -> str:
 def estimate(row: Any, digits: int = 1) -> str:
     r"""An estimate and its interval (anything with estimate, low, high); the estimate alone where there is none.
 
-    >>> from lnlab.analysis.stats import Interval
-    >>> estimate(Interval(89.71, 88.1, 91.29, 30))
-    '89.7 [88.1,\xa091.3]'
+        >>> from lnlab.analysis.claims import Evidence, Measured
+    from lnlab.analysis.stats import Interval
+        >>> estimate(Interval(89.71, 88.1, 91.29, 30))
+        '89.7 [88.1,\xa091.3]'
     """
     middle = number(row.estimate, digits)
     if not np.isfinite(row.low):
@@ -50,6 +53,20 @@ def precise(middle: float, low: float, high: float) -> str:
     size = half if half > 0 else abs(middle)  # NaN > 0 is false
     digits = min(max(0, 1 - math.floor(math.log10(size))), 6) if size > 0 and math.isfinite(size) else 1
     return estimate(Interval(middle, low, high, 0), digits)
+
+
+def filled(sentence: str, evidence: Iterable[Evidence]) -> str:
+    r"""A sentence with {the text of a row} replaced by its estimate and interval.
+
+    Raises:
+        KeyError: no measured row has this text.
+
+    >>> from lnlab.analysis.claims import Direction
+    >>> filled("It gains {gap, %}.", [Direction("gap, %", Interval(36.0, 6.0, 62.0, 30), "above")])
+    'It gains 36 [6,\xa062].'
+    """
+    rows = {each.what: each.found for each in reversed([*evidence]) if isinstance(each, Measured)}
+    return re.sub(r"{([^{}]+)}", lambda place: precise(*rows[place[1]][:3]), sentence)
 
 
 def few(value: float, digits: int = 4) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
-from lnlab.claims.rows import KINDS, AnyRow, Change, Compared, Minus, Row, Setting, Sided, Value
+from lnlab.claims.rows import KINDS, AnyRow, Change, Level, Minus, Row, Setting, Sided, Value
 from lnlab.config import ConfigError
 from lnlab.paths import BOOK
 
@@ -37,6 +37,8 @@ class Claim(BaseModel):
     kind: Kind
     section: str
     says: str  # in our words
+    quote: str = ""  # a sentence of a document in another language, and its translation
+    found: str = ""  # what we found, for readers; {the text of a row} stands for its estimate and interval
     origin: str = ""  # where the public repository that the documents come from explains a number
     note: str = ""  # to the reader; a {} stands for the number of each row of `aside`
     aside: list[Value | Change | Minus] = []
@@ -82,9 +84,12 @@ class Hypothesis(BaseModel):
 def _refuse_unfit(rows: Sequence[Row]) -> None:
     """A row must say what would be evidence; one beside a note need not."""
     for place, row in enumerate(rows, 1):
-        runs = isinstance(row, Compared) and row.runs is not None
-        if isinstance(row, Sided) and row.side is None and not runs:
-            raise ValueError(f"row {place} needs a side, for a direction, or runs, for a number")
+        if isinstance(row, Sided) and row.side is None and row.printed is None:
+            raise ValueError(f"row {place} needs a side, a printed number, or both")
+        if not isinstance(row, Level | Sided) or row.margin:
+            continue
+        if 0 in (row.printed.values() if isinstance(row, Level) else [row.printed]):
+            raise ValueError(f"row {place} needs a margin: a quarter of zero is none")
 
 
 @functools.cache

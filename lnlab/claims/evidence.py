@@ -1,33 +1,34 @@
 """How each kind of row in a claims file (`lnlab.claims.rows`) becomes evidence: one function a kind.
 
-`level` gives a Number for each arm, `sum` a Sum; `value`, `contrast` and `rank` give Directions. `minus` and `change`
-give Directions too, or a Number where the row says of how many runs the printed one is. `rise` gives both.
+`level` gives a Number for each arm, `fact` a Number, `sum` a Sum. `value`, `minus`, `change` and `contrast` give a
+Direction where the row names a side, a Number where it names a printed value, and both where it names both.
 """
 
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from lnlab.analysis.claims import Direction, Evidence, Number, Side, Sum, number
+from lnlab.analysis.claims import Direction, Evidence, Number, Sum, Untested, margin_of
 from lnlab.analysis.correlation import rank_correlation
 from lnlab.analysis.intervals import Combination, Statistic, estimate
 from lnlab.analysis.stats import Interval, std, worst_decile
-from lnlab.claims import pooled
 from lnlab.claims.measures import measure, named
 from lnlab.claims.rows import (
     Arithmetic,
     Change,
     Compared,
     Contrast,
+    Fact,
     Level,
     Place,
     Rank,
-    Rise,
     Row,
     Sided,
     Special,
+    Untried,
     Value,
     arithmetic,
     said,
@@ -46,45 +47,65 @@ def pieces(data: Data, row: Row) -> list[Evidence]:
     Raises:
         Missing: a run or a number is not there.
     """
-    if isinstance(row, Compared) and row.runs is not None:
-        return [_compared_number(data, row, *each, row.runs) for each in row.sides]
-    if isinstance(row, Sided):
-        return [_direction(row, *each) for each in estimates(data, row)]
-    return MAKES[type(row)](data, row)
+    found = _sided(data, row) if isinstance(row, Sided) else MAKES[type(row)](data, row)
+    return [each if isinstance(each, Sum) else replace(each, main=row.main) for each in found]
 
 
-def estimates(data: Data, row: Sided) -> list[tuple[str, str, Interval]]:
-    """For each piece of a row its text, the measure that gives the scale, and the interval."""
+def _sided(data: Data, row: Sided) -> list[Evidence]:
+    found: list[Evidence] = []
+    printed = estimates(data, row, as_printed=True) if row.printed is not None else []
+    for place, (text, name, ours) in enumerate(estimates(data, row) if row.side else printed):
+        size = scaled(name, row.printed)
+        if row.side:
+            found.append(Direction(text, ours, row.side, scaled(name, row.bound) or 0.0, size))
+        if size is not None:
+            found.append(Number(text, size, printed[place][2], _margin(name, size, row.margin)))
+    return found
+
+
+def estimates(data: Data, row: Sided, *, as_printed: bool = False) -> list[tuple[str, str, Interval]]:
+    """For each piece of a row its text, the measure that gives the scale, and the interval.
+
+    `as_printed` takes pooled cells as their document tested them, not on the one list for all arms.
+    """
     if isinstance(row, Value):
         how = named(row.of)
-        of = [combined([how.values(data, arm)], [1.0], how.statistic) for arm in row.arm]
+        if row.percent:
+            of = [percent(combined([np.log(measure(data, row.of, arm))], [1.0], np.mean)) for arm in row.arm]
+        else:
+            of = [combined([_scores(data, Place(row.of, arm), as_printed)], [1.0], how.statistic) for arm in row.arm]
         return [(said(row.value, arm), row.of, each) for arm, each in zip(row.arm, of, strict=True)]
     if isinstance(row, Contrast):
-        first, scores = next(iter(row.of)), [measure(data, *each) for each in row.of]
+        first, scores = next(iter(row.of)), [_scores(data, each, as_printed) for each in row.of]
         statistic = named(first.measure).statistic
         if row.percent:
             return [(row.contrast, first.measure, percent(combined(scores, row.of.values(), log(statistic))))]
         return [(row.contrast, first.measure, combined(scores, row.of.values(), statistic))]
     assert isinstance(row, Compared)
-    return [(text, a.measure, _compared(row, _scores(data, row, a, b), a)) for text, a, b in row.sides]
+    for _, *places in row.sides if row.but_for else []:
+        _refuse_others(data, row.but_for, *places)
+    both = [(text, a, [_scores(data, each, as_printed) for each in (a, b)]) for text, a, b in row.sides]
+    return [(text, first.measure, _compared(row, scores, first)) for text, first, scores in both]
 
 
-def _direction(row: Sided, text: str, name: str, found: Interval) -> Direction:
-    assert row.side is not None  # a claims file without it is refused
-    return Direction(text, found, row.side, scaled(name, row.bound) or 0.0, scaled(name, row.printed))
+def _scores(data: Data, place: Place, as_printed: bool) -> Array:
+    how = named(place.measure)
+    return (how.printed if as_printed and how.printed else how.values)(data, place.arm)
+
+
+def _margin(name: str, printed: float, smallest: float | None) -> float:
+    return margin_of(printed, smallest, log=name.startswith("log10."))
 
 
 # -- two arms -------------------------------------------------------------------------------------------------------
-def _scores(data: Data, row: Compared, a: Place, b: Place) -> list[Array]:
-    if row.but_for:
-        free = ALWAYS_FREE | {row.but_for}
-        one, other = (
-            {name: value for name, value in data.run(each.arm).config.science.items() if name not in free}
-            for each in (a, b)
-        )
-        if one != other:
-            raise Missing(f"needs {a.arm} with the settings of {b.arm} but for the {row.but_for}")
-    return [measure(data, *each) for each in (a, b)]
+def _refuse_others(data: Data, setting: str | None, a: Place, b: Place) -> None:
+    free = ALWAYS_FREE | {setting}
+    one, other = (
+        {name: value for name, value in data.run(each.arm).config.science.items() if name not in free}
+        for each in (a, b)
+    )
+    if one != other:
+        raise Missing(f"needs {a.arm} with the settings of {b.arm} but for the {setting}")
 
 
 def _compared(row: Compared, arms: Sequence[Array], first: Place) -> Interval:
@@ -94,58 +115,15 @@ def _compared(row: Compared, arms: Sequence[Array], first: Place) -> Interval:
     return combined(arms, [1.0, -1.0], statistic)
 
 
-def _compared_number(data: Data, row: Compared, what: str, a: Place, b: Place, runs: int) -> Number:
-    """A printed difference or change beside that of each seed, or of pooled cells beside new experiments."""
-    how, printed, two = named(a.measure), row.printed or 0.0, _difference(row)
-    if how.printed is None:
-        return number(what, printed, two(*paired(*_scores(data, row, a, b))), runs=runs)
-    arms = paired(*(how.printed(data, each.arm) for each in (a, b)))
-    return pooled.repeated(what, printed, how.statistic, arms, _compared(row, arms, a), runs, two)
-
-
-def _difference(row: Compared) -> Callable[[Array, Array], Array]:
-    if not isinstance(row, Change):
-        return lambda a, b: a - b
-    if not row.fall:
-        return lambda a, b: 100 * (a / b - 1)
-
-    def fall(a: Array, b: Array) -> Array:
-        if not (b > 0).all():
-            raise Missing(f"needs {row.change} for every seed; some have nothing to reduce")
-        return 100 * (1 - a / b)
-
-    return fall
-
-
 # -- the other kinds ------------------------------------------------------------------------------------------------
 def level(data: Data, row: Level) -> list[Evidence]:
-    """Each printed level beside the interval that a repetition of the document's own runs would give."""
-    how, found = named(row.of), []
+    """Each printed level beside ours, pooled cells as the document tested them."""
+    found: list[Evidence] = []
     for arm, given in row.printed.items():
-        what, printed = said(row.level, arm), scaled(row.of, given) or 0.0
-        if how.printed is None:
-            found.append(number(what, printed, how.values(data, arm), runs=row.runs))
-            continue
-        scores = how.printed(data, arm)
-        if row.of == "cells.mean":  # which has a closed form
-            found.append(number(what, printed, scores[:, 0], runs=row.runs))
-            continue
-        ours = combined([scores], [1.0], how.statistic)
-        if row.of == "cells.worst":  # no interval of a minimum holds
-            ours = Interval(ours.estimate, math.nan, math.nan, ours.n)
-        found.append(pooled.repeated(what, printed, how.statistic, [scores], ours, row.runs))
-    return [*found]
-
-
-def rise(data: Data, row: Rise) -> list[Evidence]:
-    """Does it go there, and how far? Intervals are those of the logarithm: ratios are skewed and never below zero."""
-    found = number(row.rise, math.log1p(row.printed / 100), np.log(measure(data, row.of, row.arm)))
-    here, (low, high) = percent(found.found), (100 * math.expm1(end) for end in (found.low, found.high))
-    side: Side = "above" if row.printed > 0 else "below"
-    return [
-        Direction(row.rise, here, side, printed=row.printed),
-        Number(row.rise, row.printed, here, low, high, found.runs),
-    ]
+        printed = scaled(row.of, given) or 0.0
+        ours = combined([_scores(data, Place(row.of, arm), True)], [1.0], named(row.of).statistic)
+        found.append(Number(said(row.level, arm), printed, ours, _margin(row.of, printed, row.margin)))
+    return found
 
 
 def rank(data: Data, row: Rank) -> list[Evidence]:
@@ -164,11 +142,18 @@ def total(_: Data, row: Arithmetic) -> list[Evidence]:
     return [Sum(row.sum, shown, arithmetic(row.formula), arithmetic(row.printed), rounding)]
 
 
+def fact(_: Data, row: Fact) -> list[Evidence]:
+    """A printed number beside one that is published elsewhere, which has no interval: it is a point."""
+    ours = Interval(row.published, row.published, row.published, 0)
+    return [Number(f"{row.fact} ({row.source})", row.printed, ours, margin_of(row.printed))]
+
+
 MAKES: dict[type[Row], Callable[..., list[Evidence]]] = {
     Level: level,
-    Rise: rise,
     Rank: rank,
     Arithmetic: total,
+    Fact: fact,
+    Untried: lambda _, row: [Untested(row.untested)],
     Special: lambda data, row: SPECIAL[row.special](data, **row.given),
 }
 

@@ -8,6 +8,7 @@ from lnlab.claims.documents import Claim, Hypothesis, documents, hypotheses
 from lnlab.claims.evidence import estimates, pieces
 from lnlab.claims.rows import Row
 from lnlab.claims.studies import Data, Missing
+from lnlab.paths import PUBLISHED
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,10 @@ class Entry:
     id: str
     claim: Claim
     verdict: Verdict
-    runs: tuple[str, ...]  # those that the verdict rests on and that have a page each
+    note: str  # the claim's, with its numbers
+    used: tuple[str, ...]  # runs that the verdict rests on
+    runs: tuple[str, ...]  # those of them that have a page
+    found: str = ""  # the claim's sentence, which speaks of the published runs
 
     @property
     def anchor(self) -> str:
@@ -44,9 +48,10 @@ def _entry(data: Data, document: str, name: str, claim: Claim) -> Entry:
             evidence, note, reason = *_weighed(fit, claim), claim.untestable
         except Missing as missing:
             evidence, note, reason = [], "", str(missing)
-    verdict = judge(name, evidence, reason=reason, note=note, runs=runs)
-    paged = data.paged
-    return Entry(document, name, claim, verdict, tuple(paged[run] for run in runs if run in paged))
+    paged, published = data.paged, PUBLISHED in data.main.dir.parents
+    paged_runs = tuple(paged[run] for run in runs if run in paged)
+    verdict = judge(evidence, reason=reason, rows="settings and outcomes" if claim.kind == "recommendation" else "rows")
+    return Entry(document, name, claim, verdict, note, tuple(runs), paged_runs, claim.found if published else "")
 
 
 def _weighed(data: Data, claim: Claim) -> tuple[list[Evidence], str]:
@@ -106,6 +111,6 @@ def settled(predictions: list[Direction] | str) -> str:
     outcomes = {each.outcome for each in predictions}
     if outcomes == {"holds"}:
         return "confirmed"
-    if "opposes" in outcomes:
+    if "opposed" in outcomes:
         return "mixed" if "holds" in outcomes else "refuted"
     return "open"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from lnlab.analysis.claims import VERDICTS, Evidence, Number, Sum
+from lnlab.analysis.claims import VERDICTS, Evidence, Measured, Number, Sum, Untested, could_tell, half_width
 from lnlab.claims.judge import Entry
 
 
@@ -18,18 +18,20 @@ def counts(found: Iterable[Entry]) -> dict[str, int]:
 
 
 def verdict_rows(found: Iterable[Entry]) -> pd.DataFrame:
-    """One row a claim: document, claim, kind, section, says, verdict, reason, note, origin, n (seeds, most), runs."""
+    """One row a claim: document, claim, kind, section, says, verdict, substance (beside an arithmetic error), reason,
+    note, origin, n (seeds, most), runs."""
     rows = [
         {
             "document": entry.document,
             "claim": entry.id,
             **entry.claim.model_dump(include={"kind", "section", "says"}),
             "verdict": entry.verdict.verdict,
+            "substance": entry.verdict.substance,
             "reason": entry.verdict.reason,
-            "note": entry.verdict.note,
+            "note": entry.note,
             "origin": entry.claim.origin,
-            "n": max((each.found.n for each in entry.verdict.evidence if not isinstance(each, Sum)), default=0),
-            "runs": " ".join(entry.verdict.runs),
+            "n": max((each.found.n for each in entry.verdict.evidence if isinstance(each, Measured)), default=0),
+            "runs": " ".join(entry.runs),
         }
         for entry in found
     ]
@@ -37,22 +39,28 @@ def verdict_rows(found: Iterable[Entry]) -> pd.DataFrame:
 
 
 def evidence_rows(found: Iterable[Entry]) -> pd.DataFrame:
-    """One row a piece of evidence: claim, what, type, printed, estimate, low, high (95 %), n (seeds), what would agree
-    (side and bound of a direction, from and to of a number, formula and rounding of a sum), outcome."""
+    """One row a piece of evidence: claim, what, type, main, printed, estimate, low, high (95 %), n (seeds), what would
+    agree (side and bound of a direction, margin of a number, formula and rounding of a sum), outcome, and whether our
+    data could tell: half_width of the interval against what it has to resolve."""
     rows = [
         {"claim": entry.id, "what": each.what, **_numbers(each), "outcome": each.outcome}
         for entry in found
         for each in entry.verdict.evidence
     ]
-    columns = ["claim", "what", "type", "printed", "estimate", "low", "high", "n", "side", "bound", "from", "to"]
-    return pd.DataFrame(rows, columns=[*columns, "formula", "rounding", "outcome"])
+    columns = ["claim", "what", "type", "main", "printed", "estimate", "low", "high", "n", "side", "bound", "margin"]
+    columns += ["formula", "rounding", "outcome", "could_tell", "half_width", "resolves"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _numbers(each: Evidence) -> dict[str, Any]:
+    if isinstance(each, Untested):
+        return {"type": "untested", "main": each.main, "n": 0}
     if isinstance(each, Sum):
         row = {"type": "sum", "estimate": each.computed, "n": 0}
         return row | {"printed": each.printed, "formula": each.formula, "rounding": each.rounding}
+    told: dict[str, Any] = {"main": each.main, "could_tell": "yes" if could_tell(each) else "no"}
+    told |= {"half_width": half_width(each), "resolves": each.resolves, **each.found._asdict()}
     if isinstance(each, Number):
-        return {"type": "number", "printed": each.printed, **each.found._asdict(), "from": each.low, "to": each.high}
+        return told | {"type": "number", "printed": each.printed, "margin": each.margin}
     printed = math.nan if each.printed is None else each.printed
-    return {"type": "direction", "printed": printed, **each.found._asdict(), "side": each.side, "bound": each.threshold}
+    return told | {"type": "direction", "printed": printed, "side": each.side, "bound": each.threshold}

@@ -17,8 +17,9 @@ TD3 and DDPG, from a column of the table `records`:
 last.actor_feature_norm_probe   at the last record; also `largest.`, `smallest.`, and `growth.`, last over first
 late.saturation            mean of the last quarter of the logged updates; `mean.` and `sd.` of all, `rise.` late over
                            first, `exponent.` of growth, `late_exponent.` in the second half
-trend.q1_mean              at the 29 updates that D5 summarises, last eight over first seven; `ends.` five over five,
-                           `fifth.` fifth over first, `relative_sd.` SD over mean
+window.q1_mean             mean of the 29 updates that D5 summarises; `window_sd.`, `window_min.`, `window_max.`, and
+                           `relative_sd.` SD over mean
+trend.q1_mean              there, last eight over first seven; `ends.` five over five, `fifth.` fifth over first
 clipped.actor_cnn          gradient norm after clipping, there; `clipped_sd.` its SD
 power_fit.actor_q          R² of a power law of the updates, `exponential_fit.` of an exponential
 policy.return              mean over the episodes that the policy drives, `random.return` over those of chance
@@ -89,7 +90,10 @@ def named(name: str) -> Measure:
     if times and factor.isdigit():
         return _of(times, lambda values: int(factor) * values)
     if head == "log10":
-        return _of(tail, np.log10)
+        inner = named(tail)
+        if inner.printed is None:
+            return _of(tail, np.log10)
+        return inner._replace(statistic=lambda values, axis=None: np.log10(inner.statistic(values, axis=axis)))
     if head == "gap":
         return Measure(pooled.both(named(tail).values), pooled.gap)
     if name == "cells.gap":
@@ -304,6 +308,10 @@ OF_COLUMN: dict[str, tuple[Callable[[Data, str, str], Array], Summary]] = {  # w
     "sd": (_logged, lambda values: values.std(axis=1)),
     "rise": (_logged, lambda values: late(values) / values[:, 0]),
     "relative_sd": (window, lambda values: values.std(axis=1) / values.mean(axis=1)),
+    "window": (window, lambda values: values.mean(axis=1)),
+    "window_sd": (window, lambda values: values.std(axis=1)),
+    "window_min": (window, lambda values: values.min(axis=1)),
+    "window_max": (window, lambda values: values.max(axis=1)),
     "trend": (window, partial(_over, LAST, FIRST)),
     "ends": (window, partial(_over, 5, 5)),
     "fifth": (window, lambda values: values[:, 4] / values[:, 0]),

@@ -1,21 +1,22 @@
-"""The nine kinds of row in a claims file. The first key of a row is its kind:
+"""The ten kinds of row in a claims file. The first key of a row is its kind:
 
 level     printed levels, one an arm, beside ours
 value     where a number of one arm should lie
 minus     one arm minus another
 change    by how many percent one arm is above another
 contrast  a weighted sum of several arms
-rise      a printed change in percent within a run
 rank      do two numbers of one arm go together over its seeds?
 sum       does a printed number follow from other printed numbers?
+fact      a printed number beside one that is published elsewhere
+untested  a part of the claim for which there is no run
 special   none of these: a function of `lnlab.claims.special`
 
 What is measured goes by its name (`lnlab.claims.measures`), an arm by its run id. A pattern such as
 `{algorithm}-gru-{norm}` stands for several arms, in the order of `VALUES`, and makes a piece of evidence for each; in
-the row's text `{algorithm}` is then what readers call it. In `pair`, `{norm}` is LayerNorm against no norm. A place is
-`measure of arm`. Numbers that follow from printed ones may be written as arithmetic: `printed: 49.57 - 38.22`. Of a
-`log10.` measure, printed numbers and bounds are given before the logarithm, as factors: `within` a `bound` of 2.
-How a row becomes evidence is in `lnlab.claims.evidence`.
+the row's text `{algorithm}` is then what readers call it, and `{setting}` in what it is unlike the main arms. In
+`pair`, `{norm}` is LayerNorm against no norm. A place is `measure of arm`. Numbers that follow from printed ones may be
+written as arithmetic: `printed: 49.57 - 38.22`. Of a `log10.` measure, printed numbers and bounds are given before the
+logarithm, as factors: `within` a `bound` of 2. How a row becomes evidence is in `lnlab.claims.evidence`.
 """
 
 import ast
@@ -167,15 +168,16 @@ class Row(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     otherwise: str | None = None  # what the note says where the runs are not there: then the claim does without the row
+    main: bool = False  # the claim's main statement, or one of several
 
 
 class Level(Row):
-    """Printed levels of `runs` runs, by arm."""
+    """Printed levels by arm."""
 
     level: str
     of: Measure
     printed: dict[Arm, Printed]
-    runs: int = 1
+    margin: float | None = None  # the smallest, where a printed value is near zero
 
     @model_validator(mode="after")
     def _sayable(self) -> "Level":
@@ -184,19 +186,21 @@ class Level(Row):
 
 
 class Sided(Row):
-    """On which side of a bound the claim puts a number; `printed` is the size that the document gives it."""
+    """On which side of a bound the claim puts a number, and the size that the document prints: one of them or both."""
 
     side: Side | None = None
     bound: Printed | None = None  # 0 where none is given
     printed: Printed | None = None
+    margin: float | None = None  # the smallest, where the printed value is near zero
 
 
 class Value(Sided):
-    """One arm, or each arm of a pattern."""
+    """One arm, or each arm of a pattern; with `percent` of a ratio within a run, as a change in percent."""
 
     value: str
     of: Measure
     arm: Arms
+    percent: bool = False
 
     @model_validator(mode="after")
     def _sayable(self) -> "Value":
@@ -205,12 +209,15 @@ class Value(Sided):
 
 
 class Compared(Sided):
-    """Two arms: a measure `of` a `pair`, or two places. With `runs` the printed number is one of so many runs."""
+    """Two arms: a measure `of` a `pair`, or of each of several pairs, or two places.
+
+    A pair holds a name in braces that stands for the two: `{norm}`, LayerNorm against no norm, or the one named `by`.
+    """
 
     of: Annotated[str | list[Place], BeforeValidator(_measure_or_places)]
-    pair: str = ""
+    pair: Annotated[list[str], BeforeValidator(_texts)] = []
+    by: Literal["norm", "core"] = "norm"
     statistic: Literal["", "sd", "worst_tenth"] = ""  # of seeds, instead of the measure's own
-    runs: int | None = None
     but_for: Setting | None = None  # the only setting in which the two arms may differ
 
     @property
@@ -218,19 +225,20 @@ class Compared(Sided):
         """For each piece of evidence its text and the two places."""
         text = str(getattr(self, "minus", None) or getattr(self, "change", None))
         if isinstance(self.of, str):
-            ln, none = (expanded(self.pair.replace("{norm}", norm)) for norm in VALUES["norm"])
+            ln, none = (
+                [arm for pair in self.pair for arm in expanded(pair.replace(f"{{{self.by}}}", each))]
+                for each in VALUES[self.by]
+            )
             return [(said(text, a), Place(self.of, a), Place(self.of, b)) for a, b in zip(ln, none, strict=True)]
         a, b = self.of
         return [(text, a, b)]
 
     @model_validator(mode="after")
     def _whole(self) -> "Compared":
-        if isinstance(self.of, str) and "{norm}" not in self.pair:
-            raise ValueError(f"the pair {self.pair!r} lacks {{norm}}, which stands for LayerNorm against no norm")
+        if isinstance(self.of, str) and not (self.pair and all(f"{{{self.by}}}" in pair for pair in self.pair)):
+            raise ValueError(f"the pair {self.pair} lacks {{{self.by}}}, which stands for the two that are compared")
         if not isinstance(self.of, str) and (self.pair or len(self.of) != 2):
             raise ValueError("give a measure and a pair, or two places and no pair")
-        if self.runs is not None and (self.printed is None or self.side is not None):
-            raise ValueError("with runs goes the printed number, and no side")
         self.sides  # noqa: B018  refuses what does not expand
         return self
 
@@ -250,15 +258,6 @@ class Contrast(Sided):
     contrast: str
     of: dict[APlace, Printed]
     percent: bool = False
-
-
-class Rise(Row):
-    """The measure is a ratio of two numbers of a run."""
-
-    rise: str
-    of: Measure
-    arm: Arm
-    printed: Printed
 
 
 class Rank(Row):
@@ -283,6 +282,17 @@ class Arithmetic(Row):
         return self
 
 
+class Fact(Row):
+    fact: str
+    published: Printed
+    printed: Printed
+    source: str
+
+
+class Untried(Row):
+    untested: str
+
+
 class Special(Row):
     special: str
     given: dict[str, Any] = Field(default_factory=dict)
@@ -299,8 +309,8 @@ class Special(Row):
 
 
 KINDS: dict[str, type[Row]] = {
-    "level": Level, "value": Value, "minus": Minus, "change": Change, "contrast": Contrast, "rise": Rise,
-    "rank": Rank, "sum": Arithmetic, "special": Special,
+    "level": Level, "value": Value, "minus": Minus, "change": Change, "contrast": Contrast, "rank": Rank,
+    "sum": Arithmetic, "fact": Fact, "untested": Untried, "special": Special,
 }  # fmt: skip
 
 
@@ -316,9 +326,10 @@ AnyRow = Annotated[
     | Annotated[Minus, Tag("minus")]
     | Annotated[Change, Tag("change")]
     | Annotated[Contrast, Tag("contrast")]
-    | Annotated[Rise, Tag("rise")]
     | Annotated[Rank, Tag("rank")]
     | Annotated[Arithmetic, Tag("sum")]
+    | Annotated[Fact, Tag("fact")]
+    | Annotated[Untried, Tag("untested")]
     | Annotated[Special, Tag("special")],
     Discriminator(
         kind, custom_error_type="kind", custom_error_message=f"a row begins with its kind, one of {', '.join(KINDS)}"

@@ -4,15 +4,14 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import betabinom
 
-from lnlab.analysis.claims import Direction, Evidence, Number, Side, Sum
+from lnlab.analysis.claims import Direction, Evidence, Number, Side, Sum, margin_of
 from lnlab.analysis.metrics import EXPLOSION
 from lnlab.analysis.stats import Interval, clopper_pearson, interval, paired_difference
-from lnlab.claims.measures import constant, measure, over_time
+from lnlab.claims.measures import constant, over_time
 from lnlab.claims.studies import Array, Data, Missing, paired
 
-FEW = 3  # of moments or seeds: with fewer neither a correlation nor a spread says anything
+FEW = 3  # moments: with fewer a correlation says nothing
 
 
 # -- the documents' claims --------------------------------------------------------------------------------------------
@@ -37,18 +36,28 @@ def _of_learners(data: Data, arm: str, name: str) -> Array:
 
 
 def collapsed(data: Data, what: str, arm: str, seeds: int, of: int) -> list[Evidence]:
-    """A printed number of seeds with a constant policy: is it as many here, and are they the greater part?
-
-    The range of a repetition is that of so many seeds with a share known from ours (beta-binomial, Jeffreys' prior).
-    """
+    """A printed number of seeds with a constant policy: is it as many here, and are they the greater part?"""
     flags = constant(data, arm, "sampled")[:, 0]
-    k, n = int(flags.sum()), len(flags)
-    low, high = betabinom.ppf([0.025, 0.975], of, k + 0.5, n - k + 0.5) / of
-    found = clopper_pearson(k, n)
+    found, printed = clopper_pearson(int(flags.sum()), len(flags)), seeds / of
     return [
-        Number(what, seeds / of, found, float(low), float(high), of),
-        Direction(f"{what}: the greater part", found, "above", 0.5, printed=seeds / of),
+        Number(what, printed, found, margin_of(printed)),
+        Direction(f"{what}: the greater part", found, "above", 0.5, printed),
     ]
+
+
+def speed(data: Data, what: str, pairs: Sequence[str]) -> list[Evidence]:
+    """Steps per second with a norm against without, in percent, as the published runs logged them; a value a pair."""
+    ratios = []
+    for pair in pairs:
+        ln, none = (
+            data.run(pair.replace("{norm}", norm)).provenance.get("steps_per_second") for norm in ("ln", "none")
+        )
+        if not (ln and none):
+            raise Missing(f"needs the speed of {pair}, which was not logged")
+        ratios.append(math.log(ln / none))
+    found = interval(ratios)
+    middle, low, high = (100 * math.expm1(value) for value in found[:3])
+    return [Direction(what, Interval(middle, low, high, found.n), "below")]
 
 
 def from_parts(
@@ -62,21 +71,6 @@ def from_parts(
         Sum("overall mean", "mean of the quarters by their episodes", overall, mean, 0.01),
         Sum("overall SD", "from the quarters' means and SDs", math.sqrt(square - overall**2), sd, 0.01),
     ]
-
-
-def relative_spread(data: Data, what: str, of: str, arm: str, bound: float) -> list[Evidence]:
-    """SD between seeds in percent of the size of the mean, below a bound; the interval is that of the logarithm."""
-    seeds = measure(data, of, arm)
-    if len(seeds) < FEW:
-        raise Missing(f"needs {FEW} seeds or more, to see how much they differ; there are {len(seeds)}")
-
-    def log_spread(values: Array, axis: int | None = None) -> Array:
-        return np.asarray(np.log(100 * np.std(values, axis=axis, ddof=1) / np.abs(np.mean(values, axis=axis))))
-
-    with np.errstate(divide="ignore"):
-        log = interval(seeds, log_spread)
-    middle, low, high = (float(np.exp(value)) for value in log[:3])
-    return [Direction(what, Interval(middle, low, high, log.n), "below", bound)]
 
 
 # -- hypotheses on the mechanism --------------------------------------------------------------------------------------
@@ -130,8 +124,8 @@ def half_way(data: Data, what: str, of: str, ln: str, none: str, side: Side, bou
 SPECIAL: dict[str, Callable[..., list[Evidence]]] = {
     "learners_together": learners_together,
     "collapsed": collapsed,
+    "speed": speed,
     "from_parts": from_parts,
-    "relative_spread": relative_spread,
     "square": square,
     "equal_updates": equal_updates,
     "half_way": half_way,

@@ -36,6 +36,10 @@ FREE = EXTENT | {"learning_starts", "batch_size", "capacity", "eval_every", "ear
 CAPACITY = 200  # local units in training and in the velocity lists of D2 and D4
 LABEL = {"a3c": "A3C", "individual": "Individual", "gru": "GRU", "ff": "feedforward"}
 LABEL |= {name: norm.label for name, norm in NORMS.items()}
+UNLIKE = {
+    "lr": "rate {}", "workers": "{} workers", "episodes": "{} episodes", "cloud": "a cloud each",
+    "schedule": "gradients averaged", "gradient_carry": "gradients carried over",
+}  # fmt: skip
 Array = NDArray[np.float64]
 
 
@@ -52,8 +56,20 @@ def known() -> dict[str, Config]:
 
 
 def labels(arm: str) -> dict[str, str]:
-    """What readers call the parts of an arm: `{"algorithm": "A3C", "core": "GRU", "norm": "LayerNorm"}`."""
-    return {name: LABEL.get(value, value) for name, value in known()[arm].labels.items()}
+    """What readers call the parts of an arm: `{"algorithm": "A3C", "core": "GRU", "norm": "LayerNorm", "setting": …}`.
+
+    The setting is in what it is unlike the arm of the main study, such as `rate 0.001`.
+    """
+    config, main = known()[arm], _main()
+    here = {name: getattr(config, name, None) for name in UNLIKE}
+    unlike = [UNLIKE[name].format(value) for name, value in here.items() if value not in (None, getattr(main, name))]
+    parts = {name: LABEL.get(value, value) for name, value in config.labels.items()}
+    return parts | {"setting": ", ".join(unlike) or "as documented"}
+
+
+@functools.cache
+def _main() -> Any:
+    return next(iter(expand(PROFILE)))
 
 
 def paired(*arms: Array) -> list[Array]:
