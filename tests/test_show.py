@@ -12,13 +12,16 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from docutils import nodes
+from docutils.utils import new_document
 from matplotlib.figure import Figure
 
 from lnlab.analysis.claims import VERDICTS, Direction, Number, Sum, judge
 from lnlab.analysis.stats import Interval
-from lnlab.book import cards, holds, output, plot, show, style, svg
+from lnlab.book import cards, holds, output, plot, show, style, svg, terms
 from lnlab.claims.documents import Claim
 from lnlab.claims.judge import Entry
+from lnlab.claims.studies import Data
 from lnlab.paths import BOOK, PUBLISHED
 
 RUNS = ("a3c-gru-ln",)
@@ -181,8 +184,8 @@ def test_a_compact_drawing_has_every_corner_where_it_was_and_each_point_of_a_clo
         assert len(marks) == len(set(marks))
         ElementTree.fromstring(small)
     path = "M 10 20 \nL 10.04 20 \nL 12.25 -3.5 \nC 1 2 3 4 5 6 \nL 0 0.04 \nz"
-    assert corners(svg._relative(path)) == [(10, 20), (12.2, -3.5), (1, 2), (3, 4), (5, 6), (0, 0)]
-    assert len(corners(re.findall(r' d="([^"]*)" style="fill: none; marker', svg.compact(saved(drawn[0])))[0])) == 40
+    assert corners(svg._relative(path)) == [(10, 20), (10, 20), (12.2, -3.5), (1, 2), (3, 4), (5, 6), (0, 0)]
+    assert len(corners(re.findall(r' d="([^"]*)"[^>]* marker:', svg.compact(saved(drawn[0])))[0])) == 40
 
 
 def saved(figure: Figure) -> str:
@@ -206,3 +209,31 @@ def corners(path: str) -> list[tuple[float, float]]:
             found += steps
             here = steps[-1]
     return [(round(x, 1) + 0.0, round(y, 1) + 0.0) for x, y in found]
+
+
+# -- the head of a page, and terms ------------------------------------------------------------------------------------
+def test_quick_facts_read_agents_extent_and_seeds_from_the_runs() -> None:
+    told = show.origin(Data.at(), ["a3c-gru-ln", "a3c-gru-none", "individual-gru-ln"], "D1")
+    assert told == {
+        "agents": "A3C GRU and Individual GRU; 3 arms",
+        "environment": "task offloading, 5 workers, 2,000 episodes each",
+        "seeds": "30 an arm",
+        "claims": "{doc}`all of D1 with their verdicts </claims>`",
+    }
+    shown = show.facts("Does it?", "It does.", **told).splitlines()
+    assert shown[3:6] == ["- **Question:** Does it?", "- **Answer:** It does.", f"- **Agents:** {told['agents']}"]
+    assert "5,000 steps" in show.origin(Data.at(), ["td3-ln-leaky-b32"])["environment"]
+
+
+def test_a_link_to_a_term_shows_its_definition() -> None:
+    term, other = (nodes.reference(refuri=f"{page}.html#term-arm") for page in ("glossary", "elsewhere"))
+    page = new_document("page")
+    page += [term, other]
+    glossary = new_document("glossary")
+    item = nodes.definition_list_item("", nodes.term(ids=["term-arm"]))
+    item += nodes.definition("", nodes.paragraph(text="One combination\nof settings."))
+    glossary += item
+    env = SimpleNamespace(found_docs={"glossary"}, get_doctree={"glossary": glossary}.get)
+    terms._define(SimpleNamespace(env=env), page, "page")
+    assert term["reftitle"] == "One combination of settings."
+    assert "reftitle" not in other

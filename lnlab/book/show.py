@@ -131,7 +131,7 @@ def origin(data: Data, runs: Sequence[str], document: str = "") -> dict[str, str
 def _environment(config: Config) -> str:
     if isinstance(config, RunConfig):
         return f"task offloading, {config.workers} workers, {config.episodes:,} episodes each"
-    return f"driving by camera, {config.steps:,} steps"
+    return f"{'driving by camera' if 'Driving' in config.env else config.env}, {config.steps:,} steps"
 
 
 def claims(data: Data, document: str, section: str = "") -> cards.Attached:
