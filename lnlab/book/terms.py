@@ -25,7 +25,7 @@ def _define(app: Any, document: nodes.document, page: str) -> None:
 
 def definitions(glossary: nodes.document) -> dict[str, str]:
     """Anchor of each term → its definition as plain text."""
-    found = {}
+    found: dict[str, str] = {}
     for item in glossary.findall(nodes.definition_list_item):
         (definition,) = item.findall(nodes.definition)
         text = " ".join(definition.astext().split())
