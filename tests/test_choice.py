@@ -29,9 +29,11 @@ def test_choosing_a_setting_on_the_seeds_it_is_judged_on_would_flatter_it():
     assert studies.mean(axis=1).max(axis=1).mean() > 0.3
 
 
-def test_one_setting_has_the_interval_of_half_the_seeds():
+def test_a_clear_choice_has_the_interval_of_half_the_seeds():
     x, y = np.random.default_rng(0).normal(size=(2, 12))
-    plain, apart = paired_difference(x, y), paired_difference(judged_apart(x[:, None]), judged_apart(y[:, None]))
+    worse = np.full(12, -99.0)
+    apart = paired_difference(*(judged_apart(np.column_stack([each, worse])) for each in (x, y)))
+    plain = paired_difference(x, y)
     assert apart.estimate == pytest.approx(plain.estimate)
     assert apart.high - apart.low == pytest.approx(np.sqrt(2) * (plain.high - plain.low))
 

@@ -27,10 +27,14 @@ def judged_apart(scores: Array) -> Array:
 
     >>> judged_apart(np.array([[9.0, 1.0], [9.0, 1.0], [9.0, 1.0], [9.0, 1.0]])).tolist()
     [9.0, 9.0, 9.0, 9.0]
+    >>> judged_apart(np.array([[9.0], [7.0]])).tolist()  # nothing to choose
+    [9.0, 7.0]
 
     Raises:
         ValueError: one seed, which leaves none to choose on.
     """
+    if scores.shape[1] == 1:
+        return scores[:, 0]
     if len(scores) < 2:
         raise ValueError("a setting is chosen on other seeds than it is judged on: at least two seeds are wanted")
     first = _halves(len(scores))  # (splits, n_seeds)
