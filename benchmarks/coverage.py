@@ -1,7 +1,7 @@
 """How often the intervals cover and the test of arms rejects, by simulation: `python -m benchmarks.coverage`.
 
 It writes the tables of the book's Methods, coverage.csv, sign-flip.csv and choice.csv in book/. Intervals are those of
-`lnlab.analysis.intervals.interval` and p-values those of `sign_flip_test`, computed for many samples at once: the tests
+`lnlab.analysis.stats.interval` and p-values those of `sign_flip_test`, computed for many samples at once: the tests
 check that they are the same numbers, and that the committed tables can be measured again.
 """
 
@@ -15,15 +15,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy import integrate, optimize, stats
 
-from lnlab.analysis import intervals
+from lnlab.analysis import stats as ours
 from lnlab.analysis.choice import judged_apart
-from lnlab.analysis.comparisons import EXACT_SEEDS
-from lnlab.analysis.descriptive import ROUNDING, Array, iqm, mean, std, worst_decile
+from lnlab.analysis.stats import ROUNDING, Array, iqm, mean, std, worst_decile
 from lnlab.paths import BOOK
 
 SEEDS = (5, 10, 20, 30)
 REPETITIONS = 2_000  # of each cell: a standard error of .005 where 95 of 100 cover, of .01 where 75 do
-REPS = 2_000  # resamples, as `interval` takes
 FLIPS = 2_000  # random signs where not all are counted
 BLOCK = 2**16  # numbers at once, which stay in the cache
 SHIFT = 8.0  # standard deviations by which a collapsed seed falls
@@ -98,12 +96,10 @@ class Cell(NamedTuple):
     statistic: str
     seeds: str
     of: Seeds
-    bounds: tuple[float, float] | None = None
 
 
 CELLS = [Cell(name, seeds, of) for name in STATISTICS for seeds, of in DISTRIBUTIONS.items()] + [
-    Cell("mean", "an event (0 or 1) in 1 of 10", EVENT),
-    Cell("mean", "the same with bounds (0, 1)", EVENT, (0.0, 1.0)),
+    Cell("mean", "an event (0 or 1) in 1 of 10", EVENT)
 ]
 
 
@@ -111,39 +107,31 @@ def coverage(cell: Cell, n: int, repetitions: int = REPETITIONS, seed: int = 0) 
     """Share of nominal 95 % intervals of n seeds that hold the true value."""
     statistic = STATISTICS[cell.statistic]
     samples = cell.of.draw(np.random.default_rng(seed), (repetitions, n))
-    low, high = bounds_of(samples, statistic, cell.bounds)
+    low, high = bounds_of(samples, statistic)
     truth = cell.of.truth[statistic]
     return float(np.mean((low <= truth) & (truth <= high)))
 
 
-def bounds_of(samples: Array, statistic: Pooled, bounds: tuple[float, float] | None = None) -> tuple[Array, Array]:
-    """`interval(sample, statistic, bounds=bounds)` of each row of (repetitions, n): its bounds, (repetitions,) each."""
+def bounds_of(samples: Array, statistic: Pooled) -> tuple[Array, Array]:
+    """`interval(sample, statistic)` of each row of (repetitions, n): its bounds, (repetitions,) each."""
     n = samples.shape[1]
     resampled = _resampled(statistic)
     value, error = resampled(samples)
     error = np.where(error <= ROUNDING * np.abs(value), 0.0, error)
     wide = np.maximum(error, _resampled(mean)(samples)[1]) if statistic is iqm else error
-    half = intervals.student(n, 0.95) * wide
+    half = ours.student(n) * wide
     low, high = value - half, value + half
-    if n >= intervals.BOOTSTRAP_FROM:
+    if n >= ours.BOOTSTRAP_FROM:
         t_low, t_high, thin = _studentised(samples, resampled, value, error)
-        use = (thin <= intervals.FEW_THIN) & (t_low <= -intervals.THIN) & (t_high >= intervals.THIN)
+        use = (thin <= ours.FEW_THIN) & (t_low <= -ours.THIN) & (t_high >= ours.THIN)
         low, high = np.where(use, value - t_high * error, low), np.where(use, value - t_low * error, high)
-    if bounds is None:
-        return low, high
-    least, span = bounds[0], bounds[1] - bounds[0]
-    share = (value - least) / span
-    wilson = [least + span * each for each in intervals.score_interval(share, 0 * share, intervals.normal(0.95), n, n)]
-    low, high = (
-        np.where(error == 0, widest, np.clip(each, *bounds)) for each, widest in zip((low, high), wilson, strict=True)
-    )
     return low, high
 
 
 def _studentised(samples: Array, resampled: Resampled, value: Array, error: Array) -> tuple[Array, Array, Array]:
     """Quantiles of (value* - value) / error* over each sample's resamples, and the share with next to no spread."""
     n = samples.shape[1]
-    picks = np.random.default_rng(0).integers(n, size=(REPS, n))
+    picks = np.random.default_rng(0).integers(n, size=(ours.RESAMPLES, n))
     found = []
     rows = max(1, BLOCK // picks.size)
     for start in range(0, len(samples), rows):
@@ -153,7 +141,7 @@ def _studentised(samples: Array, resampled: Resampled, value: Array, error: Arra
             t = (values - value[block, None]) / errors
         without = errors <= 1e-9 * error[block, None]
         t[without] = np.inf  # after all others, and not counted
-        thin = np.mean(~without & (errors < intervals.THIN * error[block, None]), axis=1)
+        thin = np.mean(~without & (errors < ours.THIN * error[block, None]), axis=1)
         found.append((*_quantiles(np.sort(t, axis=1)), thin))
     t_low, t_high, thin = (np.concatenate(each) for each in zip(*found, strict=True))
     return t_low, t_high, thin
@@ -219,7 +207,7 @@ def rejected(of: Seeds, n: int, repetitions: int = REPETITIONS, seed: int = 0) -
 def p_values(differences: Array) -> Array:
     """`sign_flip_test(row, 0, reps=FLIPS)` of each row (repetitions, n)."""
     n = differences.shape[1]
-    exact = n <= EXACT_SEEDS
+    exact = n <= ours.EXACT_SEEDS
     flips = (
         np.arange(2**n)[:, None] >> np.arange(n) & 1 if exact else np.random.default_rng(0).integers(2, size=(FLIPS, n))
     )
@@ -238,7 +226,7 @@ def missed(levels: str, seeds: str, n: int, repetitions: int = REPETITIONS // 2,
     for _ in range(repetitions):
         arms = [of.draw(rng, (n, 4)) - of.truth[mean] + np.array(each) for each in CHOICES[levels]]
         x, y = ((_one_out if one_out else judged_apart)(arm) for arm in arms)
-        half = intervals.student(n, 0.95) * (x - y).std(ddof=1) / math.sqrt(n)
+        half = ours.student(n) * (x - y).std(ddof=1) / math.sqrt(n)
         missing += abs((x - y).mean()) > half
     return missing / repetitions
 

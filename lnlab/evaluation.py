@@ -4,7 +4,7 @@ A scenario is a local capacity C and a velocity v. Training used C = 200 and v =
 changes the velocity, `extra` lowers the capacity (a poorer environment: every competent policy drops there).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,9 +104,7 @@ def policies_in_training(episodes: int, *, workers: int = 5, seed: int = 0, clou
     for name, policy in POLICIES.items():
         env = OffloadingBatch(200, velocity, groups=episodes, cloud=cloud)
         noise = draw_noise(range(seed, seed + episodes), workers, TEST_EPISODE, 200)
-        uniforms = torch.from_numpy(
-            np.random.default_rng([seed, Purpose.TEST_ACTION]).random((EPISODE_STEPS, len(velocity)), np.float32)
-        )
+        uniforms = _uniforms([seed], len(velocity))
         group = play(env, noise, _follow(policy, uniforms)).returns.view(episodes, workers).mean(1)
         rows.append((name, group.mean().item(), (group.std() / episodes**0.5).item(), episodes))
     return pd.DataFrame(rows, columns=["policy", "return_mean", "return_se", "episodes"])
@@ -118,21 +116,17 @@ def play(env: OffloadingBatch, noise: Noise, act: Act) -> Outcome:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _play(env, noise, act)
+        obs = env.reset(noise)
+        returns = torch.zeros(len(obs), device=obs.device)
+        counts = torch.zeros(len(obs), len(ACTIONS), device=obs.device)
+        for t in range(EPISODE_STEPS):
+            action = act(obs, t)
+            counts.scatter_add_(1, action.unsqueeze(1), torch.ones_like(action, dtype=counts.dtype).unsqueeze(1))
+            obs, reward = env.step(action)
+            returns += reward
+        return Outcome(returns, counts / EPISODE_STEPS)
     finally:
         torch.set_num_threads(threads)
-
-
-def _play(env: OffloadingBatch, noise: Noise, act: Act) -> Outcome:
-    obs = env.reset(noise)
-    returns = torch.zeros(len(obs), device=obs.device)
-    counts = torch.zeros(len(obs), len(ACTIONS), device=obs.device)
-    for t in range(EPISODE_STEPS):
-        action = act(obs, t)
-        counts.scatter_add_(1, action.unsqueeze(1), torch.ones_like(action, dtype=counts.dtype).unsqueeze(1))
-        obs, reward = env.step(action)
-        returns += reward
-    return Outcome(returns, counts / EPISODE_STEPS)
 
 
 def _evaluate_chunk(
@@ -141,11 +135,8 @@ def _evaluate_chunk(
     """Tables of the learners in `rows`; a seed's learners meet the same test episodes, whatever the arm."""
     per_seed = config.learners_per_seed
     seeds = [config.seed_list[row // per_seed] for row in rows]
-    labels = [
-        {"seed": seed, "worker": row % per_seed if per_seed > 1 else -1} for seed, row in zip(seeds, rows, strict=True)
-    ]
-    if per_seed == 1 and config.algorithm == "individual":
-        labels = [label | {"worker": 0} for label in labels]
+    shared = config.algorithm == "a3c"
+    labels = [{"seed": seed, "worker": -1 if shared else row % per_seed} for seed, row in zip(seeds, rows, strict=True)]
     for cloud in CLOUDS:
         for mode in MODES:
             env, noise, uniforms = _environments(seeds, config.eval_episodes, cloud, parameters.device, groups)
@@ -176,18 +167,18 @@ def _environments(
 ) -> tuple[OffloadingBatch, Noise, Tensor]:
     """Environments (learner-major, then scenario, then episode) of `seeds`, one entry a learner, with their random
     numbers."""
-    scenarios = scenario_table(groups)
-    capacity = torch.tensor(scenarios.capacity.to_numpy(), dtype=torch.float32).repeat_interleave(episodes)
-    velocity = torch.tensor(scenarios.velocity.to_numpy(), dtype=torch.float32).repeat_interleave(episodes)
-    batch, total = len(capacity), len(capacity) * len(seeds)
-    env = OffloadingBatch(
-        capacity.repeat(len(seeds)), velocity.repeat(len(seeds)), groups=total, cloud=cloud, device=device
-    )
-    noise = draw_noise(seeds, batch, TEST_EPISODE, capacity.repeat(len(seeds)), device=device)
-    draws = [
-        np.random.default_rng([seed, Purpose.TEST_ACTION]).random((EPISODE_STEPS, batch), np.float32) for seed in seeds
-    ]
-    return env, noise, torch.from_numpy(np.concatenate(draws, axis=1)).to(device)
+    pairs = torch.tensor([pair for each in groups.values() for pair in each], dtype=torch.float32)
+    batch = len(pairs) * episodes
+    capacity, velocity = pairs.repeat_interleave(episodes, 0).repeat(len(seeds), 1).T
+    env = OffloadingBatch(capacity, velocity, groups=len(capacity), cloud=cloud, device=device)
+    noise = draw_noise(seeds, batch, TEST_EPISODE, capacity, device=device)
+    return env, noise, _uniforms(seeds, batch).to(device)
+
+
+def _uniforms(seeds: Sequence[int], each: int) -> Tensor:
+    """Numbers in [0, 1) that pick the actions of `each` environments of every seed, (100, seeds · each)."""
+    rngs = [np.random.default_rng([seed, Purpose.TEST_ACTION]) for seed in seeds]
+    return torch.from_numpy(np.concatenate([rng.random((EPISODE_STEPS, each), np.float32) for rng in rngs], axis=1))
 
 
 def _summarise(outcome: Outcome, episodes: int, labels: list[dict[str, Any]], groups: Groups) -> pd.DataFrame:

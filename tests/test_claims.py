@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lnlab.analysis.claims import VERDICTS, Direction, Number, Sum, Untested, could_tell, judge, margin_of
-from lnlab.analysis.intervals import Interval, interval
+from lnlab.analysis.stats import Interval, clopper_pearson, interval
 
 UP, DOWN, OPEN = (Interval(m, m - 1, m + 1, 30) for m in (2.0, -2.0, 0.5))
 AGREES, DIFFERS, BETWEEN = (Number("x", p, Interval(10, 9, 11, 30), p / 4) for p in (10.0, 20.0, 8.0))
@@ -75,11 +75,11 @@ def test_equal_scores_are_a_point_and_an_effect_of_exactly_zero_opposes_more_and
 
 
 def test_equal_shares_of_few_seeds_decide_what_their_bounds_allow() -> None:
-    """Five seeds of five: the share lies above one half, and may lie above nine tenths."""
-    all_of_five = interval([1.0] * 5, bounds=(0, 1))
-    assert Direction("x", all_of_five, "above", 0.5).outcome == "holds"
+    """Five seeds of five: the share lies above two fifths, and may lie above nine tenths."""
+    all_of_five = clopper_pearson(5, 5)
+    assert Direction("x", all_of_five, "above", 0.4).outcome == "holds"
     assert Direction("x", all_of_five, "above", 0.9).outcome == "open"
-    assert Direction("x", all_of_five, "below", 0.5).outcome == "opposed"
+    assert Direction("x", all_of_five, "below", 0.4).outcome == "opposed"
 
 
 def test_a_number_agrees_within_its_margin_differs_outside_and_is_open_between() -> None:

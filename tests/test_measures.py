@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lnlab.analysis.correlation import rank_correlation
+from lnlab.analysis.stats import rank_correlation
 from lnlab.claims import pooled
 from lnlab.claims.measures import constant, measure, named, over_time, quarters
 from lnlab.claims.studies import Data, Missing

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lnlab.trainers.monitor import RULES, EarlyStopping, alerts, first_fired, original
+from lnlab.paths import BOOK
+from lnlab.trainers.monitor import RULES, EarlyStopping, alerts, first_fired
 from lnlab.trainers.watchers import EventWriter
 
 BEFORE = {"actor_feature_norm_probe": 16.0, "critic_feature_norm_probe": 15.0}
@@ -72,7 +73,7 @@ def test_the_first_step_of_each_rule_and_seed() -> None:
 
 
 def test_on_the_originals_numbers_its_own_rules_stay_silent_and_the_others_fire_at_once() -> None:
-    fired = first_fired(*original()).set_index(["seed", "rule"])["step"]
+    fired = first_fired(pd.read_csv(BOOK / "claims" / "d5-original.csv")).set_index(["seed", "rule"])["step"]
     plain, normed = fired[1].to_dict(), fired[2].to_dict()
     assert all(np.isnan(plain[rule]) for rule in ("td_error", "q_value", "return"))
     assert {rule: plain[rule] for rule in ("actor_critic_ratio", "actor_mlp_gradient", "actor_gradient")} == {

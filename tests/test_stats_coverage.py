@@ -36,24 +36,19 @@ def test_intervals_of_few_seeds_cover(seeds, statistic):
 
 
 @pytest.mark.parametrize(("statistic", "repetitions", "reps"), [(np.mean, 1500, 400), (stats.iqm, 600, 200)])
-def test_intervals_of_thirty_seeds_cover(statistic, repetitions, reps):
-    def make(rng: np.random.Generator) -> stats.Interval:
-        return stats.cluster_bootstrap(experiment(rng, 30), statistic, rng, reps)
-
-    assert 0.93 <= coverage(make, repetitions) <= 0.97
+def test_intervals_of_thirty_seeds_cover(statistic, repetitions, reps, monkeypatch):
+    monkeypatch.setattr(stats, "RESAMPLES", reps)
+    assert 0.93 <= coverage(lambda rng: stats.interval(experiment(rng, 30), statistic), repetitions) <= 0.97
 
 
 def test_treating_scenarios_as_replications_would_not_cover():
     """The control of the tests above: they must fail for the interval that this module is there to avoid."""
-    share = coverage(lambda rng: stats.jackknife_t(experiment(rng, 10).ravel()), repetitions=300)
-    assert share < 0.7
+    assert coverage(lambda rng: stats.interval(experiment(rng, 10).ravel()), repetitions=300) < 0.7
 
 
-def test_the_spread_of_thirty_seeds_is_covered():
-    def make(rng: np.random.Generator) -> stats.Interval:
-        return stats.cluster_bootstrap(rng.normal(size=30), stats.std, rng, 300)
-
-    assert 0.92 <= coverage(make, 800, truth=1.0) <= 0.98
+def test_the_spread_of_thirty_seeds_is_covered(monkeypatch):
+    monkeypatch.setattr(stats, "RESAMPLES", 300)
+    assert 0.92 <= coverage(lambda rng: stats.interval(rng.normal(size=30), stats.std), 800, truth=1.0) <= 0.98
 
 
 @pytest.mark.parametrize("statistic", [np.mean, stats.iqm])
@@ -65,12 +60,8 @@ def test_paired_differences_cover(statistic):
     assert 0.93 <= coverage(make, repetitions=3000) <= 0.97
 
 
-def test_performance_profiles_cover():
-    def make(rng: np.random.Generator) -> stats.Interval:
-        profile = stats.performance_profile(experiment(rng, 30), [0.0])
-        return stats.Interval(profile.share[0], profile.low[0], profile.high[0], profile.n)
-
-    assert 0.93 <= coverage(make, 2000, truth=0.5) <= 0.97
+def test_shares_of_scenarios_cover():
+    assert 0.93 <= coverage(lambda rng: stats.clustered_share(experiment(rng, 30) > 0), 2000, truth=0.5) <= 0.97
 
 
 # The tables of the book's Methods
@@ -88,9 +79,9 @@ def test_the_table_of_coverage_is_that_of_the_intervals(cell: measured.Cell, n: 
     samples[0, 1:] = samples[0, 0]  # one odd seed
     samples[1] = samples[1, 0]
     statistic = measured.STATISTICS[cell.statistic]
-    low, high = measured.bounds_of(samples, statistic, cell.bounds)
+    low, high = measured.bounds_of(samples, statistic)
     for i, sample in enumerate(samples):
-        expected = stats.interval(sample, statistic, bounds=cell.bounds)[1:3]
+        expected = stats.interval(sample, statistic)[1:3]
         assert (low[i], high[i]) == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 

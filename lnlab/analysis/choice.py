@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from lnlab.analysis.descriptive import Array
+from lnlab.analysis.stats import Array
 
 SPLITS = 500  # of the seeds in two halves; all of them up to ten seeds
 

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lnlab.analysis.intervals import Interval
+from lnlab.analysis.stats import Interval
 
 VERDICTS = ("true", "mostly true", "false", "cannot tell", "arithmetic error", "not testable here")
 MARGIN = 0.25  # of a printed value, on either side

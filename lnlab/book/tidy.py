@@ -20,8 +20,7 @@ from scipy.stats import CensoredData, ecdf
 from scipy.stats import t as student
 
 from lnlab.analysis.choice import judged_apart
-from lnlab.analysis.intervals import Statistic
-from lnlab.analysis.stats import Interval, contrast, interval, mean, sign_flip_test
+from lnlab.analysis.stats import Interval, Statistic, contrast, interval, mean, sign_flip_test
 from lnlab.book import style, words
 from lnlab.claims import judge, ledger
 from lnlab.claims import measures as of

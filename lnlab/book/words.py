@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lnlab.analysis.claims import Evidence, Measured
-from lnlab.analysis.stats import Interval
+from lnlab.analysis.stats import Interval, decimals
 from lnlab.claims.studies import labels
 
 NARROW = "\N{NO-BREAK SPACE}"
@@ -27,10 +27,8 @@ def number(value: float, digits: int = 1) -> str:
 def estimate(row: Any, digits: int = 1) -> str:
     r"""An estimate and its interval (anything with estimate, low, high); the estimate alone where there is none.
 
-        >>> from lnlab.analysis.claims import Evidence, Measured
-    from lnlab.analysis.stats import Interval
-        >>> estimate(Interval(89.71, 88.1, 91.29, 30))
-        '89.7 [88.1,\xa091.3]'
+    >>> estimate(Interval(89.71, 88.1, 91.29, 30))
+    '89.7 [88.1,\xa091.3]'
     """
     middle = number(row.estimate, digits)
     if not np.isfinite(row.low):
@@ -49,10 +47,7 @@ def precise(middle: float, low: float, high: float) -> str:
     if abs(middle) >= LARGE:
         bounds = f" [{low:.3g},{NARROW}{high:.3g}]" if np.isfinite(low) else ""
         return f"{middle:.3g}{bounds}".replace("-", "−")
-    half = (high - low) / 2
-    size = half if half > 0 else abs(middle)  # NaN > 0 is false
-    digits = min(max(0, 1 - math.floor(math.log10(size))), 6) if size > 0 and math.isfinite(size) else 1
-    return estimate(Interval(middle, low, high, 0), digits)
+    return estimate(Interval(middle, low, high, 0), decimals(middle, low, high))
 
 
 def filled(sentence: str, evidence: Iterable[Evidence]) -> str:

@@ -12,9 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from lnlab.analysis.claims import Direction, Evidence, Number, Sum, Untested, margin_of
-from lnlab.analysis.correlation import rank_correlation
-from lnlab.analysis.intervals import Combination, Statistic, estimate
-from lnlab.analysis.stats import Interval, std, worst_decile
+from lnlab.analysis.stats import Interval, Statistic, rank_correlation, std, weighted_sum, worst_decile
 from lnlab.claims.measures import measure, named
 from lnlab.claims.rows import (
     Arithmetic,
@@ -162,7 +160,7 @@ MAKES: dict[type[Row], Callable[..., list[Evidence]]] = {
 def combined(arms: Sequence[Array], weights: Iterable[float], statistic: Statistic) -> Interval:
     """Sum over arms of weight · statistic with its interval, over the seeds that all have, resampled in all alike."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return estimate(Combination.of(paired(*arms), list(weights), statistic), 0.95, None)
+        return weighted_sum(paired(*arms), list(weights), statistic)
 
 
 def log(statistic: Statistic) -> Statistic:

@@ -40,9 +40,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lnlab.analysis.intervals import Statistic
 from lnlab.analysis.metrics import EXPLOSION, METRICS
 from lnlab.analysis.quantities import QUANTITIES
+from lnlab.analysis.stats import Statistic
 from lnlab.claims import pooled
 from lnlab.claims.studies import Array, Data, Missing, defined
 from lnlab.columns import COLUMNS

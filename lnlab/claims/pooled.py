@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import comb
 
-from lnlab.analysis.intervals import Statistic
+from lnlab.analysis.stats import Statistic
 from lnlab.claims.studies import Array, Data, paired
 
 BASELINE = (5, 10, 15, 20, 25, 30, 50, 75, 100)  # km/h: D2 and D4, RNN+LN and Neither

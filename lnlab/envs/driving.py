@@ -140,8 +140,9 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
         """
         if not self._running:
             raise RuntimeError("no episode is running: call reset() before step()")
-        steer, throttle = _numbers(action)
-        self._drive(steer, throttle)
+        steer, throttle = (min(max(number, -1.0), 1.0) for number in _numbers(action))
+        for _ in range(self.frame_skip):
+            self.race.step(np.array([steer, max(throttle, 0.0), max(-throttle, 0.0)]))
         before, self._motion = self._motion, self._measure(self._motion.at.segment)
         situation = self._situation(before)
         rewards = driving_reward.components(situation, standing_bonus=self.standing_bonus)
@@ -172,12 +173,6 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
         self._route = _route(self._line, self.route_length)
         # Beyond all sight: what is asked for after the last waypoint.
         self._waypoints = np.concatenate([self._line.points[: len(self._route)], np.full((WAYPOINTS, 2), np.inf)])
-
-    def _drive(self, steer: float, throttle: float) -> None:
-        steer, throttle = min(max(steer, -1.0), 1.0), min(max(throttle, -1.0), 1.0)
-        action = np.array([steer, max(throttle, 0.0), max(-throttle, 0.0)])
-        for _ in range(self.frame_skip):
-            self.race.step(action)
 
     def _measure(self, segment: int) -> Motion:
         hull = self.race.car.hull

@@ -119,7 +119,7 @@ def _with_named_observation(name: str, env: gymnasium.Env[Any, Any]) -> gymnasiu
     space = env.observation_space
     if isinstance(space, Dict) and _is_named(space):
         return env
-    if isinstance(space, Box) and _is_picture(space):
+    if isinstance(space, Box) and space.dtype == np.uint8 and (len(space.shape) == 2 or space.shape[2:] == (3,)):
         return ImageView(env)
     if isinstance(space, Box) and len(space.shape) == 1:
         return VectorView(env)
@@ -127,10 +127,6 @@ def _with_named_observation(name: str, env: gymnasium.Env[Any, Any]) -> gymnasiu
         f"env={name!r} is not allowed: it observes {space}; needed: a Box of pictures (H, W, 3) or (H, W) of uint8, "
         f'a Box (V,), or a Dict of "image" {(FRAMES, SIDE, SIDE)} uint8 and "vector" (V,) float32'
     )
-
-
-def _is_picture(space: Box) -> bool:
-    return space.dtype == np.uint8 and (len(space.shape) == 2 or (len(space.shape) == 3 and space.shape[2] == 3))
 
 
 def _is_named(space: Dict) -> bool:

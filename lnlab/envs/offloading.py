@@ -116,7 +116,8 @@ class OffloadingBatch:
         self.capacity = capacities.float().to(device)
         self._to_good, self._to_bad = (p.float().to(device) for p in channel_probabilities(velocities))
         self._allocate_state()
-        self._allocate_scratch()
+        self._allocate_decision()
+        self._allocate_queue()
         self._lay_out_observation(velocities)
 
     def _allocate_state(self) -> None:
@@ -138,21 +139,15 @@ class OffloadingBatch:
         self._index_script = zeros(STEPS, 2, size, dtype=torch.int64)
         self._shown = zeros(size, OBSERVATION)  # the observation before its normalisation
 
-    def _allocate_scratch(self) -> None:
+    def _allocate_decision(self) -> None:
         """Buffers of a step and names for their parts: making a view anew, or passing a number, costs an operation."""
+        size, zeros = self.size, self._zeros
         self._zero, self._divisor = torch.tensor([0.0, REWARD_DIVISOR], device=self.device)
         self._actions = torch.tensor([[LOCAL], [OFFLOAD]], device=self.device)
-        self._row = self._zeros(1, 7, self.size)
-        self._index_row = self._zeros(1, 2, self.size, dtype=torch.int64)
+        self._row, self._index_row = zeros(1, 7, size), zeros(1, 2, size, dtype=torch.int64)
         self._asking, self._task, self._task_units, self._number = _parts(self._row[0], slice(0, 2), slice(1, 3), 1, 3)
         self._next_time, self._next_task = _parts(self._row[0], 4, slice(5, 7))
-        self._finish, self._order = self._index_row[:, :1].expand(1, 3, self.size), self._index_row[0, 1]
-        self._allocate_decision()
-        self._allocate_queue()
-        self._allocate_packing()
-
-    def _allocate_decision(self) -> None:
-        size, zeros = self.size, self._zeros
+        self._finish, self._order = self._index_row[:, :1].expand(1, 3, size), self._index_row[0, 1]
         self._chosen, self._allowed = zeros(2, size, dtype=torch.bool), zeros(2, size, dtype=torch.bool)
         self._allowed_local, self._allowed_offload = self._allowed
         self._success, self._slot_free = zeros(2, size), zeros(size, dtype=torch.bool)
@@ -161,6 +156,13 @@ class OffloadingBatch:
         self._taken_stock, self._taken_slot, self._taken_units = _parts(self._taken[0], slice(0, 2), 1, slice(0, 3, 2))
         self._taken_local, self._taken_cloud = self._taken_units
         self._back_stock, self._back_local, self._back_cloud = _parts(self._back[0], slice(0, 2), 0, 2)
+        self._last_slot, self._incoming = self._slots[1, :, -2], self._slots[:, :, -1]
+        self._before, self._pass = self._slots[:, :, 1:], torch.tensor([0.0, 1.0], device=self.device)[:, None, None]
+        self._after = zeros(2, size, SLOTS + 1)
+        self._left = self._after[1]
+        self._keep, self._rank = zeros(size, SLOTS + 1), zeros(size, SLOTS + 1)
+        self._column = zeros(size, SLOTS + 1, dtype=torch.int64)
+        self._columns = self._column.expand(2, size, SLOTS + 1)
 
     def _allocate_queue(self) -> None:
         """The cloud's queue, (members, groups); a private cloud has a queue of one."""
@@ -171,16 +173,6 @@ class OffloadingBatch:
         self._turns = list(zip(*self._queue.view(3, *shape), self._granted, strict=True))
         self._queue_units, self._granted_units = self._queue[1], self._granted.view(-1)
         self._wish, self._returned, self._due_cloud = self._request[:2], self._request[2:], self._due[:, 2]
-
-    def _allocate_packing(self) -> None:
-        size, zeros = self.size, self._zeros
-        self._last_slot, self._incoming = self._slots[1, :, -2], self._slots[:, :, -1]
-        self._before, self._pass = self._slots[:, :, 1:], torch.tensor([0.0, 1.0], device=self.device)[:, None, None]
-        self._after = zeros(2, size, SLOTS + 1)
-        self._left = self._after[1]
-        self._keep, self._rank = zeros(size, SLOTS + 1), zeros(size, SLOTS + 1)
-        self._column = zeros(size, SLOTS + 1, dtype=torch.int64)
-        self._columns = self._column.expand(2, size, SLOTS + 1)
 
     def _zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.zeros(shape, dtype=dtype, device=self.device)

@@ -1,15 +1,13 @@
 """Watching a TD3 run: alerts, and early stopping.
 
-The document asks for three alerts. In its own run without LayerNorm, where features reached 7e12, none of them fires;
-`ORIGINAL` holds the few published numbers of that run and of the one with LayerNorm, so that `first_fired` can say
-what each rule would have done. The rules that would have caught it compare quantities that must agree, or ask whether
-the policy can still learn.
+The document asks for three alerts. In its own run without LayerNorm, where features reached 7e12, none of them fires
+(book/claims/d5-original.csv has the few published numbers of that run and of the one with LayerNorm). The rules that
+would have caught it compare quantities that must agree, or ask whether the policy can still learn.
 """
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -18,8 +16,7 @@ WINDOW = 100  # episodes whose mean return early stopping follows
 Row: TypeAlias = Mapping[str, Any] | pd.DataFrame  # a row of numbers, or a table of them
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """An alert: fires where `measure` of a row and of the values before learning lies past `limit`."""
 
     columns: tuple[str, ...]  # of the table `records` or `returns`, all it needs
@@ -35,41 +32,38 @@ class Rule:
         return value < self.limit if self.below else value > self.limit
 
 
-def _td_error(row: Row, before: Row) -> Any:
-    return np.fmax(row["td_error_1"], row["td_error_2"])  # DDPG has no second critic: NaN there
+def _rule(column: str, *told: Any, **more: Any) -> Rule:
+    """On one column as it stands."""
+    return Rule((column,), lambda row, before: row[column], *told, **more)
 
 
-def _actor_critic_ratio(row: Row, before: Row) -> Any:
+def _ratio(row: Row, before: Row) -> Any:
     """|actor_q| over |critic_q|, or over the spread of Q in the batch where the mean happens to lie near zero."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.divide(np.abs(row["actor_q"]), np.fmax(np.abs(row["critic_q"]), row["q1_std"]))
 
 
-def _feature_growth(row: Row, before: Row) -> Any:
-    actor, critic = (
-        np.divide(row[name], before[name]) for name in ("actor_feature_norm_probe", "critic_feature_norm_probe")
-    )
-    return np.fmax(actor, critic)
+def _growth(row: Row, before: Row) -> Any:
+    return np.fmax(*(np.divide(row[name], before[name]) for name in PROBED))
 
 
+PROBED = ("actor_feature_norm_probe", "critic_feature_norm_probe")
 RULES = {
     "td_error": Rule(
         ("td_error_1", "td_error_2"),
-        _td_error,
+        lambda row, before: np.fmax(row["td_error_1"], row["td_error_2"]),  # DDPG has no second critic: NaN there
         50.0,
         "batch mean of |Q − y| above 50; the targets come from the critic's own CNN, which did not explode",
         published=True,
     ),
-    "q_value": Rule(
-        ("q1_mean",),
-        lambda row, before: row["q1_mean"],
+    "q_value": _rule(
+        "q1_mean",
         1000.0,
         "mean Q of the batch above 1000; seen on the critic CNN's features, not on those the actor is trained with",
         published=True,
     ),
-    "return": Rule(
-        ("return",),
-        lambda row, before: row["return"],
+    "return": _rule(
+        "return",
         -500.0,
         "an episode's return under −500; a car that leaves the lane at once never collects so much",
         below=True,
@@ -77,33 +71,30 @@ RULES = {
     ),
     "actor_critic_ratio": Rule(
         ("actor_q", "critic_q", "q1_std"),
-        _actor_critic_ratio,
+        _ratio,
         10.0,
         "the same actions in the same states valued ten times higher in the actor's loss than by the critic: it is "
         "asked about features it was never fitted on",
     ),
-    "actor_mlp_gradient": Rule(
-        ("actor_mlp_grad_norm",),
-        lambda row, before: row["actor_mlp_grad_norm"],
+    "actor_mlp_gradient": _rule(
+        "actor_mlp_grad_norm",
         1e-6,
         "no gradient reaches the layers that choose the action: the policy no longer learns, whatever its loss does",
         below=True,
     ),
-    "saturation": Rule(
-        ("saturation",),
-        lambda row, before: row["saturation"],
+    "saturation": _rule(
+        "saturation",
         0.9,
         "over nine tenths of the action components beyond 0.99: the tanh is flat there and passes next to no gradient",
     ),
     "feature_growth": Rule(
-        ("actor_feature_norm_probe", "critic_feature_norm_probe"),
-        _feature_growth,
+        PROBED,
+        _growth,
         10.0,
         "features of the same images ten times as long as before learning; the original's with LayerNorm doubled",
     ),
-    "actor_gradient": Rule(
-        ("actor_grad_norm",),
-        lambda row, before: row["actor_grad_norm"],
+    "actor_gradient": _rule(
+        "actor_grad_norm",
         1000.0,
         "the actor's gradient before clipping a thousand times the limit of 1; after clipping nothing can be seen",
     ),
@@ -130,60 +121,23 @@ def alerts(row: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> l
     return [name for name, rule in RULES.items() if set(rule.columns) <= set(row) and bool(rule.fires(row, before))]
 
 
-def first_fired(records: pd.DataFrame, returns: pd.DataFrame) -> pd.DataFrame:
+def first_fired(*tables: pd.DataFrame) -> pd.DataFrame:
     """The first step at which each rule fired, by rule and seed.
 
     Args:
-        records: rows of every seed in the order of steps; the values before learning are each seed's first.
-        returns: one row an episode.
+        tables: `records` and `returns`, with the rows of every seed in the order of steps; the values before learning
+            are each seed's first.
 
     Returns:
-        rule, seed, step (NaN: never); a rule whose columns neither table has is left out.
+        rule, seed, step (NaN: never); a rule whose columns no table has is left out.
     """
     rows = []
     for name, rule in RULES.items():
-        for table in (records, returns):
-            if set(rule.columns) <= set(table):
-                before = table.groupby("seed")[list(rule.columns)].transform("first")
-                steps = table["step"].where(rule.fires(table, before)).groupby(table["seed"]).min()
-                rows += [{"rule": name, "seed": seed, "step": step} for seed, step in steps.items()]
+        for table in (each for each in tables if set(rule.columns) <= set(each)):
+            before = table.groupby("seed")[list(rule.columns)].transform("first")
+            steps = table["step"].where(rule.fires(table, before)).groupby(table["seed"]).min()
+            rows += [{"rule": name, "seed": seed, "step": step} for seed, step in steps.items()]
     return pd.DataFrame(rows, columns=["rule", "seed", "step"])
-
-
-# Run 1 (no LayerNorm) and run 2 (LayerNorm) of the original, from its event files, here under the number of the run as
-# seed. Of the errors, of Q and of the returns only the extreme of each run is given, in every row: a rule that stays
-# silent on it was silent throughout. critic_q is the mean Q of the replayed actions: that of the policy's actions was
-# not recorded, and neither was saturation. Feature norms were printed, never recorded: run 1 has one, at step 5000, and
-# 20 stands for the untrained network as the most that was seen of one.
-_COLUMNS = ("seed", "step", "actor_q", "critic_q", "actor_grad_norm", "actor_feature_norm_probe")
-_POINTS = (
-    (1, 1000, np.nan, np.nan, np.nan, 20.0),
-    (1, 1100, 1.30e6, 14.1, 4.80e5, np.nan),
-    (1, 1200, 4.38e7, 14.5, 7.41e6, np.nan),
-    (1, 1500, 3.40e9, 20.8, 2.18e8, np.nan),
-    (1, 2000, 8.79e10, 20.6, 2.81e9, np.nan),
-    (1, 3000, 1.68e12, -49.7, 2.68e10, np.nan),
-    (1, 4000, 8.86e12, 35.9, 9.38e10, np.nan),
-    (1, 5000, 2.80e13, 64.6, 2.22e11, 7.36e12),
-    (2, 1000, np.nan, np.nan, np.nan, 15.784),
-    (2, 1100, 37.0, np.nan, 3.78, np.nan),
-    (2, 1500, np.nan, np.nan, np.nan, 28.331),
-    (2, 1600, np.nan, np.nan, np.nan, 29.477),
-    (2, 3900, 864.0, 33.7, 48.6, np.nan),
-)
-_EXTREMES = {"td_error_1": {1: 30.5, 2: 10.1}, "q1_mean": {1: 103.0, 2: 78.6}}
-_LOWEST_RETURN = {1: 37.8}
-
-
-def original() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """`records` and `returns` of the original's two runs, as far as their numbers are published."""
-    records = pd.DataFrame(_POINTS, columns=list(_COLUMNS))
-    for column, extreme in _EXTREMES.items():
-        records[column] = records["seed"].map(extreme)
-    records["actor_mlp_grad_norm"] = records["actor_q"] * 0.0  # zero in each of the 40 and 29 updates recorded
-    records[["td_error_2", "q1_std", "critic_feature_norm_probe"]] = np.nan
-    returns = pd.DataFrame({"seed": list(_LOWEST_RETURN), "step": 5000, "return": list(_LOWEST_RETURN.values())})
-    return records, returns
 
 
 class EarlyStopping:
