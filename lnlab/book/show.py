@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lnlab.book import cards, output, words
+from lnlab.book import cards, output, style, words
 from lnlab.claims import documents, judge
 from lnlab.claims.studies import Data, labels
 from lnlab.config import Config, RunConfig
@@ -119,7 +119,8 @@ def facts(question: str, answer: str, **rest: str) -> output.Text:
 def origin(data: Data, runs: Sequence[str], document: str = "") -> dict[str, str]:
     """Lines of `facts` that are read from runs: agents, environment, seeds, and where the claims of a document are."""
     configs = [data.run(run).config for run in runs]
-    agents = [" ".join(label for name, label in labels(run).items() if name in AGENT) for run in runs]
+    names = [[label for name, label in labels(run).items() if name in AGENT] for run in runs]
+    agents = [" ".join(style.ALGORITHM_LABEL.get(label, label) for label in each) for each in names]
     told = {
         "agents": f"{words.listed(dict.fromkeys(agents))}; {len(configs)} arms",
         "environment": words.listed(dict.fromkeys(map(_environment, configs))),
