@@ -53,6 +53,8 @@ def test_a_table_keeps_the_order_of_appearance_and_tells_seeds_and_interval() ->
     assert shown.data is found
     assert show.table(found, "levels", caption="x", digits={"x": 0}).shown.x[0] == "10 [9,\xa011]"
     assert "not there" in show.table(found[:0], "levels", caption="x")
+    ordered = found.assign(measure=pd.Categorical(found.measure, ["z", "y", "x"]))
+    assert [*show.table(ordered, "levels", caption="x").shown] == ["arm", "y", "x"]
 
 
 def test_markdown_escapes_what_would_end_a_cell_and_aligns_numbers() -> None:

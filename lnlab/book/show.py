@@ -27,20 +27,28 @@ def table(
     """Estimates (columns estimate, low, high, n) as words: a line each `index`, a column each value of `columns`.
 
     `digits` are decimals, of all columns or by column; without it one, or two where all estimates lie below 5. In order
-    of appearance; n/a where there is no row; a sentence where there is none at all.
+    of appearance, or of categories; n/a where there is no row; a sentence where there is none at all.
     """
     if rows.empty:
         return output.Text("*The runs for this table are not there.*")
     given = digits if isinstance(digits, dict) else dict.fromkeys(rows[columns].unique(), digits)
     small = rows.estimate.abs().groupby(rows[columns]).max() < 5
     said = [words.estimate(row, _decimals(given.get(key), bool(small[key]))) for key, row in _rows(rows, columns)]
-    wide = rows.assign(said=said).pivot(index=index, columns=columns, values="said").fillna("n/a")
-    wide = wide.loc[rows[index].unique(), rows[columns].unique()].rename_axis(columns=None).reset_index()
+    plain = rows.assign(said=said).astype({index: object, columns: object})
+    wide = plain.pivot(index=index, columns=columns, values="said").fillna("n/a")
+    wide = wide.loc[_order(rows[index]), _order(rows[columns])].rename_axis(columns=None).reset_index()
     return output.table(name, wide, caption=f"{caption} {extent(rows)}", data=rows)
 
 
 def _rows(rows: pd.DataFrame, column: str) -> Any:
     return zip(rows[column], rows.itertuples(), strict=True)
+
+
+def _order(names: pd.Series) -> list[Any]:
+    """That of the categories, where there are any, else of appearance."""
+    return [
+        *(names.cat.categories[names.value_counts(sort=False) > 0] if names.dtype == "category" else names.unique())
+    ]
 
 
 def _decimals(given: int | None, small: bool) -> int:
