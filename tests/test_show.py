@@ -219,7 +219,7 @@ def test_quick_facts_read_agents_extent_and_seeds_from_the_runs() -> None:
     assert told == {
         "agents": "A3C GRU and Individual GRU; 3 arms",
         "environment": "task offloading, 5 workers, 2,000 episodes each",
-        "seeds": "30 an arm",
+        "seeds": "30 per arm",
         "claims": "{doc}`all of D1 with their verdicts </claims>`",
     }
     shown = show.facts("Does it?", "It does.", **told).splitlines()

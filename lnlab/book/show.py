@@ -132,7 +132,7 @@ def origin(data: Data, runs: Sequence[str], document: str = "") -> dict[str, str
     told = {
         "agents": f"{words.listed(dict.fromkeys(agents))}; {len(configs)} arms",
         "environment": words.listed(dict.fromkeys(map(_environment, configs))),
-        "seeds": f"{words.counted(config.seeds for config in configs)} an arm",
+        "seeds": f"{words.counted(config.seeds for config in configs)} per arm",
     }
     return told | ({"claims": f"{{doc}}`all of {document} with their verdicts </claims>`"} if document else {})
 
