@@ -236,7 +236,7 @@ def _refer(axis: Axes, references: Lines | None, *, vertical: bool = False) -> N
 
 
 def plain_ticks(axis: Axes) -> None:
-    """1, 3, 10, … or 1, 2, 5, 10, … on a logarithmic axis of less than three decades, or of less than one and a half."""
+    """1, 3, 10, … on a logarithmic axis of less than three decades; 1, 2, 5, 10, … on one of about one."""
     low, high = axis.get_ylim()
     if high < 1000 * low:
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 40 * low else (1, 3)))
