@@ -230,8 +230,8 @@ def test_table(run: Run) -> output.TableOutput | output.Text:
     shown = shown.assign(who=who).rename(columns={"who": "policy", **TYPE_LABEL}).rename_axis(columns=None)
     caption = (
         f"Mean test return of {run.id} over {run.config.seeds} seeds with 95 % intervals over seeds "
-        f"({run.config.eval_episodes} episodes a scenario), and of reference policies that learn nothing "
-        "(50 episodes a scenario, no interval). Cloud budget: never refilled."
+        f"({run.config.eval_episodes} episodes per scenario), and of fixed policies "
+        "(50 episodes per scenario, no interval). Cloud budget: never refilled."
     )
     return output.table("test", shown.sort_values("cloud", kind="stable"), caption=caption, data=data)
 
