@@ -24,7 +24,7 @@ CGROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory
 
 def block(config: Config, cores: int, device: str = "cpu") -> int:
     """Seeds of a shard. A stack of small networks is one program; a CNN keeps a core busy with one seed."""
-    if not config.STACKED:
+    if isinstance(config, TD3Config) and (config.early_stopping or _has_images(config)):
         return 1
     return config.seeds if device == "cuda" else min(BLOCK, -(-config.seeds // cores))
 
@@ -86,14 +86,18 @@ def _actor_critics(config: RunConfig, seeds: int) -> int:
 
 def _off_policy(config: TD3Config) -> int:
     """A process that trains one seed: replay buffer, once more in a checkpoint; networks; a batch on its way."""
-    image = config.env == TD3Config.model_fields["env"].default
-    if not image:
-        from lnlab.envs.images import make_env
-
-        image = "image" in make_env(config.env).observation_space.spaces  # type: ignore[attr-defined]
+    image = _has_images(config)
     slot = VECTOR + (FRAME if image else 0)
     heads = (1 + config.critics) * (config.hidden**2 + (STATE + 2) * config.hidden)
     networks = FLOAT * 8 * (heads + (2 * CNN if image else 0))
     transition = 2 * slot + 4 * (ACTIVATIONS if image else 0) + 8 * FLOAT * (1 + config.critics) * config.hidden
     buffer = slot * (config.capacity + min(config.capacity, config.steps))
     return buffer + networks + config.batch_size * transition
+
+
+def _has_images(config: TD3Config) -> bool:
+    if config.env == TD3Config.model_fields["env"].default:
+        return True  # known without the simulator's libraries
+    from lnlab.envs.images import has_images
+
+    return has_images(config.env)

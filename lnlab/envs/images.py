@@ -4,6 +4,7 @@ Observations become a Dict with "image", the last four grey frames, "vector", or
 """
 
 import difflib
+import functools
 from typing import Any
 
 import gymnasium
@@ -101,6 +102,18 @@ def make_env(name: str, **options: Any) -> gymnasium.Env[Observation, np.ndarray
             picture nor a list of numbers, or the action is not a bounded Box.
     """
     return _with_unit_action(name, _with_named_observation(name, _made(name, options)))
+
+
+@functools.cache
+def has_images(name: str) -> bool:
+    """Whether an environment shows images, alone or beside a vector.
+
+    Raises:
+        ConfigError: as `make_env`.
+    """
+    env = make_env(name)
+    env.close()
+    return "image" in env.observation_space.spaces  # type: ignore[attr-defined]
 
 
 def _made(name: str, options: dict[str, Any]) -> gymnasium.Env[Any, Any]:

@@ -64,6 +64,12 @@ def make_trainer(config: "Config", device: str = "cpu") -> Trainer:
         from lnlab.trainers.a3c import ActorCriticTrainer
 
         return ActorCriticTrainer(config, device)
+    from lnlab.envs.images import has_images
+
+    if not has_images(config.env):
+        from lnlab.trainers.stacked_td3 import StackedTrainer
+
+        return StackedTrainer(config, device)
     from lnlab.trainers.td3 import OffPolicyTrainer  # needs the simulator's libraries
 
     return OffPolicyTrainer(config, device)

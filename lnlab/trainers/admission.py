@@ -59,10 +59,12 @@ def require_norm(config: Config, found: Sequence[str]) -> None:
 def _promised(config: Config) -> list[str]:
     if not isinstance(config, TD3Config):
         return [*placed(config.norm, config.norm_at)]
+    from lnlab.envs.images import has_images
     from lnlab.models.cnn import PLACES
 
-    sides = ("actor", "critic") if config.norm_in == "both" else (config.norm_in,)
-    return [f"{who}.{PLACES[layer]}" for who in sides for layer in NORMS[config.norm].cnn or ()]
+    norm, sides = NORMS[config.norm], ("actor", "critic") if config.norm_in == "both" else (config.norm_in,)
+    places = [PLACES[layer] for layer in norm.cnn or ()] if has_images(config.env) else norm.heads or ()
+    return [f"{who}.{place}" for who in sides for place in places]
 
 
 def _words(layers: Sequence[str]) -> str:
