@@ -6,8 +6,9 @@ of live trainers (tests/test_memory.py).
 
 import os
 from pathlib import Path
+from typing import Any
 
-from lnlab.config import Config, ConfigError, RunConfig, TD3Config
+from lnlab.config import ActorCriticConfig, Config, ConfigError, TD3Config
 from lnlab.runs import BLOCK
 
 FLOAT = 4
@@ -51,8 +52,8 @@ def refuse_too_large(config: Config, cores: int, device: str = "cpu") -> None:
 
 def needed(config: Config, processes: int, seeds: int) -> int:
     """Bytes that a run takes at most: `processes` that train `seeds` each side by side, and the tables at the end."""
-    if isinstance(config, RunConfig):
-        return processes * _actor_critics(config, seeds) + config.seeds * config.episodes * config.workers * ROW
+    if isinstance(config, ActorCriticConfig):
+        return processes * _actor_critics(config, seeds) + config.seeds * config.reports * config.workers * ROW
     return processes * _off_policy(config) + config.seeds * config.reports * ROW
 
 
@@ -70,7 +71,7 @@ def available(device: str = "cpu") -> int | None:
     return min(found + [int(limit) for limit in limits if limit.isdigit()])
 
 
-def _actor_critics(config: RunConfig, seeds: int) -> int:
+def _actor_critics(config: Any, seeds: int) -> int:
     """A process that trains `seeds` side by side, and tests them afterwards."""
     hidden, vehicles = config.hidden, seeds * config.workers
     learners = seeds * config.learners_per_seed
@@ -80,7 +81,8 @@ def _actor_critics(config: RunConfig, seeds: int) -> int:
     # and gradients, the snapshots once more
     parameters = FLOAT * size * (7 * learners + (3 + 2 * config.gradient_carry) * vehicles)
     training = vehicles * (VEHICLE + 2 * (config.rollout + 1) * activations)
-    tested = max(TEST_ENVIRONMENTS, SCENARIOS * config.eval_episodes) if config.eval_episodes else 0
+    tests = getattr(config, "eval_episodes", 0)  # elsewhere than in the offloading task there are none
+    tested = max(TEST_ENVIRONMENTS, SCENARIOS * tests) if tests else 0
     return parameters + max(training, tested * (VEHICLE + 2 * activations))
 
 

@@ -101,7 +101,7 @@ def make_env(name: str, **options: Any) -> gymnasium.Env[Observation, np.ndarray
         ConfigError: Gymnasium does not know the id or cannot make the environment here, the observation is neither a
             picture nor a list of numbers, or the action is not a bounded Box.
     """
-    return _with_unit_action(name, _with_named_observation(name, _made(name, options)))
+    return _with_unit_action(name, _with_named_observation(name, made(name, options)))
 
 
 @functools.cache
@@ -116,7 +116,12 @@ def has_images(name: str) -> bool:
     return "image" in env.observation_space.spaces  # type: ignore[attr-defined]
 
 
-def _made(name: str, options: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+def made(name: str, options: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+    """An environment by its Gymnasium id, as it is.
+
+    Raises:
+        ConfigError: Gymnasium does not know the id (the nearest are named), or cannot make the environment here.
+    """
     if name not in gymnasium.registry and ":" not in name:  # a module before a colon registers its own when imported
         ids = {each.lower(): each for each in gymnasium.registry}
         near = [ids[each] for each in difflib.get_close_matches(name.lower(), ids, n=3, cutoff=0)]
