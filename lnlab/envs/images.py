@@ -1,4 +1,4 @@
-"""One observation layout for every environment with a continuous action, and the stack of frames in it.
+"""One observation layout for every environment with a continuous action.
 
 Observations become a Dict with "image", the last four grey frames, "vector", or both; actions lie in [-1, 1].
 """
@@ -24,20 +24,6 @@ Observation = dict[str, np.ndarray]
 def image_space() -> Box:
     """Four grey frames of 84 × 84, oldest first."""
     return Box(0, 255, (FRAMES, SIDE, SIDE), np.uint8)
-
-
-class FrameStack:
-    """The last four frames of an episode, (4, 84, 84) uint8, oldest first; PAD where there was none yet."""
-
-    def start(self, frame: np.ndarray) -> np.ndarray:
-        """The stack of an episode's first frame, (84, 84) uint8."""
-        self._frames = np.full((FRAMES, SIDE, SIDE), PAD, np.uint8)
-        return self.push(frame)
-
-    def push(self, frame: np.ndarray) -> np.ndarray:
-        """The stack with a further frame; a new array, so that observations kept by the caller stay as they were."""
-        self._frames = np.concatenate([self._frames[1:], frame[None]])
-        return self._frames
 
 
 def make_env(name: str, **options: Any) -> gymnasium.Env[Observation, np.ndarray]:
