@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from benchmarks import driving, evaluation, off_the_shelf, pendulum, roofline, scaling, td3, trainers
+from benchmarks import driving, evaluation, off_the_shelf, pendulum, roofline, scaling, stacked_td3, td3, trainers
 
 BENCHMARKS = {
     "trainers": trainers.main,
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "evaluation": evaluation.main,
     "driving": driving.main,
     "td3": td3.main,
+    "stacked_td3": stacked_td3.main,
     "pendulum": pendulum.main,
 }
 
