@@ -271,8 +271,8 @@ class GymConfig(ActorCriticConfig):
 
 
 class TD3Config(Settings):
-    """Settings of TD3 and DDPG, on images or on vectors. DDPG is TD3 with one critic, an actor step after each critic step, and no
-    noise on the target action.
+    """Settings of TD3 and DDPG, on images or on vectors. DDPG is TD3 with one critic, an actor step after each critic
+    step, and no noise on the target action.
 
     Sources: D5 and the code it reports on, where the two differ the code; the algorithm is Fujimoto et al. 2018.
     """
