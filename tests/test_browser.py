@@ -184,7 +184,7 @@ def test_one_switch_shows_all_code(tab: Tab) -> None:
 def test_a_figure_is_offered_as_svg_png_and_csv(tab: Tab) -> None:
     page = tab.open("d1")
     caption = page.locator("figure:has(img[src$='.svg']) figcaption").first
-    for name, begins in {"SVG": "<?xml", "CSV": "outcome,"}.items():
+    for name, begins in {"SVG": "<svg", "CSV": "outcome,"}.items():
         link = caption.locator("a", has_text=name)
         assert (tab.html / link.get_attribute("href")).read_text(encoding="utf-8").startswith(begins)
     with page.expect_download() as waiting:

@@ -58,7 +58,8 @@
       const fits = ([name, metric, scenario]) => metric === selects.metric.value && scenario === selects.scenario.value
         && FILTERS.every((each) => ["all", runs.get(name)[each]].includes(selects[each].value));
       const [means, effects] = [data.means.filter(fits), data.effects.filter(fits)];
-      const line = (name) => ((run) => `${run.agent}, ${run.rate}, w${run.workers}, ${run.study}`)(runs.get(name));
+      const vary = FILTERS.filter((each) => new Set(means.map(([name]) => runs.get(name)[each])).size > 1);
+      const line = (name) => (vary.length ? vary : ["agent"]).map((each) => (each === "workers" ? "w" : "") + runs.get(name)[each]).join(", ");
       const each = (kind) => ([name, , , estimate, low, high, n, said, rest]) =>
         ({ kind, name, ...runs.get(name), line: line(name), estimate, low, high, n, said, rest });
       return [means.map(each("mean")), effects.map(each("effect"))];
@@ -83,11 +84,11 @@
       const lines = [...new Set(means.map((row) => row.line))], wide = chart.clientWidth > 700;
       const norms = [...new Set(data.runs.map((run) => run.norm))];
       const seeds = means.flatMap((row) => row.rest.map((value) => ({ ...row, value, rest: undefined })));
-      const y = { field: "line", type: "nominal", sort: lines, title: null, axis: { labelLimit: 260, grid: true, tickBand: "extent" } };
+      const y = { field: "line", type: "nominal", sort: lines, title: null, axis: { labelLimit: wide || chart.clientWidth > 500 ? 260 : 130, grid: true, tickBand: "extent" } };
       const yOffset = { field: "norm", type: "nominal", sort: norms }, offset = { field: "norm", type: "nominal", sort: norms };
       const color = { field: "norm", type: "nominal", scale: { domain: norms, range: norms.map((name) => data.colours[name]) },
-        legend: { orient: "top", title: null, values: [...new Set(means.map((row) => row.norm))], symbolOpacity: 1 } };
-      const bars = (values, title, more) => ({ width: wide ? 300 : 280, height: { step: 13 }, layer: [
+        legend: { orient: "top", title: null, values: [...new Set(means.map((row) => row.norm))], symbolOpacity: 1, columns: wide ? 4 : 2, labelLimit: 260 } };
+      const bars = (values, title, more) => ({ width: wide || chart.clientWidth > 500 ? 300 : 170, height: { step: 13 }, layer: [
         ...more,
         { data: { values }, mark: { type: "rule", strokeWidth: 3 }, encoding: { y, yOffset: offset, color,
           x: { field: "low", type: "quantitative", scale: { zero: false }, title }, x2: { field: "high" } } },
@@ -97,7 +98,7 @@
       ] });
       const dots = { data: { values: seeds }, mark: { type: "point", size: 14, opacity: 0.55 },
         encoding: { y, yOffset, color, x: { field: "value", type: "quantitative" }, tooltip: [{ field: "name" }, { field: "value" }] } };
-      const zero = { data: { values: [{}] }, mark: { type: "rule", color: "currentColor", strokeDash: [3, 3] }, encoding: { x: { datum: 0 } } };
+      const zero = { data: { values: [{}] }, mark: { type: "rule", aria: false, color: "currentColor", strokeDash: [3, 3] }, encoding: { x: { datum: 0 } } };
       const parts = [bars(means, selects.metric.value, [dots])];
       if (effects.length) parts.push(bars(effects, "norm − none, paired by seed", [zero]));
       const spec = { [wide ? "hconcat" : "vconcat"]: parts,
