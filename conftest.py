@@ -59,17 +59,13 @@ def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> "Study":
 @pytest.fixture(scope="session")
 def report(tiny_study: "Study", tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a report of the tiny study with the pages summary, D1 and claims: its book/ and _build/html/."""
-    from lnlab.book import build, needs, pages
+    from lnlab.book import build, needs
 
     def lacking(pages: Iterable[str], folder: Path) -> dict[str, str]:
         kept = ("d1", "claims")
         return {name: lack if name in kept else lack or "time" for name, lack in every(pages, folder).items()}
 
     def make(folder: Path) -> None:
-        first, *others = tiny_study.runs
-        pages.show(first)
-        for other in others:  # only how pages are put together is looked at
-            shutil.copy(first.dir / pages.PAGE, other.dir / pages.PAGE)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(build, "RESULTS", tiny_study.dir.parent)
             patch.setattr(build, "BUILD", folder)

@@ -11,14 +11,12 @@ import functools
 import io
 import json
 import math
-import os
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import nbformat
 import pandas as pd
@@ -30,9 +28,7 @@ from lnlab.book.tidy import at_best, estimates, minus, over_setting, values
 from lnlab.book.tidy import contrasts as contrasts_of
 from lnlab.claims import judge, studies
 from lnlab.claims.documents import documents, hypotheses
-from lnlab.claims.studies import DRIVING, PROFILE
-from lnlab.paths import BOOK, NOTEBOOKS, PUBLISHED
-from lnlab.runs import Run, load
+from lnlab.paths import BOOK, NOTEBOOKS
 
 FROZEN = Path(__file__).parent / "frozen"
 RELATIVE, FLOOR = 1e-9, 1e-12  # never bytes: the libraries of another machine add in another order
@@ -61,9 +57,15 @@ def published() -> studies.Data:
     return studies.Data.at()
 
 
+@functools.cache
+def entries(document: str) -> list[judge.Entry]:
+    """The claims of a document with their verdicts."""
+    return judge.entries(published(), document)
+
+
 def claims(document: str) -> Iterator[Row]:
     """A document's claims, each followed by its evidence."""
-    for entry in judge.entries(published(), document):
+    for entry in entries(document):
         found = entry.verdict
         row = {"kind": entry.claim.kind, "verdict": str(found), "reason": found.reason}
         yield {"id": entry.id} | row | {"runs": " ".join(sorted(entry.used)), "says": entry.claim.says}
@@ -224,27 +226,14 @@ def _words(row: Row) -> str:
 
 
 # -- pages ------------------------------------------------------------------------------------------------------------
-RUNS = {f"runs/{run.id}": run.dir for profile in (PROFILE, DRIVING) for run in load(PUBLISHED / profile).runs}
-PAGES = [*build.analyses(), *RUNS]
+PAGES = build.analyses()
 
 
 def gather(page: str, folder: Path) -> None:
     """Execute a notebook on the published data and make it the page of a book in `folder`."""
-    if page in RUNS:
-        gather_run(page, folder)
-        return
     executed = folder / "executed" / f"{page}.ipynb"
     pages.execute(NOTEBOOKS / f"{page}.ipynb", executed, {})
     pages.gather(executed, folder / "book", page)
-
-
-def gather_run(page: str, folder: Path) -> None:
-    """The same with the notebook that trains: a copy of a published run lies where it finds it complete."""
-    published_run = RUNS[page]
-    place = published_run.relative_to(PUBLISHED)
-    shutil.copytree(published_run, folder / "results" / place)
-    with mock.patch.dict(os.environ, {"LNLAB_RESULTS": str(folder / "results"), "LNLAB_SMALL": ""}):
-        pages.gather_run(Run(folder / "results" / place), folder / "book", f"data/{place.as_posix()}")
 
 
 def page_differences(page: str, before: Path, after: Path) -> list[str]:

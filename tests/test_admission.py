@@ -75,13 +75,13 @@ def test_a_study_is_refused_before_its_first_run_starts(results: Path, tmp_path:
 # -- live parameters --------------------------------------------------------------------------------------------------
 def without(monkeypatch: pytest.MonkeyPatch) -> None:
     """The factories forget the norm."""
-    monkeypatch.setattr(actor_critic, "make_norm", lambda norm, name, width: NoNorm(name, width))
+    monkeypatch.setattr(actor_critic, "make_norm", lambda *given: NoNorm(*given[2:]))
     monkeypatch.setattr(cnn, "make_norm", lambda norm, layer, shape: nn.Identity())
 
 
 def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """The factories put a norm where none is asked for."""
-    monkeypatch.setattr(actor_critic, "make_norm", lambda norm, name, width: LayerNorm(name, width))
+    monkeypatch.setattr(actor_critic, "make_norm", lambda *given: LayerNorm(*given[2:]))
     monkeypatch.setattr(cnn, "make_norm", lambda norm, layer, shape: nn.LayerNorm(list(shape)))
 
 
@@ -143,12 +143,12 @@ class Scale:
 
 @pytest.mark.parametrize("norm", [Scale, lambda name, width: Scale(name, 0), LayerNorm])
 def test_a_norm_of_any_class_is_counted_in_the_stacked_networks(norm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actor_critic, "make_norm", lambda _, name, width: norm(name, width))
+    monkeypatch.setattr(actor_critic, "make_norm", lambda *given: norm(*given[2:]))
     net = actor_critic.make_actor_critic("ff", "ln", hidden=4)
     rows = torch.ones(2, net.layout.size)
-    assert actor_critic.norm_layers(net, rows) == ["embed.norm", "core.norm"]
+    assert actor_critic.norm_layers(net, rows) == [*net.norms] == ["embed.norm", "core.norm", "heads.norm"]
     lost = actor_critic.norm_layers(net, torch.zeros_like(rows))
-    assert lost == ([] if norm in (Scale, LayerNorm) else ["embed.norm", "core.norm"])
+    assert lost == ([] if norm in (Scale, LayerNorm) else [*net.norms])
 
 
 def test_a_norm_of_any_class_is_counted_in_the_cnn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,9 +169,10 @@ def test_a_layer_whose_weight_is_normed_is_counted(wrap: Callable[[nn.Module], n
 def test_the_norms_of_the_table_are_those_that_are_found() -> None:
     for name, norm in norms.NORMS.items():
         if norm.actor_critic is not None:
-            net = actor_critic.make_actor_critic("ff", name, hidden=4)
-            found = actor_critic.norm_layers(net, actor_critic.seeded_rows(net, [[0]]))
-            admission.require_norm(parse({"norm": name}), found)
+            for at in ("usual", *norm.places):
+                net = actor_critic.make_actor_critic("gru", name, at=at, hidden=4)
+                found = actor_critic.norm_layers(net, actor_critic.seeded_rows(net, [[0]]))
+                admission.require_norm(parse({"norm": name, "norm_at": at}), found)
         if norm.cnn is not None:
             places = CNN((4, 84, 84), name, "linear").norm_layers
             found = [f"{who}.{place}" for who in ("critic", "actor") for place in places]

@@ -7,12 +7,12 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lnlab.book import build, generated, needs, pages
+from lnlab.book import build, generated, needs, pages, runs
 from lnlab.claims.documents import documents
-from lnlab.claims.studies import DRIVING, PROFILE
+from lnlab.claims.studies import Data
 from lnlab.config import parse
 from lnlab.paths import BOOK, NOTEBOOKS, PUBLISHED, ROOT
-from lnlab.runs import Study, load
+from lnlab.runs import Study
 from tests.by_hand import made
 
 # -- built for real ---------------------------------------------------------------------------------------------------
@@ -72,23 +72,21 @@ def test_a_report_names_what_it_leaves_out_and_leaves_the_published_book_alone(r
 
 
 @pytest.mark.slow
-def test_a_run_page_tells_its_arm_and_can_be_run_as_it_ran(report: Path, tiny_study: Study) -> None:
-    run = tiny_study.runs[0]
-    assert {page.stem for page in (report / "_build/html/runs").glob("*.html")} == {each.id for each in tiny_study.runs}
-    page = (report / "_build" / "html" / "runs" / f"{run.id}.html").read_text(encoding="utf-8")
-    assert f"<h1>{pages.run_title(run.config)}" in page
-    assert run.provenance["commit"][:10] in page
-    source = (report / "book" / "runs" / f"{run.id}.ipynb").read_text(encoding="utf-8")
-    assert str(run.dir) not in source
-    assert str(ROOT) not in source
-    nb = nbformat.reads(source, as_version=4)
-    (cell,) = [c for c in nb.cells if "parameters" in c.metadata.get("tags", [])]
-    values: dict = {}
-    exec(cell.source, values)
-    told = {name: values[name] for name in run.config.model_dump() if values[name] is not None}
-    assert parse(told) == run.config  # None is what the algorithm decides
-    again = pages.gather_run(run, report.parent / "again", f"data/tiny/{run.id}")
-    assert again.read_text(encoding="utf-8") == source  # the same notebook, the same bytes
+def test_a_run_page_tells_arm_commit_packages_digests_and_offers_its_tables(report: Path, tiny_study: Study) -> None:
+    folder = report / "_build" / "html" / "runs"
+    assert {page.stem for page in folder.glob("*.html")} == {each.id for each in tiny_study.runs}
+    for run in tiny_study.runs:
+        page, facts = (folder / f"{run.id}.html").read_text(encoding="utf-8"), run.provenance
+        assert f"<h1>{runs.title(run.config)}" in page
+        assert str(ROOT) not in page
+        assert all(
+            each in page for each in (facts["commit"][:10], *facts["versions"].values(), *facts["files"].values())
+        )
+        for name in ("config.json", *facts["files"]):
+            (link,) = re.findall(rf'href="\.\./(_downloads/[^"]*/{name})"', page)
+            assert (folder.parent / link).read_bytes() == (run.dir / name).read_bytes()
+        given = dict(each.split() for each in runs.command(run.config).split(" -p ")[1:])
+        assert parse(given).science == run.config.science
 
 
 @pytest.mark.slow
@@ -179,9 +177,14 @@ def test_the_readmes_answer_is_that_of_the_landing_page(tmp_path: Path) -> None:
         generated.readme_with("# Title\n", said)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert generated.readme_with(readme, generated.answer(BOOK / "intro.ipynb")) == readme
-    runs = [*load(PUBLISHED / PROFILE).runs, *load(PUBLISHED / DRIVING).runs]
-    assert {page.stem for page in (BOOK / "runs").glob("*.ipynb")} == {run.id for run in runs}
     assert (BOOK / build.TOC).read_text(encoding="utf-8") == build.contents(build.analyses())
+
+
+@pytest.mark.slow
+def test_every_published_run_has_a_page_that_says_what_its_data_say() -> None:
+    made = runs.pages(BOOK, Data.at())
+    assert len(made) == len(list(PUBLISHED.glob("*/*/config.json")))
+    assert made == {page.stem: page.read_text(encoding="utf-8") for page in (BOOK / "runs").iterdir()}
 
 
 # -- what does not become a page --------------------------------------------------------------------------------------
@@ -222,42 +225,28 @@ def test_progress_bars_and_warnings_do_not_reach_a_page(tmp_path: Path) -> None:
     assert page.cells[1].outputs == [kept]
 
 
-def test_a_page_that_failed_is_executed_again_and_if_it_fails_stops_a_publication(tmp_path: Path, monkeypatch) -> None:
-    shutil.copytree(PUBLISHED / "placement", tmp_path / "placement")
-    study = load(tmp_path / "placement")
-    for run, outputs in zip(study.runs, ([], [ERROR]), strict=True):
-        nbformat.write(executed(*outputs), run.dir / pages.PAGE)
-    monkeypatch.setattr(pages, "show", lambda run: None)
-    failed = build.make_pages(study, tmp_path / "book", "", study.runs, [])
-    assert list(failed) == [f"runs/{study.runs[1].id}"]
-    assert "ValueError: boom" in str(*failed.values())
-    monkeypatch.setattr(build, "RESULTS", tmp_path)
+def test_a_page_that_failed_stops_a_publication(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "BOOK", tmp_path / "book")
-    monkeypatch.setattr(build, "analyses", list)
+    monkeypatch.setattr(build, "make_pages", lambda *_: {"d1": pages.PageError("d1.ipynb failed: ValueError: boom")})
     with pytest.raises(pages.PageError, match="ValueError: boom"):
         build.publish_pages("placement")
-    monkeypatch.setattr(pages, "show", lambda run: nbformat.write(executed(), run.dir / pages.PAGE))
-    assert build.make_pages(study, tmp_path / "book", "", study.runs, []) == {}
-    study.runs[0].record(status="failed", error="ValueError: boom")
-    with pytest.raises(pages.PageError, match="is failed, not complete: ValueError: boom"):
-        pages.gather_run(study.runs[0], tmp_path / "book", "data/x")
 
 
 def test_a_publication_speaks_of_the_published_data_whatever_lies_in_results(monkeypatch, tmp_path):
     """A maintainer's results may lack a profile that was published from elsewhere."""
-    shutil.copytree(PUBLISHED / "paper" / "a3c-ff-ln", tmp_path / "results" / "paper" / "a3c-ff-ln")
     shutil.copy(ROOT / "README.md", tmp_path)
     (tmp_path / "book").mkdir()
     shown = []
 
-    def make_pages(study, book, data, paged, names):
-        shown.append((study.dir, [run.dir for run in paged]))
+    def make_pages(study, book, data, names):
+        shown.append(study.dir)
         shutil.copy(BOOK / "intro.ipynb", book)
         return {}
 
     for name, place in {"RESULTS": tmp_path / "results", "BOOK": tmp_path / "book", "ROOT": tmp_path}.items():
         monkeypatch.setattr(build, name, place)
     monkeypatch.setattr(build, "make_pages", make_pages)
+    monkeypatch.setattr(build.generated, "write_all", lambda book, data: shown.append(data.main.dir))
     build.publish_pages("paper")
-    assert shown == [(PUBLISHED / "paper", [tmp_path / "results" / "paper" / "a3c-ff-ln"])]
+    assert shown == [PUBLISHED / "paper"] * 2
     assert (tmp_path / "README.md").read_text() == (ROOT / "README.md").read_text()

@@ -151,7 +151,7 @@ def test_a_row_of_several_pairs_names_the_setting_of_each():
     found = made(text | {"pair": ["a3c-gru-{norm}", "rates/a3c-gru-{norm}-lr1e-3"]}, Made(**fast))
     assert [(piece.what, piece.found.estimate) for piece in found] == [
         ("GRU, as documented", 2.0),
-        ("GRU, rate 0.001", 1.5),
+        ("GRU, rate 1e-3", 1.5),
     ]
     cores = {"a3c-ff-ln": [1.0, 1.0, 1.0]}
     (piece,) = made(text | {"pair": "a3c-{core}-ln", "by": "core"}, Made(**cores))

@@ -299,6 +299,7 @@ def test_the_tables_are_those_of_the_run_store_and_every_quantity_is_documented(
         assert workers["grad_norm"] == workers["clipped"] == workers["grad_cosine_episodes"] == {0, 1}
         assert workers.get("grad_cosine_workers", {-1} if algorithm == "individual" else None) == {-1}
         found |= set(table["quantity"])
+    found |= set(diagnose(trainer(norm_at="heads"))["quantity"])
     assert found == set(QUANTITIES)
     assert all(column.meaning for column in QUANTITIES.values())
 

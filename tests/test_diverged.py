@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 from lnlab.analysis.metrics import FAILED_LOSS, METRICS, with_failure_scores
-from lnlab.book import pages
+from lnlab.book import runs
+from lnlab.claims.studies import Data
 from lnlab.config import RunConfig
 from lnlab.diverged import Divergence, Scored, divergences, note, scored
 from lnlab.paths import BOOK, PUBLISHED
-from lnlab.runs import Run, load
+from lnlab.runs import Run, Study, load
 
 RUN, DRIVING = PUBLISHED / "paper" / "individual-gru-none", PUBLISHED / "driving" / "td3-none-leaky-b32"
 SEED, WORKER, BLOCK, EPISODE = 3, 2, 1200, 1187
@@ -51,7 +52,8 @@ def test_a_diverged_seed_is_named_with_worker_and_episode(copied):
     lines = note([copied]).splitlines()
     assert (lines[0][:14], lines[-1], note([Run(RUN)])) == (":::{admonition", ":::", "")
     assert f"`{copied.id}`: {words}" in lines[2]
-    assert words in pages.run_card(copied, "data/x")
+    (page,) = runs.pages(copied.dir, Data(Study(copied.dir.parent, [Scored(copied.dir)]))).values()
+    assert words in page
 
 
 def test_a_lost_value_loss_counts_as_the_failure_score_and_nothing_else_changes(copied):

@@ -21,15 +21,16 @@ BANNED = (  # coinages and word-for-word translations, in small letters
     "in as many episodes",
     "after as many",
     "one page a run",
+    "seeds an arm",
+    "panel an agent",
+    "a dot a ",
+    "point a seed",
+    "points of percent",
     "nobody has looked",
     "no worse side",
     "in 95 of 100 repetitions",
     "goes on acting",
     "files are the joints",
-    "are given as data here",
-    "what follows from it",
-    "how they fare",
-    "speaks for it and against",
 )
 HIDDEN = ("dropdown", "code", "code-block", "csv-table", "include", "bibliography", "math", "image")
 MADE = ("changelog", "references")  # the one is a log, the other a list

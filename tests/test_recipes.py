@@ -53,9 +53,8 @@ def test_a_norm_is_one_row_and_its_code(copy: Path) -> None:
     row = '"soft": Norm("soft LayerNorm", "#333333", actor_critic=("core.norm",)),'
     edit(copy / "lnlab/models/norms.py", "}\nACTOR_CRITIC", f"    {row}\n}}\nACTOR_CRITIC")
     stacked = copy / "lnlab" / "models" / "stacked.py"
-    edit(stacked, "def make_norm(", "class Soft(LayerNorm):\n    eps = 0.01\n\n\ndef make_norm(")
-    chosen = '    return (Soft if norm == "soft" else LayerNorm)(name'
-    edit(stacked, "    return LayerNorm(name", chosen)
+    edit(stacked, "KINDS: dict", "class Soft(LayerNorm):\n    eps = 0.01\n\n\nKINDS: dict")
+    edit(stacked, '    "unit": UnitNorm,', '    "unit": UnitNorm,\n    "soft": Soft,')
     settings = {"norm": "soft", "seeds": 2, "episodes": 2, "eval_episodes": 0}
     code = f"run = lnlab.run(lnlab.parse({settings}), progress=False); print(run.provenance['norm_layers'], run.id)"
     assert python(copy, f"{code}") == "['core.norm'] a3c-gru-soft"

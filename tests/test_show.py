@@ -53,6 +53,8 @@ def test_a_table_keeps_the_order_of_appearance_and_tells_seeds_and_interval() ->
     assert shown.data is found
     assert show.table(found, "levels", caption="x", digits={"x": 0}).shown.x[0] == "10 [9,\xa011]"
     assert "not there" in show.table(found[:0], "levels", caption="x")
+    ordered = found.assign(measure=pd.Categorical(found.measure, ["z", "y", "x"]))
+    assert [*show.table(ordered, "levels", caption="x").shown] == ["arm", "y", "x"]
 
 
 def test_markdown_escapes_what_would_end_a_cell_and_aligns_numbers() -> None:
@@ -217,12 +219,13 @@ def test_quick_facts_read_agents_extent_and_seeds_from_the_runs() -> None:
     assert told == {
         "agents": "A3C GRU and Individual GRU; 3 arms",
         "environment": "task offloading, 5 workers, 2,000 episodes each",
-        "seeds": "30 an arm",
+        "seeds": "30 per arm",
         "claims": "{doc}`all of D1 with their verdicts </claims>`",
     }
     shown = show.facts("Does it?", "It does.", **told).splitlines()
     assert shown[3:6] == ["- **Question:** Does it?", "- **Answer:** It does.", f"- **Agents:** {told['agents']}"]
-    assert "5,000 steps" in show.origin(Data.at(), ["td3-ln-leaky-b32"])["environment"]
+    driving = show.origin(Data.at(), ["td3-ln-leaky-b32"])
+    assert (driving["agents"], driving["environment"]) == ("TD3; 1 arms", "driving by camera, 5,000 steps")
 
 
 def test_a_link_to_a_term_shows_its_definition() -> None:

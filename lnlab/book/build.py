@@ -24,12 +24,12 @@ from tqdm.auto import tqdm
 
 from lnlab import digests
 from lnlab.book import generated, needs, pages
-from lnlab.claims.studies import DRIVING, PROFILE
+from lnlab.claims.studies import PROFILE, Data
 from lnlab.diverged import note, scored
 from lnlab.files import beside, remove_tree, replacing, swap
 from lnlab.paths import BOOK, BUILD, NOTEBOOKS, PUBLISHED, RESULTS, ROOT
 from lnlab.provenance import usable_cores
-from lnlab.runs import Run, Study, load, publish
+from lnlab.runs import Study, load, publish
 from lnlab.signals import end_with
 
 PARTS = {  # of the book: what a notebook's metadata calls it, and its heading
@@ -73,10 +73,10 @@ def build(profile: str) -> Path:
     shutil.copy(ROOT / CONFIG, folder / CONFIG)
     publish(source, book / "data" / profile, allow_dirty=True, only=[run.id for run in study.runs])
     names = [SUMMARY, *(name for name, lack in lacks.items() if not lack)]
-    failed = make_pages(study, book, str(source), study.runs, names)
+    failed = make_pages(study, book, str(source), names)
     lacks |= {name: str(error) for name, error in failed.items()}
     shown = [name for name in names if name not in failed]
-    generated.write_all(book, [run for run in study.runs if f"runs/{run.id}" not in failed])
+    generated.write_all(book, Data(study))
     _land(study, book, shown, _left_out(ended, lacks))
     pages.write(book / TOC, contents(shown))
     _unlink(book, [name for name, lack in lacks.items() if lack])
@@ -140,7 +140,7 @@ def contents(names: Sequence[str]) -> str:
 
 def _unlink(book: Path, absent: Sequence[str]) -> None:
     """Turn references to pages that a report does not have into plain text, in its prose and on its pages."""
-    for path in [*book.glob("*.md"), *book.glob("*.ipynb"), *book.glob("runs/*.ipynb"), *book.glob("_generated/*.md")]:
+    for path in [*book.glob("*.md"), *book.glob("*.ipynb"), *book.glob("runs/*.md"), *book.glob("_generated/*.md")]:
         if path.suffix == ".md":
             pages.write(path, _unlinked(path.read_text(encoding="utf-8"), absent))
             continue
@@ -174,20 +174,18 @@ def _heading(page: str) -> str:
 
 
 def publish_pages(profile: str) -> None:
-    """Refresh the committed pages, figures and findings: run pages from results/<profile>, the rest from book/data.
+    """Refresh the committed pages, figures and findings from book/data.
 
     Raises:
-        FileNotFoundError: the profile has no runs, or its data were not published.
-        PageError: a run is not complete, or a notebook failed.
+        FileNotFoundError: the data of the profile were not published.
+        PageError: a notebook failed.
     """
-    paged, published = load(RESULTS / profile).runs, scored(load(PUBLISHED / profile))
-    if (RESULTS / DRIVING).exists() and (PUBLISHED / DRIVING).exists():
-        paged += load(RESULTS / DRIVING).runs
+    published = scored(load(PUBLISHED / profile))
     fresh = beside(BOOK)  # the pages that are there stay until all new ones are made
     data = "" if profile == PROFILE else (PUBLISHED / profile).relative_to(ROOT).as_posix()
-    for error in make_pages(published, fresh, data, paged, analyses()).values():
+    for error in make_pages(published, fresh, data, analyses()).values():
         raise error
-    generated.write_all(fresh, paged)
+    generated.write_all(fresh, Data(published))
     readme = ROOT / "README.md"
     answer = generated.answer(fresh / "intro.ipynb")
     pages.write(fresh / readme.name, generated.readme_with(readme.read_text("utf-8"), answer))
@@ -203,23 +201,15 @@ def publish_pages(profile: str) -> None:
     remove_tree(fresh, below=BOOK.parent)
 
 
-def make_pages(
-    study: Study, book: Path, data: str, paged: Sequence[Run], names: Sequence[str]
-) -> dict[str, pages.PageError]:
-    """Write run pages and analysis pages of `book`; returns those that failed, by name, with the error.
+def make_pages(study: Study, book: Path, data: str, names: Sequence[str]) -> dict[str, pages.PageError]:
+    """Write the analysis pages of `book`; returns those that failed, by name, with the error.
 
     Args:
         study: the runs that the analysis pages are about.
         data: their folder, as the parameter `data` of the notebooks.
-        paged: the runs that get a page.
         names: the analysis pages.
     """
     failed: dict[str, pages.PageError] = {}
-    for run in tqdm(paged, desc="run pages", unit="page"):
-        try:
-            pages.gather_run(run, book, f"data/{run.dir.parent.name}/{run.id}")
-        except pages.PageError as error:
-            failed[f"runs/{run.id}"] = error
     executed = {name: BUILD / "executed" / study.dir.name / f"{name}.ipynb" for name in names}
     parameters = {"data": data} if data else {}
     context = multiprocessing.get_context("spawn")

@@ -109,7 +109,7 @@ def count_table(found: Sequence[Entry], name: str = "counts") -> output.TableOut
     columns = {document: counts(mine) for document, mine in each.items()}
     columns |= {"all": counts(found)} if len(each) > 1 else {}
     rows = pd.DataFrame(columns).rename_axis("verdict").reset_index()
-    caption = f"Claims by verdict; the evidence has up to n = {int(verdict_rows(found).n.max())} seeds an arm."
+    caption = f"Claims by verdict; the evidence has up to n = {int(verdict_rows(found).n.max())} seeds per arm."
     return output.table(name, rows, caption=caption)
 
 
@@ -149,7 +149,7 @@ def carried(data: Data, found: Sequence[Entry], name: str = "carried") -> output
     ]
     caption = (
         f"Verdicts that the original's carried gradient would change: {len(pairs)} of {len(found)}; up to n = "
-        f"{int(verdict_rows(again).n.max())} seeds an arm."
+        f"{int(verdict_rows(again).n.max())} seeds per arm."
     )
     shown = pd.DataFrame(rows, columns=["claim", "says", "here", "carried"])
     return output.table(name, shown, caption=caption, data=evidence_rows(there for _, there in pairs))

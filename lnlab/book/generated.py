@@ -1,17 +1,17 @@
-"""Parts of the book that come from data: the table of runs, the data dictionary, the README's answer.
+"""Parts of the book that come from data: the pages of runs and their table, the data dictionary, the README's answer.
 
-Pages include the first two from book/_generated/.
+Pages include tables from book/_generated/.
 """
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 
 from lnlab.analysis.metrics import METRICS
-from lnlab.book import output, pages
+from lnlab.book import output, pages, runs
+from lnlab.claims.studies import Data
 from lnlab.columns import COLUMNS
 from lnlab.config import RunConfig
 from lnlab.runs import Run, Study
@@ -22,10 +22,12 @@ ANSWER = "<!-- answer -->"  # begins its cell of the landing page
 BEGIN, END = ANSWER, "<!-- /answer -->"  # in README.md
 
 
-def write_all(book: Path, paged: Sequence[Run]) -> None:
-    """Write the generated parts of `book`; `paged` are the runs that have a page."""
-    for name, text in {"runs": run_list(paged), "columns": dictionary(), "metrics": metrics()}.items():
+def write_all(book: Path, data: Data) -> None:
+    """Write the generated parts of `book`, after its pages: lists, the data dictionary, a page for each run."""
+    for name, text in {"runs": run_list(data), "columns": dictionary(), "metrics": metrics()}.items():
         pages.write(book / FOLDER / f"{name}.md", MADE + text + "\n")
+    for name, text in runs.pages(book, data).items():
+        pages.write(book / "runs" / f"{name}.md", text)
 
 
 def short_landing(study: Study) -> str:
@@ -65,23 +67,24 @@ def readme_with(readme: str, text: str) -> str:
     return f"{before}{BEGIN}\n{text}\n{END}{after}"
 
 
-def run_list(runs: Sequence[Run]) -> str:
+def run_list(data: Data) -> str:
     """A Markdown table of the runs: page, extent, speed, time, machine, commit; the page tells how to repeat it."""
-    rows = [_run_row(run) for run in runs if run.complete]
+    rows = [_run_row(data.run(name), page) for name, page in data.paged.items()]
     return output.markdown(pd.DataFrame(rows))
 
 
-def _run_row(run: Run) -> dict[str, str]:
+def _run_row(run: Run, page: str) -> dict[str, str]:
     config, facts = run.config, run.provenance
     speed = facts.get("steps_per_second")
     return {
-        "run": f"{{doc}}`{run.id} </runs/{run.id}>`",
+        "run": f"{{doc}}`{run.id} </runs/{page}>`",
+        "study": run.dir.parent.name,
         "seeds": str(config.seeds),
         "episodes": f"{config.episodes:,}" if isinstance(config, RunConfig) else f"{config.steps:,} steps",
         "steps per second": f"{speed:,.0f}" if speed else "n/a",
         "minutes": f"{facts['seconds'] / 60:.1f}",
-        "machine": pages.machine(facts),
-        "commit": f"`{facts['commit'][:10]}`" + (" and changes" if facts["dirty"] else ""),
+        "machine": runs.machine(facts),
+        "commit": f"{{commit}}`{facts['commit']}`" + (" and changes" if facts["dirty"] else ""),
     }
 
 

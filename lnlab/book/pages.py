@@ -15,15 +15,9 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from lnlab.book import style
 from lnlab.book.output import KEY
-from lnlab.columns import COLUMNS
-from lnlab.config import EXECUTION, Config, RunConfig
-from lnlab.diverged import sentence
-from lnlab.paths import NOTEBOOKS, ROOT
-from lnlab.runs import Run
+from lnlab.paths import ROOT
 
-PAGE = "page.ipynb"  # of a run, beside its tables
 INJECTED, PARAMETERS, SETUP = (
     "injected-parameters",
     "parameters",
@@ -38,12 +32,6 @@ KEPT = (
     "exception",
     "version",
 )  # of papermill's notes; the rest are paths
-LABEL: dict[str, dict[str, str]] = {
-    "algorithm": style.ALGORITHM_LABEL,
-    "core": style.CORE_LABEL,
-    "norm": style.NORM_LABEL,
-    "actor_features": style.FEATURES_LABEL,
-}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -55,12 +43,11 @@ class LacksError(PageError):
     """A notebook lacks runs or numbers that it needs."""
 
 
-def gather(notebook: Path, book: Path, page: str, *, title: str | None = None, card: str | None = None) -> Path:
+def gather(notebook: Path, book: Path, page: str, *, card: str | None = None) -> Path:
     """Write `notebook`, executed by papermill, to `book`/`page`.ipynb with its figures and tables; returns that path.
 
     Args:
-        page: path below `book` without suffix, e.g. `runs/a3c-gru-ln`; its last part labels figures
-        (`fig-<page>-<name>`). title: replaces the notebook's own heading.
+        page: name of the page, which labels figures (`fig-<page>-<name>`).
         card: Markdown put below the heading.
 
     Raises:
@@ -69,9 +56,9 @@ def gather(notebook: Path, book: Path, page: str, *, title: str | None = None, c
     nb = nbformat.read(notebook, as_version=4)
     check(nb, notebook)
     cells = [clean for cell in _with_parameters(nb.cells) for clean in _page_cells(cell, book, page)]
-    cells = _headed(cells, title, card)
+    cells = _headed(cells, card)
     for number, cell in enumerate(cells):
-        cell["id"] = f"{Path(page).name[:50]}-{number}"  # papermill's ids are random
+        cell["id"] = f"{page[:50]}-{number}"  # papermill's ids are random
     nb.cells, nb.metadata = cells, _metadata(nb.metadata)
     target = book / f"{page}.ipynb"
     write(target, nbformat.writes(nb) + "\n")
@@ -101,107 +88,10 @@ def check(nb: NotebookNode, path: Path) -> None:
         raise PageError(f"{path} ended with an exception")
 
 
-def run_title(config: Config) -> str:
-    """Heading of a run's page, from its parameters.
-
-    >>> run_title(RunConfig(norm="none", core="ff", rollout=10))
-    'A3C, feedforward, no norm (T10)'
-    """
-    arm = ", ".join(LABEL[name].get(value, value) for name, value in config.labels.items())
-    changed = config.run_id.removeprefix("-".join(config.labels.values())).strip("-")
-    return f"{arm} ({changed})" if changed else arm
-
-
-def command(config: Config) -> str:
-    """The papermill line that repeats a run: every parameter that differs from its default, but for where it runs.
-
-    >>> command(RunConfig(norm="none", seeds=30))
-    "papermill notebooks/train.ipynb 'results/a3c-gru-none.ipynb' -p norm none -p seeds 30"
-    """
-    changed = [name for name in _changed(config) if name not in EXECUTION]
-    options = [f"-p {name} {getattr(config, name)}" for name in changed]
-    return " ".join(["papermill notebooks/train.ipynb", f"'results/{config.run_id}.ipynb'", *options])
-
-
-def _changed(config: Config) -> dict[str, Any]:
-    """Parameters of notebooks/train.ipynb that this run needs: those that the notebook would not choose by itself."""
-    given = config.changed
-    return given if isinstance(config, RunConfig) else {"algorithm": config.algorithm} | given
-
-
-def _extent(config: Config) -> str:
-    if isinstance(config, RunConfig):
-        return f"{config.seeds} seeds × {config.workers} workers × {config.episodes} episodes"
-    return (
-        f"{config.seeds} seeds × {config.steps:,} steps, {config.updates:,} updates of {config.batch_size} transitions"
-    )
-
-
-def run_card(run: Run, data: str) -> str:
-    """The card at the top of a run's page: extent, speed, commit, downloads, and the command that repeats it.
-
-    Args:
-        data: folder of the published tables below the book, e.g. `data/paper/a3c-gru-ln`.
-    """
-    config, facts = run.config, run.provenance
-    speed = (
-        f" at {facts['steps_per_second']:,.0f} environment steps per second" if facts.get("steps_per_second") else ""
-    )
-    files = [
-        "config.json",
-        "provenance.json",
-        *(f"{name}.parquet" for name in COLUMNS if name not in ("episodes", "sweep")),
-    ]
-    links = " · ".join(f"{{download}}`{name} </{data}/{name}>`" for name in files if (run.dir / name).exists())
-    commit = f"`{facts['commit'][:10]}`" + (" with uncommitted changes" if facts["dirty"] else "")
-    lines = [
-        f":::{{card}} Run `{run.id}`",
-        f"{_extent(config)}, {_minutes(facts['seconds'])} on {machine(facts)}{speed}; commit {commit}.",
-        "",
-        *([f"**Diverged:** {gone}; {{doc}}`/methods` tells how that counts.", ""] if (gone := sentence(run)) else []),
-        f"Data: {links}",
-        "",
-        f"Repeat it: `{command(config)}`",
-        ":::",
-    ]
-    return "\n".join(lines)
-
-
-def gather_run(run: Run, book: Path, data: str) -> Path:
-    """The page of a complete run from the notebook that trained it; one that failed after training is executed again.
-
-    Raises:
-        PageError: the run is not complete, or its notebook cannot become a page.
-    """
-    notebook = run.dir / PAGE
-    if not run.complete:
-        raise PageError(
-            f"run {run.id} in {run.dir} is {run.status}, not complete: {run.provenance.get('error', 'run it again')}"
-        )
-    if not _passes(notebook):
-        show(run)
-    return gather(notebook, book, f"runs/{run.id}", title=run_title(run.config), card=run_card(run, data))
-
-
-def _passes(notebook: Path) -> bool:
-    """Whether a notebook is there and may become a page; half a file is left where papermill was killed."""
-    try:
-        check(nbformat.read(notebook, as_version=4), notebook)
-    except (FileNotFoundError, nbformat.reader.NotJSONError, PageError):
-        return False
-    return True
-
-
 def write(path: Path, text: str) -> None:
     """Write a text file of the book, the same bytes on every system."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8", newline="\n")
-
-
-def show(run: Run) -> None:
-    """Execute notebooks/train.ipynb on a complete run without a page, which it shows without training."""
-    given = {name: value for name, value in _changed(run.config).items() if name != "resume"}  # false would delete it
-    execute(NOTEBOOKS / "train.ipynb", run.dir / PAGE, given)
 
 
 def execute(notebook: Path, target: Path, parameters: dict[str, Any]) -> None:
@@ -220,16 +110,6 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any]) -> None:
     except PapermillExecutionError as error:
         kind = LacksError if error.ename == "Missing" else PageError
         raise kind(f"{notebook.name} failed: {error.ename}: {error.evalue}; see {target}") from error
-
-
-def machine(facts: dict[str, Any]) -> str:
-    """Where a run was trained, for example `2 cores of AMD EPYC 7763`."""
-    gpu = "a GPU (cuda) and " if facts.get("device", "cpu") != "cpu" else ""
-    return f"{gpu}{facts['cores']} core{'s' * (facts['cores'] != 1)} of {facts['cpu']}"
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _with_parameters(cells: list[NotebookNode]) -> Iterator[NotebookNode]:
@@ -285,7 +165,7 @@ def _render(out: NotebookNode, book: Path, page: str) -> str:
         for kind, name in what.get("files", {}).items():  # that the text offers for download
             write(book / "figures" / name, out.data[kind])
         return str(out.data["text/markdown"])
-    label = f"{Path(page).name}-{what['name']}"
+    label = f"{page}-{what['name']}"
     write(book / "figures" / f"{label}.csv", out.data["text/csv"])
     caption = f"{what['caption']} Data: {{download}}`CSV </figures/{label}.csv>`."
     if what["kind"] == "table":
@@ -308,13 +188,13 @@ def _film(out: NotebookNode, book: Path, label: str, caption: str) -> str:
     return f"{still}\n\n::::{{dropdown}} {what['opens']}\n{moving}\n::::"
 
 
-def _headed(cells: list[NotebookNode], title: str | None, card: str | None) -> list[NotebookNode]:
-    """The cells with the heading replaced and the card below it."""
+def _headed(cells: list[NotebookNode], card: str | None) -> list[NotebookNode]:
+    """The cells with the card below the heading."""
     heading, *rest = cells
     first, _, text = heading.source.partition("\n")
     if heading.cell_type != "markdown" or not first.startswith("# "):
         raise PageError("a notebook must begin with a Markdown cell whose first line is its heading: # …")
-    parts = [f"# {title}" if title else first, card or "", text.strip()]
+    parts = [first, card or "", text.strip()]
     heading.source = "\n\n".join(part for part in parts if part)
     return [heading, *rest]
 

@@ -102,7 +102,7 @@ def criterion(found: pd.DataFrame) -> str:
     n, tests = int(found.n.min()), len(found)
     least = tests * 2.0 ** (1 - n)  # all seeds agree
     return (
-        f"An effect is called clear if its interval leaves out zero and p < {LEVEL:g} in a paired sign-flip test, "
+        f"An effect is called clear if its interval excludes zero and p < {LEVEL:g} in a paired sign-flip test, "
         f"corrected by Holm's method for all {tests} contrasts, which were chosen before the published runs"
         f"{f'; {n} seeds are too few for any to be' if least >= LEVEL else ''}. "
         "The test asks whether the two arms are alike, the interval how far their means differ."

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lnlab.book import cards, output, words
+from lnlab.book import cards, output, style, words
 from lnlab.claims import documents, judge
 from lnlab.claims.studies import Data, labels
 from lnlab.config import Config, RunConfig
@@ -27,20 +27,28 @@ def table(
     """Estimates (columns estimate, low, high, n) as words: a line each `index`, a column each value of `columns`.
 
     `digits` are decimals, of all columns or by column; without it one, or two where all estimates lie below 5. In order
-    of appearance; n/a where there is no row; a sentence where there is none at all.
+    of appearance, or of categories; n/a where there is no row; a sentence where there is none at all.
     """
     if rows.empty:
         return output.Text("*The runs for this table are not there.*")
     given = digits if isinstance(digits, dict) else dict.fromkeys(rows[columns].unique(), digits)
     small = rows.estimate.abs().groupby(rows[columns]).max() < 5
     said = [words.estimate(row, _decimals(given.get(key), bool(small[key]))) for key, row in _rows(rows, columns)]
-    wide = rows.assign(said=said).pivot(index=index, columns=columns, values="said").fillna("n/a")
-    wide = wide.loc[rows[index].unique(), rows[columns].unique()].rename_axis(columns=None).reset_index()
+    plain = rows.assign(said=said).astype({index: object, columns: object})
+    wide = plain.pivot(index=index, columns=columns, values="said").fillna("n/a")
+    wide = wide.loc[_order(rows[index]), _order(rows[columns])].rename_axis(columns=None).reset_index()
     return output.table(name, wide, caption=f"{caption} {extent(rows)}", data=rows)
 
 
 def _rows(rows: pd.DataFrame, column: str) -> Any:
     return zip(rows[column], rows.itertuples(), strict=True)
+
+
+def _order(names: pd.Series) -> list[Any]:
+    """That of the categories, where there are any, else of appearance."""
+    return [
+        *(names.cat.categories[names.value_counts(sort=False) > 0] if names.dtype == "category" else names.unique())
+    ]
 
 
 def _decimals(given: int | None, small: bool) -> int:
@@ -119,11 +127,12 @@ def facts(question: str, answer: str, **rest: str) -> output.Text:
 def origin(data: Data, runs: Sequence[str], document: str = "") -> dict[str, str]:
     """Lines of `facts` that are read from runs: agents, environment, seeds, and where the claims of a document are."""
     configs = [data.run(run).config for run in runs]
-    agents = [" ".join(label for name, label in labels(run).items() if name in AGENT) for run in runs]
+    names = [[label for name, label in labels(run).items() if name in AGENT] for run in runs]
+    agents = [" ".join(style.ALGORITHM_LABEL.get(label, label) for label in each) for each in names]
     told = {
         "agents": f"{words.listed(dict.fromkeys(agents))}; {len(configs)} arms",
         "environment": words.listed(dict.fromkeys(map(_environment, configs))),
-        "seeds": f"{words.counted(config.seeds for config in configs)} an arm",
+        "seeds": f"{words.counted(config.seeds for config in configs)} per arm",
     }
     return told | ({"claims": f"{{doc}}`all of {document} with their verdicts </claims>`"} if document else {})
 

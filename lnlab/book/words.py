@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from operator import neg
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from lnlab.claims.studies import labels
 
 NARROW = "\N{NO-BREAK SPACE}"
 LARGE = 1e7  # from here on numbers are shown as powers of ten
+TURNED: dict[str, Callable[[float], float]] = {"-": neg, "100*": lambda value: 100 * value, "10^": lambda x: 10.0**x}
+TURNS = "|".join(map(re.escape, TURNED))
 
 
 def number(value: float, digits: int = 1) -> str:
@@ -53,15 +56,24 @@ def precise(middle: float, low: float, high: float) -> str:
 def filled(sentence: str, evidence: Iterable[Evidence]) -> str:
     r"""A sentence with {the text of a row} replaced by its estimate and interval.
 
+    Before the text may stand `-` (a fall), `100*` (a share in percent) or `10^` (of a logarithm), or several.
+
     Raises:
         KeyError: no measured row has this text.
 
     >>> from lnlab.analysis.claims import Direction
-    >>> filled("It gains {gap, %}.", [Direction("gap, %", Interval(36.0, 6.0, 62.0, 30), "above")])
-    'It gains 36 [6,\xa062].'
+    >>> filled("It costs {-gain, %}.", [Direction("gain, %", Interval(-36.0, -62.0, -6.0, 30), "above")])
+    'It costs 36 [6,\xa062].'
     """
     rows = {each.what: each.found for each in reversed([*evidence]) if isinstance(each, Measured)}
-    return re.sub(r"{([^{}]+)}", lambda place: precise(*rows[place[1]][:3]), sentence)
+
+    def said(place: re.Match[str]) -> str:
+        values: tuple[float, ...] = rows[place[2]][:3]
+        for turn in reversed(re.findall(TURNS, place[1])):
+            values = tuple(TURNED[turn](value) for value in values)
+        return precise(values[0], *sorted(values[1:]))
+
+    return re.sub(rf"{{((?:{TURNS})*)([^{{}}]+)}}", said, sentence)
 
 
 def few(value: float, digits: int = 4) -> str:

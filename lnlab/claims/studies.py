@@ -37,7 +37,7 @@ CAPACITY = 200  # local units in training and in the velocity lists of D2 and D4
 LABEL = {"a3c": "A3C", "individual": "Individual", "gru": "GRU", "ff": "feedforward"}
 LABEL |= {name: norm.label for name, norm in NORMS.items()}
 UNLIKE = {
-    "lr": "rate {}", "workers": "{} workers", "episodes": "{} episodes", "cloud": "a cloud each",
+    "lr": "rate {:.0e}", "workers": "{} workers", "episodes": "{} episodes", "cloud": "a cloud each",
     "schedule": "gradients averaged", "gradient_carry": "gradients carried over",
 }  # fmt: skip
 Array = NDArray[np.float64]
@@ -58,11 +58,15 @@ def known() -> dict[str, Config]:
 def labels(arm: str) -> dict[str, str]:
     """What readers call the parts of an arm: `{"algorithm": "A3C", "core": "GRU", "norm": "LayerNorm", "setting": …}`.
 
-    The setting is in what it is unlike the arm of the main study, such as `rate 0.001`.
+    The setting is in what it is unlike the arm of the main study, such as `rate 1e-3`.
     """
     config, main = known()[arm], _main()
     here = {name: getattr(config, name, None) for name in UNLIKE}
-    unlike = [UNLIKE[name].format(value) for name, value in here.items() if value not in (None, getattr(main, name))]
+    unlike = [
+        UNLIKE[name].format(value).replace("e-0", "e-")
+        for name, value in here.items()
+        if value not in (None, getattr(main, name))
+    ]
     parts = {name: LABEL.get(value, value) for name, value in config.labels.items()}
     return parts | {"setting": ", ".join(unlike) or "as documented"}
 
@@ -133,13 +137,13 @@ class Data:
 
     @property
     def paged(self) -> dict[str, str]:
-        """The runs with a page in the same book: the name under which `recording` notes each, and its id."""
+        """The runs with a page in the same book: the name under which `recording` notes each, and its page."""
         pages = {run.id: run.id for run in self.main.runs}
-        try:
-            beside = self.study(DRIVING).runs if self.main.dir.parent == PUBLISHED else []
-        except Missing:
-            beside = []
-        return pages | {f"{DRIVING}/{run.id}": run.id for run in beside}
+        beside = PUBLISHED.glob("*/*/config.json") if self.main.dir.parent == PUBLISHED else []
+        for profile, run, _ in sorted(path.parts[-3:] for path in beside):
+            if profile != self.main.dir.name:
+                pages[f"{profile}/{run}"] = run if profile == DRIVING else f"{profile}-{run}"
+        return pages
 
     def carried(self) -> "Data":
         """The same data with A3C as the original ran it, its gradients carried over; Individual never had that fault.

@@ -55,6 +55,7 @@ class ActorCritic:
     def __init__(self, inputs: int, hidden: int, actions: int, norm: str, at: str = USUAL) -> None:
         self.inputs, self.hidden, self.actions, self.norm = inputs, hidden, actions, norm
         self.layers = placed(norm, at)
+        self._acting_on: Tensor | None = None  # the state in which acting stands during an update
         self.embed = make_linear(self.layers, "embed", inputs, hidden)
         names = ("embed.norm", "core.norm", "heads.norm")
         self.norms = {name: make_norm(norm, self.layers, name, hidden) for name in names}
@@ -114,23 +115,21 @@ class ActorCritic:
     def retrace(self, p: Views, tape: Tape, steps: int) -> None:
         """The first `steps` of a rollout once more, as they are trained: norms over the batch see all of it at once.
 
-        Nothing is done where none does. The state after the last step stays: acting goes on from it.
+        Nothing is done where none does. `backward` puts the state after the last step back: acting goes on from it.
         """
         if not any(isinstance(each, BatchNorm) for each in self.norms.values()):
             return
-        kept, t = tape.state[steps].clone(), slice(None, steps)
+        self._acting_on, t = tape.state[steps].clone(), slice(None, steps)
         tape.active[t] = torch.clamp_min(self._train(p, "embed.norm", tape.embed[t]), 0.0)
         self._core_train(p, tape, steps)
         heads = self._train(p, "heads.norm", tape.core[t])
         for step in range(steps):
             self.heads.forward(p, heads[step], tape.out[step])
-        tape.state[steps].copy_(kept)
 
     def _train(self, p: Views, name: str, x: Tensor) -> Tensor:
         """A norm over a rollout, x (T, N, 1, H)."""
         norm, rows = self.norms[name], x.squeeze(2).transpose(0, 1)
-        found = norm.train(p, rows) if isinstance(norm, BatchNorm) else norm.forward(p, rows)
-        return found.transpose(0, 1).unsqueeze(2)
+        return norm.train(p, rows).transpose(0, 1).unsqueeze(2)
 
     def move_statistics(self, parameters: Tensor, snapshot: Tensor, alive: Tensor) -> None:
         """After a push: running statistics of the learners (L, size) towards the rollouts', then into the rows' (N,
@@ -150,13 +149,15 @@ class ActorCritic:
         """Gradient of the loss from dout (T, N, A+1), written over every view in `g`. The tape must hold one
         environment a row."""
         obs, state, embed, active, gates, hidden, core, _ = (x[: len(dout)].squeeze(2) for x in tape)
-        into = self.heads_norm.forward(p, core.transpose(0, 1)).transpose(0, 1)
+        into = self.heads_norm.train(p, core.transpose(0, 1)).transpose(0, 1)
         d_into = self.heads.backward(p, g, into, dout)
         assert d_into is not None
         d_core = self.heads_norm.backward(p, g, core, d_into)
         d_active = self._core_backward(p, g, tape, (state, active, gates, hidden, core), d_core)
         d_embed = self.embed_norm.backward(p, g, embed, d_active.mul_(active > 0))
         self.embed.backward(p, g, obs, d_embed, need_dx=False)
+        if self._acting_on is not None:
+            tape.state[len(dout)].copy_(self._acting_on)
 
     def _core_step(self, p: Views, tape: Tape, t: int, active: Tensor) -> None:
         raise NotImplementedError

@@ -10,10 +10,12 @@ differentiated by torch once a rollout (`ByAutograd`, `GatesNorm`), which is slo
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import layer_norm, normalize
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import batch_norm, layer_norm, normalize
 
 from lnlab.models.norms import NORMS
 
@@ -49,6 +51,10 @@ class Linear:
         self.weight, self.bias = f"{name}.weight", f"{name}.bias"
         self.shapes: dict[str, tuple[int, ...]] = {self.weight: (inputs, outputs), self.bias: (outputs,)}
 
+    def product(self, p: Views) -> Tensor:
+        """W, (N, I, O)."""
+        return p[self.weight]
+
     def forward(self, p: Views, x: Tensor, out: Tensor) -> Tensor:
         """x (N, B, I) → out (N, B, O)."""
         return torch.baddbmm(p[self.bias].unsqueeze(1), x, p[self.weight], out=out)
@@ -71,6 +77,8 @@ class NoNorm:
     def forward(self, p: Views, x: Tensor) -> Tensor:
         return x
 
+    train = forward
+
     def backward(self, p: Views, g: Views, x: Tensor, dy: Tensor) -> Tensor:
         return dy
 
@@ -89,6 +97,10 @@ class LayerNorm:
         """x (N, B, F) → (N, B, F)."""
         unit = torch.native_layer_norm(x, self.width, None, None, self.eps)[0]
         return torch.addcmul(p[self.bias].unsqueeze(1), unit, p[self.gain].unsqueeze(1), out=unit)
+
+    def train(self, p: Views, x: Tensor) -> Tensor:
+        """As it acts."""
+        return self.forward(p, x)
 
     def backward(self, p: Views, g: Views, x: Tensor, dy: Tensor) -> Tensor:
         """x, dy (T, N, F) → dx (T, N, F)."""
@@ -130,11 +142,28 @@ def differentiated(
     return dx
 
 
+class Scaled(torch.autograd.Function):
+    """unit (N, T, F) · gain (N, F) + bias (N, F), with gradients summed in the order of time.
+
+    torch's own sums depend in their last bits on N: a seed's result would depend on the seeds beside it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, unit: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(unit, gain)
+        return unit * gain.unsqueeze(1) + bias.unsqueeze(1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        unit, gain = ctx.saved_tensors
+        return dy * gain.unsqueeze(1), (dy * unit).cumsum(1)[:, -1], dy.cumsum(1)[:, -1]
+
+
 class ByAutograd:
     """A norm of which only the forward pass is written out; it acts and trains alike but where `train` says more."""
 
     eps = 1e-5
-    gain: str | None = None
 
     def __init__(self, name: str, width: int) -> None:
         self.width = [width]
@@ -165,7 +194,7 @@ class RMSNorm(ByAutograd):
         self.shapes = {self.gain: (width,)}
 
     def forward(self, p: Views, x: Tensor) -> Tensor:
-        return torch.rms_norm(x, self.width, None, self.eps) * p[f"{self.gain}"].unsqueeze(1)
+        return torch.rms_norm(x, self.width, None, self.eps) * p[self.gain].unsqueeze(1)
 
 
 class UnitNorm(ByAutograd):
@@ -195,19 +224,20 @@ class BatchNorm(ByAutograd):
         self.seen: tuple[Tensor, Tensor] | None = None  # mean and variance of the newest batch, each (N, F)
 
     def forward(self, p: Views, x: Tensor) -> Tensor:
-        return self._scaled(p, x, p[self.mean].unsqueeze(1), p[self.var].unsqueeze(1))
+        factor = p[self.gain] * (p[self.var] + self.eps).rsqrt()
+        return (x - p[self.mean].unsqueeze(1)) * factor.unsqueeze(1) + p[self.bias].unsqueeze(1)
 
     def train(self, p: Views, x: Tensor) -> Tensor:
         if x.shape[1] == 1:
             self.seen = None
             return self.forward(p, x)
-        var, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
-        self.seen = mean.detach().squeeze(1), var.detach().squeeze(1) * (x.shape[1] / (x.shape[1] - 1))
-        return self._scaled(p, x, mean, var)
-
-    def _scaled(self, p: Views, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-        unit = (x - mean) * (var + self.eps).rsqrt()
-        return unit * p[f"{self.gain}"].unsqueeze(1) + p[self.bias].unsqueeze(1)
+        rows, batch, width = x.shape
+        samples = x.transpose(0, 1).reshape(batch, rows * width)  # the features of all learners side by side
+        var, mean = torch.var_mean(samples.detach(), dim=0)
+        self.seen = mean.view(rows, width), var.view(rows, width)
+        gain, bias = (p[name].flatten().contiguous() for name in (self.gain, self.bias))  # else it reads past strides
+        found = batch_norm(samples, None, None, gain, bias, training=True, eps=self.eps)
+        return found.view(batch, rows, width).transpose(0, 1)
 
     def move(self, p: Views, alive: Tensor) -> None:
         """Running statistics towards those of the newest batch, its learners' mean where several share a row of `p`.
@@ -235,6 +265,9 @@ class WeightNorm(Linear):
     def start(self, p: Views) -> None:
         """W is V at first: the arm without norm has the same weights."""
         p[self.scale].copy_(p[self.weight].norm(dim=1))
+
+    def product(self, p: Views) -> Tensor:
+        return p[self.weight] * (p[self.scale] / p[self.weight].norm(dim=1)).unsqueeze(1)
 
     def forward(self, p: Views, x: Tensor, out: Tensor) -> Tensor:
         factor = (p[self.scale] / p[self.weight].norm(dim=1)).unsqueeze(1)
@@ -328,7 +361,7 @@ class GRU:
         to_reset = state[..., 2 * self.hidden :] * r * (1 - r)
         d_input = torch.empty_like(gates)  # gradient of x W + b
         d_state = torch.empty_like(gates)  # gradient of h U + b: the new gate's part passes through r
-        back = p[self.from_state.weight].transpose(1, 2)
+        back = self.from_state.product(p).transpose(1, 2)
         carried = torch.zeros_like(dh[0])
         for t in reversed(range(len(dh))):
             total = carried.add_(dh[t])
@@ -367,7 +400,7 @@ class GatesNorm(GRU):
         """(N, B, I) → (N, B, 3H)."""
         sums = torch.bmm(x, p[linear.weight]).unflatten(-1, (3, self.hidden))
         unit = layer_norm(sums, [self.hidden], eps=self.eps).flatten(-2)
-        return unit * p[self.gains[linear.weight]].unsqueeze(1) + p[linear.bias].unsqueeze(1)
+        return Scaled.apply(unit, p[self.gains[linear.weight]], p[linear.bias])
 
     def backward(self, p: Views, g: Views, x: Tensor, h: Tensor, gates: Tensor, state: Tensor, dh: Tensor) -> Tensor:
         def run(p: Views, x: Tensor) -> Tensor:
@@ -375,7 +408,7 @@ class GatesNorm(GRU):
             for t in range(len(dh)):
                 sums = inputs[:, t], self._normed(p, self.from_state, hidden.unsqueeze(1)).squeeze(1)
                 (r, z, new), (from_r, from_z, from_new) = (each.chunk(3, dim=-1) for each in sums)
-                new = torch.tanh(new + torch.sigmoid(r + from_r) * from_new)
+                new = 2 * torch.sigmoid(2 * (new + torch.sigmoid(r + from_r) * from_new)) - 1
                 hidden = torch.lerp(new, hidden, torch.sigmoid(z + from_z))
                 found.append(hidden)
             return torch.stack(found)

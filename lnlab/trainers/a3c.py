@@ -160,7 +160,6 @@ class ActorCriticTrainer:
         self._roll_out(uniforms)
         losses = self._differentiate(continues)
         norm = self._push(order)
-        self.net.move_statistics(self.parameters, self.snapshot, self.alive)
         clipped = (norm > self.config.clip_norm).float()
         self.totals.add_(torch.stack([over_time(self.reward), losses.value, norm, clipped]))
         self.last.copy_(torch.stack(losses))
@@ -197,6 +196,7 @@ class ActorCriticTrainer:
             return self._push_average(gradient)
         norm = torch.linalg.vector_norm(gradient, dim=1)
         self._freeze(norm)
+        self.net.move_statistics(self.parameters, self.snapshot, self.alive)
         gradient.mul_(self._clip_factor(norm).unsqueeze(1))
         if self.members == 1:
             self.adam.step()
@@ -212,6 +212,7 @@ class ActorCriticTrainer:
         torch.mean(gradient.view(self.learners, self.members, -1), 1, out=self.shared_gradient)
         norm = torch.linalg.vector_norm(self.shared_gradient, dim=1).repeat_interleave(self.members)
         self._freeze(norm)
+        self.net.move_statistics(self.parameters, self.snapshot, self.alive)
         self.shared_gradient.mul_(self._clip_factor(norm)[:: self.members].unsqueeze(1))
         self.adam.step()
         self.snapshot.view(self.learners, self.members, -1).copy_(self.parameters.unsqueeze(1))
