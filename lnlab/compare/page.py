@@ -1,11 +1,18 @@
 """What a comparison leaves in its folder: one page that needs nothing else, its notebook, pictures and numbers."""
 
 import html
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from lnlab.cli import settings
+from lnlab.compare.arms import compare
+from lnlab.compare.plan import Plan, trained
+from lnlab.compare.scores import read
 from lnlab.config import ConfigError
 from lnlab.paths import NOTEBOOKS
 
@@ -22,6 +29,45 @@ figcaption, table + p { font-size: .9rem; opacity: .85 }
 h1 { line-height: 1.2 }
 """
 NEEDS = "pip install 'lnlab[book]'"
+
+
+def answer(
+    question: Sequence[str], *, against: str = "", margin: float | None = None, failed_below: float | None = None,
+    until: str | None = None, budget: float | None = None, out: str | None = None,
+) -> str:  # fmt: skip
+    """Scores of runs, trained where they are missing, or of a file or folder; leaves the page and returns the answer.
+
+    Raises:
+        ConfigError: the question names no two arms, or a setting, file or arm that is not there.
+    """
+    if len(question) == 1 and "=" not in question[0]:
+        scores, name = read(Path(question[0])), Path(question[0]).stem
+        if until or budget:
+            raise ConfigError(
+                "--until and --budget add seeds to runs: they go with settings, not with a file of scores"
+            )
+    else:
+        plan = Plan.of(settings(question))
+        name = re.sub(r"[^A-Za-z0-9.]+", "-", " ".join(word for word in question if "seeds=" not in word)).strip("-")[
+            :80
+        ]
+        if against and against not in plan.arms:
+            raise ConfigError(f"there is no arm {against!r}; there are {', '.join(plan.arms)}")
+        scores = trained(plan, until=until == "decided", margin=margin, seconds=budget, against=against)
+    arms = scores.arm.unique()
+    old = against or ("none" if "none" in arms else arms[0])
+    asked = {"margin": margin, "failed_below": failed_below}
+    found = [compare(scores, arm, old, **asked) for arm in arms if arm != old]
+    folder = Path(out) if out else Path("comparisons") / name
+    folder.mkdir(parents=True, exist_ok=True)
+    scores.to_csv(folder / "scores.csv", index=False)
+    given = {"scores": str((folder / "scores.csv").absolute()), "against": old, "margin": margin or 0.0}
+    given["failed_below"] = "" if failed_below is None else str(failed_below)
+    page = write(folder, given, f"{', '.join(arms)}: which is better?")
+    lines = [sentence for each in found for sentence in each.sentences()]
+    table = pd.concat([each.arms for each in found]).drop_duplicates(["task", "arm"])
+    shown = table[["task", "arm", "best", "estimate", "low", "high", "n", "failed", "ipr90"]].round(3)
+    return "\n".join([*lines, "", shown.to_string(index=False), "", f"page: {page}"])
 
 
 def write(folder: Path, parameters: Mapping[str, Any], title: str) -> Path:

@@ -14,6 +14,7 @@ from lnlab.config import ConfigError
 
 COLUMNS = ("arm", "seed", "score")
 OPTIONAL = ("task", "setting")
+MORE = ("steps_per_second", "parameters", "diverged", "run")  # of our own runs
 TAIL = 0.1  # of a learning curve: its mean is the score
 
 
@@ -46,7 +47,8 @@ def checked(found: pd.DataFrame, where: str = "scores") -> pd.DataFrame:
             f"{where} has no column {missing[0]!r}; wanted: arm, seed, score, and if there are several task, setting"
         )
     found = found.assign(**{name: found.get(name, "") for name in OPTIONAL})
-    found = found[[*OPTIONAL, *COLUMNS]].astype({"arm": str, "task": str})
+    found = found[[*OPTIONAL, *COLUMNS, *(name for name in found if name in MORE)]]
+    found = found.fillna(dict.fromkeys(OPTIONAL, "")).astype({"arm": str, "task": str})
     numbers = pd.to_numeric(found.score, errors="coerce")
     if not np.isfinite(numbers).all():
         row = found[~np.isfinite(numbers)].iloc[0]
@@ -54,7 +56,7 @@ def checked(found: pd.DataFrame, where: str = "scores") -> pd.DataFrame:
             f"{where}: the score of arm {row.arm!r}, seed {row.seed!r} is {row.score!r}; "
             "give a run that failed the score that it deserves, such as the lowest of the task"
         )
-    keys = [name for name in found if name != "score"]
+    keys = ["task", "setting", "arm", "seed"]
     if (twice := found.duplicated(keys)).any():
         raise ConfigError(f"{where}: the run {found[twice][keys].iloc[0].to_dict()} is there twice")
     if found.arm.nunique() < 2:
