@@ -243,6 +243,9 @@ class GymConfig(ActorCriticConfig):
     A report is of `updates` rollouts of every worker, about 1,000 steps of a seed.
     """
 
+    gradient_carry: ClassVar[bool] = False  # a fault of the documents' code
+
+    device: Literal["auto", "cpu"] = _setting("auto", "these environments and their small networks run on the CPU")
     steps: int = _setting(100_000, "environment steps of a seed, rounded up to whole reports", ge=1, le=10**9)
     obs_norm: bool = _setting(False, "observations to mean 0, deviation 1, as seen so far by the learner", "obsnorm")
     reward_norm: bool = _setting(False, "rewards over the deviation of their discounted sums so far", "rewnorm")

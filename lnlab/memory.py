@@ -6,8 +6,9 @@ of live trainers (tests/test_memory.py).
 
 import os
 from pathlib import Path
+from typing import Any
 
-from lnlab.config import Config, ConfigError, RunConfig, TD3Config
+from lnlab.config import ActorCriticConfig, Config, ConfigError, TD3Config
 from lnlab.runs import BLOCK
 
 FLOAT = 4
@@ -24,7 +25,7 @@ CGROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory
 
 def block(config: Config, cores: int, device: str = "cpu") -> int:
     """Seeds of a shard. A stack of small networks is one program; a CNN keeps a core busy with one seed."""
-    if not config.STACKED:
+    if isinstance(config, TD3Config) and (config.early_stopping or _has_images(config)):
         return 1
     return config.seeds if device == "cuda" else min(BLOCK, -(-config.seeds // cores))
 
@@ -51,8 +52,8 @@ def refuse_too_large(config: Config, cores: int, device: str = "cpu") -> None:
 
 def needed(config: Config, processes: int, seeds: int) -> int:
     """Bytes that a run takes at most: `processes` that train `seeds` each side by side, and the tables at the end."""
-    if isinstance(config, RunConfig):
-        return processes * _actor_critics(config, seeds) + config.seeds * config.episodes * config.workers * ROW
+    if isinstance(config, ActorCriticConfig):
+        return processes * _actor_critics(config, seeds) + config.seeds * config.reports * config.workers * ROW
     return processes * _off_policy(config) + config.seeds * config.reports * ROW
 
 
@@ -70,7 +71,7 @@ def available(device: str = "cpu") -> int | None:
     return min(found + [int(limit) for limit in limits if limit.isdigit()])
 
 
-def _actor_critics(config: RunConfig, seeds: int) -> int:
+def _actor_critics(config: Any, seeds: int) -> int:
     """A process that trains `seeds` side by side, and tests them afterwards."""
     hidden, vehicles = config.hidden, seeds * config.workers
     learners = seeds * config.learners_per_seed
@@ -80,20 +81,25 @@ def _actor_critics(config: RunConfig, seeds: int) -> int:
     # and gradients, the snapshots once more
     parameters = FLOAT * size * (7 * learners + (3 + 2 * config.gradient_carry) * vehicles)
     training = vehicles * (VEHICLE + 2 * (config.rollout + 1) * activations)
-    tested = max(TEST_ENVIRONMENTS, SCENARIOS * config.eval_episodes) if config.eval_episodes else 0
+    tests = getattr(config, "eval_episodes", 0)  # elsewhere than in the offloading task there are none
+    tested = max(TEST_ENVIRONMENTS, SCENARIOS * tests) if tests else 0
     return parameters + max(training, tested * (VEHICLE + 2 * activations))
 
 
 def _off_policy(config: TD3Config) -> int:
     """A process that trains one seed: replay buffer, once more in a checkpoint; networks; a batch on its way."""
-    image = config.env == TD3Config.model_fields["env"].default
-    if not image:
-        from lnlab.envs.images import make_env
-
-        image = "image" in make_env(config.env).observation_space.spaces  # type: ignore[attr-defined]
+    image = _has_images(config)
     slot = VECTOR + (FRAME if image else 0)
     heads = (1 + config.critics) * (config.hidden**2 + (STATE + 2) * config.hidden)
     networks = FLOAT * 8 * (heads + (2 * CNN if image else 0))
     transition = 2 * slot + 4 * (ACTIVATIONS if image else 0) + 8 * FLOAT * (1 + config.critics) * config.hidden
     buffer = slot * (config.capacity + min(config.capacity, config.steps))
     return buffer + networks + config.batch_size * transition
+
+
+def _has_images(config: TD3Config) -> bool:
+    if config.env == TD3Config.model_fields["env"].default:
+        return True  # known without the simulator's libraries
+    from lnlab.envs.images import has_images
+
+    return has_images(config.env)

@@ -348,7 +348,10 @@ def curves(episodes: pd.DataFrame) -> pd.DataFrame:
     quantities = [name for name in episodes.columns if name not in KEYS]
     frame = episodes.assign(episode=block.clip(upper=last))
     mean = frame.astype(dict.fromkeys(quantities, "float64")).groupby(KEYS)[quantities].mean(skipna=False)
-    return mean.astype("float32").reset_index()
+    found = mean.astype("float32")
+    if "step" in frame:
+        found["step"] = frame.groupby(KEYS)["step"].max()  # where the block ends
+    return found.reset_index()
 
 
 @dataclass(frozen=True)

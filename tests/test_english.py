@@ -49,7 +49,7 @@ def markdown(path: Path) -> str:
 
 def open_text(text: str) -> str:
     """What stands open on the page as prose: captions, but no tables, code, formulas or closed parts."""
-    text = re.sub(r"<!--.*?-->|\$\$.*?\$\$", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->|<script.*?</script>|\$\$.*?\$\$", "", text, flags=re.DOTALL)
     kept: list[str] = []
     fences: list[list[object]] = []  # [mark, whether its content is hidden], from the outermost
     for line in text.splitlines():

@@ -240,3 +240,22 @@ def test_a_link_to_a_term_shows_its_definition() -> None:
     terms._define(SimpleNamespace(env=env), page, "page")
     assert term["reftitle"] == "One combination of settings."
     assert "reftitle" not in other
+
+
+def test_text_of_figures_and_diagrams_stands_out_on_the_light_and_on_the_dark_page() -> None:
+    (factor,) = re.findall(r"brightness\(([\d.]+)\)", (BOOK / "_static" / "lnlab.css").read_text(encoding="utf-8"))
+    drawn = [path.read_text(encoding="utf-8") for path in (BOOK / "_static" / "diagrams").glob("*.svg")]
+    colours = {style.GREY, *(colour for text in drawn for colour in re.findall(r"fill: (#\w+)", text))}
+    assert len(colours) == 4
+    for colour in colours:
+        full = colour if len(colour) == 7 else "#" + "".join(2 * digit for digit in colour[1:])
+        text = np.array([int(full[i : i + 2], 16) for i in (1, 3, 5)])
+        assert contrast(text, np.full(3, 255 if colour == style.GREY else 240)) >= 4.5  # the white page, a box on it
+        assert contrast(np.minimum(255, text * float(factor)), np.full(3, 0x1C)) >= 4.5
+
+
+def contrast(one: np.ndarray, other: np.ndarray) -> float:
+    """Of two sRGB colours, by the rule of WCAG 2."""
+    linear = (np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) for c in (one / 255, other / 255))
+    low, high = sorted(float(c @ [0.2126, 0.7152, 0.0722]) for c in linear)
+    return (high + 0.05) / (low + 0.05)

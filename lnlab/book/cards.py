@@ -59,10 +59,9 @@ _ROW = _TEMPLATES.from_string(
 <tbody data-document="{{ entry.document }}" data-kind="{{ entry.claim.kind }}"
 data-verdict="{{ entry.verdict.verdict }}">
 <tr><th scope="row"><a href="{{ entry.document.lower() }}.html#{{ entry.anchor }}">{{ entry.id }}</a></th>
-<td>{{ entry.claim.kind }}</td><td>{{ badges(entry.verdict) }}</td>
-<td>{{ entry.claim.says }}{{ found(text) }}</td></tr>
-<tr><td></td><td colspan="3"><details><summary>{{ sentence(entry.verdict.reason) }}</summary>{{ body(entry, rows) }}
-</details></td></tr></tbody>
+<td>{{ entry.claim.kind }}</td><td>{{ badges(entry.verdict) }}</td><td>{{ entry.claim.says }}</td></tr>
+<tr><td></td><td colspan="3">{{ found(text) }}<details><summary>{{ sentence(entry.verdict.reason) }}</summary>
+{{ body(entry, rows) }}</details></td></tr></tbody>
 """
 )
 

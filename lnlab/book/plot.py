@@ -49,7 +49,7 @@ def curves(
             _line(axis, part, x, str(kind), y="mean")
         _refer(axis, references)
     if log:
-        _plain_ticks(axes[0])
+        plain_ticks(axes[0])
     if len(rows):
         axes[0].set_ylim(axes[0].get_ylim())  # set by what was measured: the band of few seeds would dwarf it
     for axis, name in zip(axes, names, strict=False):
@@ -82,7 +82,7 @@ def grid(
             _line(axis, part, x, str(kind), y="mean")
             axis.fill_between(part[x], low, part.high, color=style.colour(str(kind)), alpha=0.25, linewidth=0)
         if says in log:
-            _plain_ticks(axis)
+            plain_ticks(axis)
         if x == "episode":
             axis.set_xscale("symlog", linthresh=10, linscale=0.5)
             axis.set_xticks(EPISODES, [str(tick) for tick in EPISODES])
@@ -235,11 +235,11 @@ def _refer(axis: Axes, references: Lines | None, *, vertical: bool = False) -> N
         draw(value, color=style.GREY, linewidth=1.2, linestyle=dash, label=name)
 
 
-def _plain_ticks(axis: Axes) -> None:
-    """1, 2, 5, 10, … on a logarithmic axis of less than three decades, which has room for few powers of ten."""
+def plain_ticks(axis: Axes) -> None:
+    """1, 3, 10, … on a logarithmic axis of less than three decades; 1, 2, 5, 10, … on one of about one."""
     low, high = axis.get_ylim()
     if high < 1000 * low:
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 40 * low else (1, 3)))
         axis.yaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_minor_formatter(NullFormatter())
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from lnlab.analysis.stats import interval
 from lnlab.book import output, plot, style, tidy, words
-from lnlab.config import DDPG, Config, ConfigError, GymConfig, RunConfig, TD3Config, kind, parse
+from lnlab.config import DDPG, ActorCriticConfig, Config, ConfigError, GymConfig, RunConfig, TD3Config, kind, parse
 from lnlab.evaluation import evaluate_policies
 from lnlab.runs import Report, Run
 from lnlab.trainers.admission import require_norm
@@ -92,7 +92,7 @@ def parameter_table(config: Config) -> output.TableOutput:
 class Returns:
     """Collects the reports of an A3C or Individual run, and draws the mean return so far."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: ActorCriticConfig) -> None:
         self.arm, self.rows = {"arm": _title(config), "norm": config.norm}, list[dict[str, Any]]()
 
     def add(self, report: Report) -> None:
@@ -113,7 +113,7 @@ class Live:
     """
 
     def __init__(self, config: Config, wait: float = 3.0) -> None:
-        self.picture = Returns(config) if isinstance(config, RunConfig) else Rewards()
+        self.picture = Returns(config) if isinstance(config, ActorCriticConfig) else Rewards()
         self.next, self.wait, self.display = time.monotonic() + wait, wait, None
 
     def __call__(self, report: Report) -> None:
@@ -144,21 +144,21 @@ class Live:
 
 def return_curve(run: Run) -> output.FigureOutput:
     """What the agent is trained for, over training."""
-    if isinstance(run.config, RunConfig):
+    if isinstance(run.config, ActorCriticConfig):
         return learning_curve(run, "return", "return per episode")
     return episode_returns(run)
 
 
 def value_curve(run: Run) -> output.FigureOutput:
     """How well the critic is doing: its loss; for TD3 and DDPG its values, in the actor's eyes and its own."""
-    if isinstance(run.config, RunConfig):
+    if isinstance(run.config, ActorCriticConfig):
         return learning_curve(run, "value_loss_all", "value loss", log=True)
     return q_values(run)
 
 
 def inner_curve(run: Run) -> output.FigureOutput:
     """What goes on inside: the policy's entropy; for TD3 and DDPG the length of the features."""
-    if isinstance(run.config, RunConfig):
+    if isinstance(run.config, ActorCriticConfig):
         return learning_curve(run, "entropy", "entropy of the policy, nats")
     return feature_norms(run)
 
@@ -166,7 +166,9 @@ def inner_curve(run: Run) -> output.FigureOutput:
 def learning_curve(run: Run, quantity: str, label: str, *, log: bool = False) -> output.FigureOutput:
     """One quantity of a finished run over training, per seed and on average."""
     rows = run.table("curves").rename(columns={quantity: "value"}).assign(arm=_title(run.config), norm=run.config.norm)
-    drawn, means = _drawn(rows, label, log=log)
+    elsewhere = "step" in rows  # than in the offloading task: episodes have any length
+    rows = rows.assign(episode=rows.step) if elsewhere else rows
+    drawn, means = _drawn(rows, label, log=log, xlabel="environment steps" if elsewhere else "episodes per worker")
     n = rows.seed.nunique()
     caption = (
         f"{label[0].upper()}{label[1:]} of {run.id} over training: each of {n} seeds (thin; mean of its "
@@ -175,17 +177,20 @@ def learning_curve(run: Run, quantity: str, label: str, *, log: bool = False) ->
     first, last = means["mean"].iloc[0], means["mean"].iloc[-1]
     alt = f"Learning curve: {label} of {run.id} goes from {first:.3g} to {last:.3g}, mean of {n} seeds."
     data = means.assign(**run.config.labels)[[*run.config.labels, "episode", "mean", "low", "high", "n"]]
+    data = data.rename(columns={"episode": "step"}) if elsewhere else data
     return output.figure(quantity.replace("_", "-"), drawn, alt=alt, caption=caption, data=data)
 
 
-def _drawn(rows: pd.DataFrame, label: str, *, log: bool = False) -> tuple[Figure, pd.DataFrame]:
+def _drawn(
+    rows: pd.DataFrame, label: str, *, log: bool = False, xlabel: str = "episodes per worker"
+) -> tuple[Figure, pd.DataFrame]:
     """The figure and its bands, from columns arm, norm, seed, episode, value."""
     seeds = rows.groupby(["arm", "norm", "seed", "episode"], as_index=False).value.mean().assign(quantity=label, run="")
     means = tidy.bands(seeds)
-    return plot.curves(seeds, means, y=label, log=log), means
+    return plot.curves(seeds, means, y=label, log=log, xlabel=xlabel), means
 
 
-def _title(config: RunConfig) -> str:
+def _title(config: ActorCriticConfig) -> str:
     return f"{style.ALGORITHM_LABEL[config.algorithm]}, {style.CORE_LABEL[config.core]}"
 
 
@@ -202,8 +207,10 @@ def norm_layers(run: Run) -> output.Text:
 def test_table(run: Run) -> output.TableOutput | output.Text:
     """Test returns by scenario group, greedy and sampled, both clouds, beside the reference policies.
 
-    For TD3 and DDPG: greedy episodes on other tracks.
+    For TD3 and DDPG: greedy episodes on other tracks. Elsewhere: the last episodes of training.
     """
+    if isinstance(run.config, GymConfig):
+        return last_episodes(run)
     if not isinstance(run.config, RunConfig):
         return driving_tests(run)
     if not run.config.eval_episodes:
@@ -230,10 +237,20 @@ def test_table(run: Run) -> output.TableOutput | output.Text:
     shown = shown.assign(who=who).rename(columns={"who": "policy", **TYPE_LABEL}).rename_axis(columns=None)
     caption = (
         f"Mean test return of {run.id} over {run.config.seeds} seeds with 95 % intervals over seeds "
-        f"({run.config.eval_episodes} episodes a scenario), and of reference policies that learn nothing "
-        "(50 episodes a scenario, no interval). Cloud budget: never refilled."
+        f"({run.config.eval_episodes} episodes per scenario), and of fixed policies "
+        "(50 episodes per scenario, no interval). Cloud budget: never refilled."
     )
     return output.table("test", shown.sort_values("cloud", kind="stable"), caption=caption, data=data)
+
+
+def last_episodes(run: Run, count: int = 100) -> output.TableOutput:
+    """Mean return and length of the last training episodes of each seed, which are played as they are trained."""
+    rows = run.table("finished").sort_values(["seed", "step"], kind="stable").groupby("seed").tail(count)
+    found = rows.groupby("seed").agg(
+        **{"return": ("return", "mean"), "length": ("length", "mean"), "episodes": ("step", "size")}
+    )
+    caption = f"Mean over the last {count} training episodes of each seed of {run.id}, actions drawn from the policy."
+    return output.table("test", found.round(2).reset_index(), caption=caption)
 
 
 def _known(tests: pd.DataFrame) -> dict[str, float]:
@@ -269,11 +286,11 @@ def require_complete(run: Run) -> None:
     if not run.complete:
         raise RuntimeError(f"run {run.id} is {run.status}, not complete")
     require_norm(run.config, run.provenance.get("norm_layers") or [])
-    on_policy = isinstance(run.config, RunConfig)
+    on_policy = isinstance(run.config, ActorCriticConfig)
     tables, tests = (["curves", "metrics"], "evaluation") if on_policy else (["records"], "checks")
-    if not on_policy:
-        run.table("returns")  # may lack a seed: in a short run no episode need end
-    for name in [*tables, *([tests] if run.config.eval_episodes else [])]:
+    if not on_policy or isinstance(run.config, GymConfig):
+        run.table("finished" if on_policy else "returns")  # may lack a seed: in a short run no episode need end
+    for name in [*tables, *([tests] if getattr(run.config, "eval_episodes", 0) else [])]:
         if missing := set(run.config.seed_list) - set(run.table(name).seed):
             raise RuntimeError(f"table {name} of run {run.id} lacks seeds {sorted(missing)}")
 

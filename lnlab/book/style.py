@@ -22,7 +22,10 @@ P = ParamSpec("P")
 GREY = "#737373"  # 4.7 : 1 on white; brightened, 7 : 1 on the dark page
 FAINT = f"{GREY}40"
 OTHERS = ("#a05ab4", "#2a9d8f", "#c8553d", "#5b8e2f", "#8a6d3b", "#4f7cac")  # of lines that are no norm
-COLOUR = {"sampled": "#2a9d8f", "greedy": "#a05ab4", "here": "#2a9d8f", "printed": "#c8553d", "five new seeds": GREY}
+COLOUR = {
+    "sampled": "#2a9d8f", "greedy": "#a05ab4", "here": "#2a9d8f", "printed": "#c8553d", "five new seeds": GREY,
+    "again-1": "#2a9d8f", "again-2": "#a05ab4",
+}  # fmt: skip
 NORM_COLOUR = {name: norm.colour for name, norm in NORMS.items()}
 NORM_LABEL = {name: norm.label for name, norm in NORMS.items()}
 ALGORITHM_LABEL = {"a3c": "A3C", "individual": "Individual", "td3": "TD3", "ddpg": "DDPG"}

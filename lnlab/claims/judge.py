@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lnlab.analysis.claims import Direction, Evidence, Verdict, judge
 from lnlab.claims.documents import Claim, Hypothesis, documents, hypotheses
 from lnlab.claims.evidence import estimates, pieces
-from lnlab.claims.rows import Row
+from lnlab.claims.rows import Compared, Row
 from lnlab.claims.studies import Data, Missing
 from lnlab.paths import PUBLISHED
 
@@ -50,7 +50,8 @@ def _entry(data: Data, document: str, name: str, claim: Claim) -> Entry:
             evidence, note, reason = [], "", str(missing)
     paged, published = data.paged, PUBLISHED in data.main.dir.parents
     paged_runs = tuple(paged[run] for run in runs if run in paged)
-    verdict = judge(evidence, reason=reason, rows="settings and outcomes" if claim.kind == "recommendation" else "rows")
+    settings = any(isinstance(row, Compared) and len(row.pair) > 1 for row in claim.evidence)
+    verdict = judge(evidence, reason=reason, rows="settings and outcomes" if settings else "rows")
     return Entry(document, name, claim, verdict, note, tuple(runs), paged_runs, claim.found if published else "")
 
 

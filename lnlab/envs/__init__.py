@@ -4,3 +4,10 @@ import gymnasium
 
 gymnasium.register(id="lnlab/Offloading-v0", entry_point="lnlab.envs.gym_view:OffloadingEnv")
 gymnasium.register(id="lnlab/Driving-v0", entry_point="lnlab.envs.driving:DrivingEnv")
+gymnasium.register(
+    id="lnlab/CartPoleMasked-v0",
+    entry_point="lnlab.envs.cartpole:MaskedCartPole",
+    vector_entry_point="lnlab.envs.cartpole:MaskedCartPoleRows",
+    max_episode_steps=500,
+    reward_threshold=475,
+)

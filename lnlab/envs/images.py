@@ -4,6 +4,7 @@ Observations become a Dict with "image", the last four grey frames, "vector", or
 """
 
 import difflib
+import functools
 from typing import Any
 
 import gymnasium
@@ -100,10 +101,27 @@ def make_env(name: str, **options: Any) -> gymnasium.Env[Observation, np.ndarray
         ConfigError: Gymnasium does not know the id or cannot make the environment here, the observation is neither a
             picture nor a list of numbers, or the action is not a bounded Box.
     """
-    return _with_unit_action(name, _with_named_observation(name, _made(name, options)))
+    return _with_unit_action(name, _with_named_observation(name, made(name, options)))
 
 
-def _made(name: str, options: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+@functools.cache
+def has_images(name: str) -> bool:
+    """Whether an environment shows images, alone or beside a vector.
+
+    Raises:
+        ConfigError: as `make_env`.
+    """
+    env = make_env(name)
+    env.close()
+    return "image" in env.observation_space.spaces  # type: ignore[attr-defined]
+
+
+def made(name: str, options: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+    """An environment by its Gymnasium id, as it is.
+
+    Raises:
+        ConfigError: Gymnasium does not know the id (the nearest are named), or cannot make the environment here.
+    """
     if name not in gymnasium.registry and ":" not in name:  # a module before a colon registers its own when imported
         ids = {each.lower(): each for each in gymnasium.registry}
         near = [ids[each] for each in difflib.get_close_matches(name.lower(), ids, n=3, cutoff=0)]

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from lnlab.config import TD3Config
 from lnlab.envs.images import make_env
 from lnlab.shards import Shard
 from lnlab.trainers.schedule import Purpose
-from lnlab.trainers.td3 import TD3, OffPolicyTrainer, feature_norm, observed
+from lnlab.trainers.td3 import TD3, OffPolicyTrainer, feature_norm, observed, random_action
 from lnlab.trainers.watchers import Watcher
 
 OBSERVATIONS = 64
@@ -29,7 +28,7 @@ class CNNProbe(Watcher):
 
     @staticmethod
     def wants(trainer: Any) -> bool:
-        return isinstance(trainer.config, TD3Config)
+        return isinstance(trainer, OffPolicyTrainer)
 
     def __call__(self, report: dict[str, Any]) -> None:
         found = self.measure(self.trainer.learner)
@@ -61,7 +60,7 @@ def random_drive(trainer: OffPolicyTrainer) -> list[dict[str, np.ndarray]]:
     kept: list[dict[str, np.ndarray]] = []
     while len(kept) < OBSERVATIONS:
         for _ in range(EVERY):
-            obs, _, terminated, truncated, _ = env.step(trainer.random_action(rng))
+            obs, _, terminated, truncated, _ = env.step(random_action(trainer.config, trainer.width, rng))
             if terminated or truncated:
                 obs, _ = env.reset(seed=int(rng.integers(2**31)))
         kept.append(obs)

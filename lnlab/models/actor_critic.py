@@ -51,6 +51,7 @@ class ActorCritic:
     """What both networks share: embedding, heads, the flat layout and its initial values."""
 
     recurrent = False
+    keep: Tensor | None = None  # (T, N, 1): 0 where a step of the rollout ended its episode, else 1; None: none did
 
     def __init__(self, inputs: int, hidden: int, actions: int, norm: str, at: str = USUAL) -> None:
         self.inputs, self.hidden, self.actions, self.norm = inputs, hidden, actions, norm
@@ -191,13 +192,21 @@ class RecurrentActorCritic(ActorCritic):
     def _core_train(self, p: Views, tape: Tape, steps: int) -> None:
         for t in range(steps):
             self.core.forward(p, tape.active[t], tape.state[t], tape.gates[t], tape.hidden[t], tape.state[t + 1])
-        tape.core[:steps] = self._train(p, "core.norm", tape.state[1 : steps + 1])
+            if self.keep is not None:
+                tape.state[t + 1].mul_(self.keep[t].unsqueeze(-1))
+        tape.core[:steps] = self._train(p, "core.norm", self._output(tape, steps))
+
+    def _output(self, tape: Tape, steps: int) -> Tensor:
+        """What the GRU gave, (T, N, 1, H): the states that follow, but where an episode's end set them to zero."""
+        if self.keep is None:
+            return tape.state[1 : steps + 1]
+        _, update, new = tape.gates[:steps].chunk(3, dim=-1)
+        return torch.lerp(new, tape.state[:steps], update)
 
     def _core_backward(self, p: Views, g: Views, tape: Tape, parts: tuple[Tensor, ...], d_core: Tensor) -> Tensor:
         state, active, gates, hidden, _ = parts
-        output = tape.state[1 : len(d_core) + 1].squeeze(2)
-        d_output = self.core_norm.backward(p, g, output, d_core)
-        return self.core.backward(p, g, active, state, gates, hidden, d_output)
+        d_output = self.core_norm.backward(p, g, self._output(tape, len(d_core)).squeeze(2), d_core)
+        return self.core.backward(p, g, active, state, gates, hidden, d_output, self.keep)
 
 
 class FeedForwardActorCritic(ActorCritic):
@@ -229,9 +238,20 @@ CORES: dict[str, type[ActorCritic]] = {"gru": RecurrentActorCritic, "ff": FeedFo
 
 
 def make_actor_critic(
-    core: str, norm: str, *, at: str = USUAL, inputs: int = 48, hidden: int = 128, actions: int = 3
+    core: str,
+    norm: str,
+    *,
+    at: str = USUAL,
+    inputs: int = 48,
+    hidden: int = 128,
+    actions: int = 3,
+    gaussian: bool = False,
 ) -> ActorCritic:
-    """The network of an arm, by name; `at`: the only part that has the norm, usual where its row says.
+    """The network of an arm, by name.
+
+    Args:
+        at: the only part that has the norm; usual: where its row says.
+        gaussian: with a log standard deviation for each action, 0 at first.
 
     Raises:
         ValueError: `core` or `norm` is unknown; the message names the allowed ones.
@@ -243,7 +263,10 @@ def make_actor_critic(
         raise ValueError(f"unknown core {core!r}; choose one of {', '.join(CORES)}")
     if norm not in ACTOR_CRITIC:
         raise ValueError(f"unknown norm {norm!r}; choose one of {', '.join(ACTOR_CRITIC)}")
-    return CORES[core](inputs, hidden, actions, norm, at)
+    net = CORES[core](inputs, hidden, actions, norm, at)
+    if gaussian:
+        net.layout = Layout(net.layout.shapes | {"log_std": (actions,)})
+    return net
 
 
 def norm_layers(net: ActorCritic, parameters: Tensor) -> list[str]:

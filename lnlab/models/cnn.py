@@ -130,9 +130,9 @@ def make_cnn(space: spaces.Dict, config: TD3Config, side: str) -> nn.Module:
     Raises:
         ConfigError: a norm is asked for and there is no CNN to hold it, or no place in it for this norm.
     """
-    require_place(space, config)
     if "image" not in space.spaces:
         return VectorOnly()
+    require_place(space, config)
     image: Any = space["image"]
     norm = config.norm if config.norm_in in ("both", side) else "none"
     return CNN(image.shape, norm, config.activation, coarse=config.precision == "bfloat16")
@@ -144,17 +144,13 @@ def require_place(space: spaces.Dict, config: TD3Config) -> None:
     Raises:
         ConfigError: so it is; the message names the norms that have a place.
     """
-    image = "image" in space.spaces
-    if config.norm != "none" and not image:
-        raise ConfigError(
-            f"norm={config.norm!r} is not allowed with env={config.env!r}: a norm stands in the CNN, and without "
-            "images there is none, so that nothing would tell this arm from norm='none'; choose norm=none"
-        )
-    if NORMS[config.norm].cnn is None:
-        allowed = ", ".join(name for name, norm in NORMS.items() if norm.cnn is not None)
-        raise ConfigError(
-            f"norm={config.norm!r} has no place in the CNN of env={config.env!r}; choose one of {allowed}"
-        )
+    place, what = (1, "the CNN") if "image" in space.spaces else (0, "the networks on vectors")
+    allowed = {name: (norm.heads, norm.cnn)[place] is not None for name, norm in NORMS.items()}
+    if not allowed[config.norm]:
+        choose = ", ".join(name for name, fits in allowed.items() if fits)
+        raise ConfigError(f"norm={config.norm!r} has no place in {what} of env={config.env!r}; choose one of {choose}")
+    if config.norm == "none" and config.norm_in != "both":
+        raise ConfigError(f"norm_in={config.norm_in!r} has no meaning with norm='none'; leave it at 'both'")
 
 
 def make_actor(states: int, actions: int, config: TD3Config) -> nn.Sequential:

@@ -352,9 +352,12 @@ class GRU:
         self.from_input.forward(p, x, gates)
         self.from_state.forward(p, h, state)
 
-    def backward(self, p: Views, g: Views, x: Tensor, h: Tensor, gates: Tensor, state: Tensor, dh: Tensor) -> Tensor:
+    def backward(
+        self, p: Views, g: Views, x: Tensor, h: Tensor, gates: Tensor, state: Tensor, dh: Tensor,
+        keep: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """Back through T steps (truncated there): x (T, N, I), h (T, N, H) before each step, dh (T, N, H) from above →
-        dx."""
+        dx. `keep` (T, N, 1) is 0 where the state after a step was set to zero."""
         r, z, n = gates.chunk(3, dim=-1)
         to_new = (1 - z) * (1 - n * n)
         to_update = (h - n) * z * (1 - z)
@@ -364,6 +367,8 @@ class GRU:
         back = self.from_state.product(p).transpose(1, 2)
         carried = torch.zeros_like(dh[0])
         for t in reversed(range(len(dh))):
+            if keep is not None:
+                carried.mul_(keep[t])
             total = carried.add_(dh[t])
             d_reset, d_update, d_new = d_input[t].chunk(3, dim=-1)
             torch.mul(total, to_new[t], out=d_new)
@@ -402,7 +407,10 @@ class GatesNorm(GRU):
         unit = layer_norm(sums, [self.hidden], eps=self.eps).flatten(-2)
         return Scaled.apply(unit, p[self.gains[linear.weight]], p[linear.bias])
 
-    def backward(self, p: Views, g: Views, x: Tensor, h: Tensor, gates: Tensor, state: Tensor, dh: Tensor) -> Tensor:
+    def backward(
+        self, p: Views, g: Views, x: Tensor, h: Tensor, gates: Tensor, state: Tensor, dh: Tensor,
+        keep: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         def run(p: Views, x: Tensor) -> Tensor:
             inputs, hidden, found = self._normed(p, self.from_input, x), h[0], []
             for t in range(len(dh)):
@@ -411,6 +419,7 @@ class GatesNorm(GRU):
                 new = 2 * torch.sigmoid(2 * (new + torch.sigmoid(r + from_r) * from_new)) - 1
                 hidden = torch.lerp(new, hidden, torch.sigmoid(z + from_z))
                 found.append(hidden)
+                hidden = hidden if keep is None else hidden * keep[t]
             return torch.stack(found)
 
         return differentiated(run, p, g, self.shapes, x.transpose(0, 1), dh).transpose(0, 1)

@@ -18,9 +18,9 @@ class Trainer(Protocol):
 
     seed, worker, episode: the first rollout that shows it, as in the table `episodes`; worker −1 where only the
     parameters of a shared model tell. what: "parameter", "loss" (a loss or the entropy) or "gradient"; where several
-    were not finite, the first of these words. An entry of TD3 or DDPG has worker −1 and says "critic loss", "actor
-    gradient" and the like; its episode is the training episode under way, numbered as in the table `returns`, and
-    "step", a fifth key, the environment step.
+    were not finite, the first of these words; "observation" or "reward" where the environment gave what was not finite.
+    An entry of TD3 or DDPG has worker −1 and says "critic loss", "actor gradient" and the like; its episode is the
+    training episode under way, numbered as in the table `returns`, and "step", a fifth key, the environment step.
     """
 
     @property
@@ -58,12 +58,22 @@ def make_trainer(config: "Config", device: str = "cpu") -> Trainer:
     Raises:
         ValueError: several seeds of TD3 or DDPG; each has a trainer of its own.
     """
-    from lnlab.config import RunConfig
+    from lnlab.config import GymConfig, RunConfig
 
     if isinstance(config, RunConfig):
         from lnlab.trainers.a3c import ActorCriticTrainer
 
         return ActorCriticTrainer(config, device)
+    if isinstance(config, GymConfig):
+        from lnlab.trainers.anywhere import AnywhereTrainer
+
+        return AnywhereTrainer(config)
+    from lnlab.envs.images import has_images
+
+    if not has_images(config.env):
+        from lnlab.trainers.stacked_td3 import StackedTrainer
+
+        return StackedTrainer(config, device)
     from lnlab.trainers.td3 import OffPolicyTrainer  # needs the simulator's libraries
 
     return OffPolicyTrainer(config, device)

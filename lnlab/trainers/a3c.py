@@ -18,12 +18,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lnlab.config import EPISODE_STEPS, RunConfig
+from lnlab.config import EPISODE_STEPS
 from lnlab.envs.offloading import OffloadingBatch, draw_noise, training_velocities
+from lnlab.envs.rules import ACTIONS, OBSERVATION
 from lnlab.evaluation import SCENARIOS, SWEEP, evaluate
 from lnlab.models.actor_critic import make_actor_critic, norm_layers, seeded_rows
+from lnlab.trainers.actions import Actions, Choice
 from lnlab.trainers.captured import CapturedTick
-from lnlab.trainers.returns import Losses, actor_critic_gradient, n_step_returns, over_time, sample
+from lnlab.trainers.returns import Boundaries, Losses, actor_critic_gradient, n_step_returns, over_time
 from lnlab.trainers.schedule import Purpose, action_uniforms, push_order
 
 CAPACITY = 200  # local units of every training worker
@@ -36,30 +38,41 @@ Tick = Callable[[Tensor, Tensor, Tensor], None]
 class ActorCriticTrainer:
     """Trains every seed of a run side by side; iterating yields one report an episode, arrays (seeds, workers).
 
+    This one in the offloading task, whose episodes all have 100 steps; `lnlab.trainers.anywhere` in any other.
+
     The result of a seed does not depend on the other seeds. A learner whose gradient stops being finite is frozen at
     its last finite parameters, reported with alive = False, and touches no other.
     """
 
-    TABLES = ("evaluation", "sweep")
+    TABLES: tuple[str, ...] = ("evaluation", "sweep")
     stopped_early = None
 
-    def __init__(self, config: RunConfig, device: torch.device | str = "cpu") -> None:
-        self.config, self.device = config, torch.device(device)
+    def __init__(self, config: Any, device: torch.device | str = "cpu") -> None:
+        self.config: Any = config
+        self.device = torch.device(device)
         self.seeds, self.workers = config.seed_list, config.workers
         self.members = 1 if config.algorithm == "individual" else config.workers
         self.rows = len(self.seeds) * self.workers
         self.learners = self.rows // self.members
         self.episode = 0
         self.diverged: list[dict[str, Any]] = []
-        self.net = make_actor_critic(config.core, config.norm, at=config.norm_at, hidden=config.hidden)
-        self.env = OffloadingBatch(
+        self.env, inputs, self.actions = self._world()
+        self.net = make_actor_critic(
+            config.core, config.norm, at=config.norm_at, inputs=inputs, hidden=config.hidden,
+            actions=self.actions.outputs, gaussian=self.actions.gaussian,
+        )  # fmt: skip
+        self._allocate()
+
+    def _world(self) -> tuple[Any, int, Actions]:
+        """The environments, the numbers of an observation, and how they are acted in."""
+        env = OffloadingBatch(
             CAPACITY,
             torch.tensor(training_velocities(self.workers), dtype=torch.float32).repeat(len(self.seeds)),
             groups=len(self.seeds),
-            cloud=config.cloud,
+            cloud=self.config.cloud,
             device=self.device,
         )
-        self._allocate()
+        return env, OBSERVATION, Choice(len(ACTIONS))
 
     @property
     def parameter_count(self) -> int:
@@ -108,7 +121,8 @@ class ActorCriticTrainer:
         self.alive = torch.ones(self.learners, dtype=torch.bool, device=self.device)
         self.tape = net.tape(config.rollout, self.rows, device=self.device)
         self.reward = torch.zeros(config.rollout, self.rows, device=self.device)
-        self.action = torch.zeros(config.rollout, self.rows, dtype=torch.int64, device=self.device)
+        shape = (config.rollout, self.rows, *self.actions.shape)
+        self.action = torch.zeros(shape, dtype=self.actions.dtype, device=self.device)
         self.totals = torch.zeros(len(TOTALS), self.rows, device=self.device)
         self.last = torch.zeros(len(Losses._fields), self.rows, device=self.device)
         self._captured: Tick | None = None
@@ -149,15 +163,15 @@ class ActorCriticTrainer:
             self._captured = CapturedTick(self.tick, inputs, changing, clock=self.env.t)
         return self._captured
 
-    def tick(self, uniforms: Tensor, order: Tensor, continues: Tensor) -> None:
+    def tick(self, draws: Tensor, order: Tensor, continues: Tensor) -> None:
         """A rollout and an update of every worker; no value is read by the host on a GPU, and all shapes are fixed.
 
         Args:
-            uniforms: (T, N), pick the actions.
+            draws: (T, N, …), random numbers that pick the actions.
             order: (members, learners), the rows that push first, second, …
             continues: scalar, 1 if the episode goes on after this rollout, else 0.
         """
-        self._roll_out(uniforms)
+        self._roll_out(draws)
         losses = self._differentiate(continues)
         norm = self._push(order)
         clipped = (norm > self.config.clip_norm).float()
@@ -166,23 +180,33 @@ class ActorCriticTrainer:
         self.tape.obs[0].copy_(self.tape.obs[-1])
         self.tape.state[0].copy_(self.tape.state[-1])
 
-    def _roll_out(self, uniforms: Tensor) -> None:
+    def _roll_out(self, draws: Tensor) -> None:
         """T steps of every worker on its snapshot; the tape keeps what the gradient needs."""
-        for t, uniform in enumerate(uniforms):
+        log_std = self.snapshot_views.get("log_std")
+        for t, draw in enumerate(draws):
             out = self.net.step(self.snapshot_views, self.tape, t).squeeze(1)
-            self.action[t] = sample(out[:, :-1], uniform)
-            self.reward[t] = self.env.step(self.action[t], self.tape.obs[t + 1].squeeze(1))[1]
+            self.action[t] = self.actions.sample(out[:, :-1], draw, log_std)
+            self._step(t)
+
+    def _step(self, t: int) -> None:
+        """Take the actions of step t: its reward, and the next observation on the tape."""
+        self.reward[t] = self.env.step(self.action[t], self.tape.obs[t + 1].squeeze(1))[1]
+
+    def _boundaries(self) -> Boundaries | None:
+        """Where episodes end within the rollout: nowhere; `continues` tells of its end."""
 
     def _differentiate(self, continues: Tensor) -> Losses:
         """Gradient of every worker's rollout on its own snapshot, into `self.gradient`."""
         config, steps = self.config, self.config.rollout
         bootstrap = self.net.step(self.snapshot_views, self.tape, steps)[:, 0, -1] * continues
+        returns = n_step_returns(self.reward, bootstrap, config.gamma, self._boundaries())
         self.net.retrace(self.snapshot_views, self.tape, steps)
-        returns = n_step_returns(self.reward, bootstrap, config.gamma)
         out = self.tape.out[:steps].squeeze(2)
         dout, losses = actor_critic_gradient(
-            out, self.action, returns, value_cost=config.value_cost, entropy_cost=config.entropy_cost
-        )
+            out, self.action, returns, value_cost=config.value_cost, entropy_cost=config.entropy_cost,
+            actions=self.actions, log_std=self.snapshot_views.get("log_std"),
+            d_log_std=self.gradient_views.get("log_std"),
+        )  # fmt: skip
         self.net.backward(self.snapshot_views, self.gradient_views, self.tape, dout)
         return losses
 

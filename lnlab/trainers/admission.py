@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from lnlab.config import Config, ConfigError, TD3Config
+from lnlab.config import Config, ConfigError, GymConfig, TD3Config
 from lnlab.models.norms import NORMS, placed
 
 OF_THE_CNN = ("final_activation", "precision", "actor_features", "target_cnn")  # besides the norm; nothing without one
@@ -13,9 +13,11 @@ def refuse_impossible(config: Config) -> None:
     """Stop before anything is made for a run that its environment cannot carry.
 
     Raises:
-        ConfigError: TD3 or DDPG with an environment that is not there, that they cannot act in, or in which the norm,
-            another setting of the CNN or the capacity of the replay buffer has no meaning.
+        ConfigError: an environment that is not there, or that the algorithm cannot act in; or one in which the norm,
+            another setting of TD3's CNN, the capacity of the replay buffer or the bounds of actions have no meaning.
     """
+    if isinstance(config, GymConfig):
+        _refuse_unfit(config)
     if not isinstance(config, TD3Config):
         return
     from lnlab.envs.images import make_env
@@ -40,6 +42,31 @@ def refuse_impossible(config: Config) -> None:
         )
 
 
+def _refuse_unfit(config: GymConfig) -> None:
+    import gymnasium
+    import numpy as np
+
+    from lnlab.envs.stack import make_one
+    from lnlab.trainers.actions import make_actions
+
+    env = make_one(config.env)
+    space: Any = env.action_space
+    env.close()
+    try:
+        make_actions(space)
+    except ValueError as error:
+        raise ConfigError(f"env={config.env!r} is not allowed: {error}") from None
+    bounds, named = (
+        config.action_bounds,
+        f"action_bounds={config.action_bounds!r} is not allowed with env={config.env!r}",
+    )
+    box = isinstance(space, gymnasium.spaces.Box)
+    if bounds != config.defaults()["action_bounds"] and not box:
+        raise ConfigError(f"{named}: it acts by {space}, and only a Box has bounds")
+    if bounds == "squash" and box and not np.isfinite([space.low, space.high]).all():
+        raise ConfigError(f"{named}: it acts by {space}, which has no bounds to squash to; choose clip")
+
+
 def require_norm(config: Config, found: Sequence[str]) -> None:
     """Stop a run whose networks lack the norm of its name, or hold one that its name does not say.
 
@@ -59,10 +86,12 @@ def require_norm(config: Config, found: Sequence[str]) -> None:
 def _promised(config: Config) -> list[str]:
     if not isinstance(config, TD3Config):
         return [*placed(config.norm, config.norm_at)]
+    from lnlab.envs.images import has_images
     from lnlab.models.cnn import PLACES
 
-    sides = ("actor", "critic") if config.norm_in == "both" else (config.norm_in,)
-    return [f"{who}.{PLACES[layer]}" for who in sides for layer in NORMS[config.norm].cnn or ()]
+    norm, sides = NORMS[config.norm], ("actor", "critic") if config.norm_in == "both" else (config.norm_in,)
+    places = [PLACES[layer] for layer in norm.cnn or ()] if has_images(config.env) else norm.heads or ()
+    return [f"{who}.{place}" for who in sides for place in places]
 
 
 def _words(layers: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from lnlab.config import Config, ConfigError
+from lnlab.config import Config, ConfigError, GymConfig
 from lnlab.memory import block, refuse_too_large
 from lnlab.provenance import usable_cores
 from lnlab.runs import Run, Shard
@@ -60,7 +60,7 @@ def run(
         KeyboardInterrupt: stopped from outside; calling again goes on from the checkpoints.
     """
     refuse_impossible(config)
-    device = resolve_device(config.device)
+    device = "cpu" if isinstance(config, GymConfig) else resolve_device(config.device)
     cores = 1 if device == "cuda" else min(config.cores or usable_cores(), config.seeds)
     refuse_too_large(config, cores, device)
     directory = Run.open(config, block=block(config, cores, device))
@@ -268,7 +268,8 @@ def _listener(directory: Run, bar: tqdm, on_report: Listener | None) -> Listener
     def listen(report: Report) -> None:
         name = "return" if "return" in report else "reward"
         recent.append(float(report[name].mean()))
-        bar.set_postfix({name: f"{np.mean(recent[-100:]):.1f}"}, refresh=False)
+        known = [each for each in recent[-100:] if np.isfinite(each)]  # there may be no whole episode yet
+        bar.set_postfix({name: f"{np.mean(known):.1f}"} if known else {}, refresh=False)
         bar.update(len(report["seed"]) * directory.config.steps_per_report)
         if on_report:
             on_report(report)

@@ -8,9 +8,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lnlab.trainers.actions import Actions, Choice, sample
 
-def n_step_returns(reward: Tensor, bootstrap: Tensor, gamma: float) -> Tensor:
-    """Discounted return from each step to the end of the rollout; reward (T, N), bootstrap (N,) → (T, N).
+__all__ = ["Losses", "actor_critic_gradient", "n_step_returns", "over_time", "sample", "standardise"]
+
+
+class Boundaries(NamedTuple):
+    """Where episodes end within a rollout, (T, N) each."""
+
+    over: Tensor  # bool: the step was its episode's last
+    after: Tensor  # value of what followed it: 0 where the episode terminated, where it was cut off its estimate
+
+
+def n_step_returns(reward: Tensor, bootstrap: Tensor, gamma: float, ends: Boundaries | None = None) -> Tensor:
+    """Discounted return from each step to the end of the rollout or of its episode; reward (T, N), bootstrap (N,) → (T,
+    N).
 
     >>> n_step_returns(torch.tensor([[1.0], [0.0], [2.0]]), torch.tensor([4.0]), 0.5).flatten().tolist()
     [2.0, 2.0, 4.0]
@@ -18,6 +30,8 @@ def n_step_returns(reward: Tensor, bootstrap: Tensor, gamma: float) -> Tensor:
     returns = torch.empty_like(reward)
     following = bootstrap
     for t in reversed(range(len(reward))):
+        if ends is not None:
+            following = torch.where(ends.over[t], ends.after[t], following)
         following = torch.add(reward[t], following, alpha=gamma, out=returns[t])
     return returns
 
@@ -49,40 +63,40 @@ class Losses(NamedTuple):
     entropy: Tensor  # nats
 
 
+CHOICE = Choice(3)  # a single one; of how many, the logits tell
+
+
 def actor_critic_gradient(
-    out: Tensor, action: Tensor, returns: Tensor, *, value_cost: float, entropy_cost: float
+    out: Tensor,
+    action: Tensor,
+    returns: Tensor,
+    *,
+    value_cost: float,
+    entropy_cost: float,
+    actions: Actions = CHOICE,
+    log_std: Tensor | None = None,
+    d_log_std: Tensor | None = None,
 ) -> tuple[Tensor, Losses]:
     """Loss = mean(−log π(a) Â) + value_cost · mean((V − R)²) − entropy_cost · mean(H), and its gradient with respect
     to `out`.
 
     Args:
-        out: (T, N, A+1), logits and value.
-        action: (T, N) int64.
+        out: (T, N, O+1), the policy's outputs and the value; of a choice, logits.
+        action: (T, N, *actions.shape), as drawn.
         returns: (T, N); the advantage R − V is standardised per rollout and held constant in the policy term.
+        log_std: (N, A) of a Gaussian policy; `d_log_std`, of the same shape, takes its gradient.
 
     Returns:
-        d loss / d out (T, N, A+1) and the three losses.
+        d loss / d out (T, N, O+1) and the three losses.
     """
     steps = len(out)
-    log_policy = torch.log_softmax(out[..., :-1], dim=-1)
-    policy = log_policy.exp()
     error = out[..., -1] - returns
     advantage = standardise(-error).unsqueeze(-1)
-    entropy = -(policy * log_policy).sum(-1, keepdim=True)
-    chosen = torch.zeros_like(policy).scatter_(-1, action.unsqueeze(-1), 1.0)
+    terms = actions.terms(out[..., :-1], action, advantage, entropy_cost, log_std)
     gradient = torch.empty_like(out)
-    push = advantage * (policy - chosen) + entropy_cost * policy * (log_policy + entropy)
-    gradient[..., :-1] = push / steps
+    gradient[..., :-1] = terms.outputs / steps
     gradient[..., -1] = error * (2 * value_cost / steps)
-    policy_loss = -(advantage * (chosen * log_policy).sum(-1, keepdim=True)).squeeze(-1)
-    return gradient, Losses(*(over_time(x) / steps for x in (policy_loss, error.square(), entropy.squeeze(-1))))
-
-
-def sample(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Draw actions from softmax(logits) by inverting the distribution function: logits (…, A), uniform (…) → int64 (…).
-
-    >>> sample(torch.zeros(2, 4), torch.tensor([0.1, 0.6])).tolist()
-    [0, 2]
-    """
-    cumulative = torch.softmax(logits, dim=-1).cumsum(-1)[..., :-1]
-    return (uniform.unsqueeze(-1) >= cumulative).sum(-1)
+    if d_log_std is not None and terms.log_std is not None:
+        d_log_std.copy_(over_time(terms.log_std) / steps)
+    policy_loss = -(advantage * terms.log_prob).squeeze(-1)
+    return gradient, Losses(*(over_time(x) / steps for x in (policy_loss, error.square(), terms.entropy.squeeze(-1))))

@@ -33,6 +33,16 @@ def action_uniforms(seeds: Sequence[int], workers: int, episode: int, steps: int
     return torch.from_numpy(np.concatenate(draws, axis=1))
 
 
+def action_draws(
+    seeds: Sequence[int], workers: int, episode: int, steps: int, shape: tuple[int, ...], *, gaussian: bool
+) -> Tensor:
+    """Random numbers (steps, N, *shape) that pick the actions of a report: uniform on [0, 1), or standard normal."""
+    rngs = [np.random.default_rng([seed, Purpose.ACTION, episode]) for seed in seeds]
+    size = (steps, workers, *shape)
+    draws = [rng.standard_normal(size, np.float32) if gaussian else rng.random(size, np.float32) for rng in rngs]
+    return torch.from_numpy(np.concatenate(draws, axis=1))
+
+
 def push_order(seeds: Sequence[int], workers: int, episode: int, updates: int) -> Tensor:
     """Rows (updates, workers, seeds) of the worker that pushes its gradient first, second, … in each of the episode's
     updates."""

@@ -392,7 +392,11 @@ class OffPolicyTrainer:
         self.learner.check_parameters()
         if self.done:
             self._look("after")
-        row = {"step": self.steps, "updates": self.learner.updates, "exploration_noise": self._noise(self.steps)}
+        row = {
+            "step": self.steps,
+            "updates": self.learner.updates,
+            "exploration_noise": exploration_noise(self.config, self.steps),
+        }
         row |= {"alive": self.learner.alive} | self._window.means() | seen
         self._window = Steps()
         return {"record": self.episode} | {name: np.array([[value]]) for name, value in row.items()}
@@ -417,24 +421,11 @@ class OffPolicyTrainer:
 
     def _action(self, at: int) -> tuple[np.ndarray, str]:
         if at < self.config.learning_starts:
-            return self.random_action(np.random.default_rng([self.seed, Purpose.RANDOM_ACTION, at])), PHASES[0]
+            rng = np.random.default_rng([self.seed, Purpose.RANDOM_ACTION, at])
+            return random_action(self.config, self.width, rng), PHASES[0]
         draw = np.random.default_rng([self.seed, Purpose.EXPLORATION, at]).standard_normal(self.width)
-        noisy = self.learner.act(self._obs) + self._noise(at) * draw
+        noisy = self.learner.act(self._obs) + exploration_noise(self.config, at) * draw
         return np.clip(noisy, -1, 1).astype(np.float32), PHASES[-1]
-
-    def random_action(self, rng: np.random.Generator) -> np.ndarray:
-        """Uniform; forward: the last action, the throttle, never below 0, as in the original."""
-        action = rng.uniform(-1, 1, self.width).astype(np.float32)
-        if self.config.random_actions == "forward" and self.width > 1:
-            action[-1] = abs(action[-1])
-        return action
-
-    def _noise(self, at: int) -> float:
-        """Standard deviation of the exploration noise at step `at`."""
-        config = self.config
-        passed = max(0, at - config.learning_starts)
-        span = config.exploration_start - config.exploration_end
-        return config.exploration_end + span * math.exp(-config.exploration_decay * passed)
 
     def _update(self, seen: Seen | None) -> None:
         size, update = self.config.batch_size, self.learner.updates
@@ -535,6 +526,21 @@ def greedy(
         obs, reward, terminated, truncated, info = env.step(action)
         ended = terminated or truncated
         yield action, float(reward), terminated, info
+
+
+def random_action(config: TD3Config, width: int, rng: np.random.Generator) -> np.ndarray:
+    """Uniform (width,); forward: the last action, the throttle, never below 0, as in the original."""
+    action = rng.uniform(-1, 1, width).astype(np.float32)
+    if config.random_actions == "forward" and width > 1:
+        action[-1] = abs(action[-1])
+    return action
+
+
+def exploration_noise(config: TD3Config, at: int) -> float:
+    """Standard deviation of the exploration noise at step `at`."""
+    passed = max(0, at - config.learning_starts)
+    span = config.exploration_start - config.exploration_end
+    return config.exploration_end + span * math.exp(-config.exploration_decay * passed)
 
 
 def discounted_returns(reward: np.ndarray, gamma: float) -> np.ndarray:

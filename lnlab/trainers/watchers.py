@@ -52,27 +52,36 @@ class Teller(Watcher):
 
     def __init__(self, trainer: Any, shard: Shard) -> None:
         super().__init__(trainer, shard)
-        self.told, self.fired = len(trainer.rows["returns"]), set[str]()
-        self.before: dict[str, Any] | None = None  # the last record before learning: what growth is measured against
-        folder = shard.dir.parent.parent / "tensorboard" / f"seed-{trainer.seed}"
-        self.writer = EventWriter(folder, trainer.steps) if trainer.config.tensorboard else None
+        self.told = len(trainer.rows["returns"])
+        self.seeds = trainer.config.seed_list
+        self.fired: list[set[str]] = [set() for _ in self.seeds]
+        self.before: list[dict[str, Any] | None] = [None for _ in self.seeds]  # the last record before learning
+        folder = shard.dir.parent.parent / "tensorboard"
+        seeds = self.seeds if trainer.config.tensorboard else []
+        self.writers = {seed: EventWriter(folder / f"seed-{seed}", trainer.steps) for seed in seeds}
 
     def __call__(self, report: dict[str, Any]) -> None:
-        record = {name: value.item() for name, value in report.items() if name != "record"}
         episodes = self.trainer.rows["returns"][self.told :]
         self.told += len(episodes)
-        if self.writer:
+        for place, seed in enumerate(self.seeds):
+            record = {name: value[place].item() for name, value in report.items() if name != "record"}
+            self._tell(place, record, [each for each in episodes if each["seed"] == seed])
+
+    def _tell(self, place: int, record: dict[str, Any], episodes: list[dict[str, Any]]) -> None:
+        """What a seed's record and the episodes that ended since the one before it say."""
+        seed, fired = self.seeds[place], self.fired[place]
+        if seed in self.writers:
             for table, row in (("records", record), *(("returns", each) for each in episodes)):
-                self.writer.add(table, row)
+                self.writers[seed].add(table, row)
         if record["updates"] == 0:
-            self.before = record
-        for name in sorted({name for row in (record, *episodes) for name in alerts(row, self.before)} - self.fired):
-            self.fired.add(name)
-            print(f"seed {self.trainer.seed}, step {self.trainer.steps}: alert {name}", file=sys.stderr)
+            self.before[place] = record
+        for name in sorted({name for row in (record, *episodes) for name in alerts(row, self.before[place])} - fired):
+            fired.add(name)
+            print(f"seed {seed}, step {self.trainer.steps}: alert {name}", file=sys.stderr)
 
     def close(self) -> None:
-        if self.writer:
-            self.writer.close()
+        for writer in self.writers.values():
+            writer.close()
 
 
 class EventWriter:
