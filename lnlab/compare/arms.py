@@ -17,6 +17,7 @@ from lnlab.config import ConfigError
 
 LEVEL = 0.05  # of the tests together
 FEWEST = 3  # seeds of a comparison
+TESTABLE = 6  # seeds from which on a sign-flip test can reject at 5 %
 MOST = 100_000  # seeds that are still worth naming
 
 
@@ -92,7 +93,7 @@ def compare(
                 "settings": max(wide.shape[1] for wide in both.values()),
                 **change,
                 "decision": decided(best[new], best[old], margin=margin),
-                "wanted": seeds_wanted(best[new] - best[old]),
+                "wanted": max(seeds_wanted(best[new] - best[old]), len(seeds) + 1),
             }
         )
         arms += _summaries(str(task), {arm: (both[arm], best[arm]) for arm in both}, failed_below)
@@ -180,20 +181,19 @@ def decided(x: ArrayLike, y: ArrayLike, *, margin: float | None = None, looks: i
 
 
 def seeds_wanted(differences: ArrayLike) -> int:
-    """Least number of seeds at which Student's 95 % interval would leave out zero, were mean and SD as they are here.
+    """Least number of seeds that would decide, were mean and SD of the differences as they are here.
+
+    Student's 95 % interval then leaves out zero, and the sign-flip test can reject, which it cannot below six seeds.
 
     >>> seeds_wanted([1.0, 2.0, 3.0]), seeds_wanted([-1.0, 1.0, 0.0])
-    (4, 100001)
+    (6, 100001)
     """
     values = np.asarray(differences, dtype=float)
-    mean, sd = abs(values.mean()), values.std(ddof=1)
-    if sd == 0 and mean > 0:
-        return FEWEST
-    if mean <= 0 or (1.96 * sd / mean) ** 2 > MOST:
+    middle, sd = abs(values.mean()), values.std(ddof=1)
+    if middle <= 0 or (1.96 * sd / middle) ** 2 > MOST:
         return MOST + 1
-    least = max(2, int((1.96 * sd / mean) ** 2) - 5)
-    sizes = np.arange(least, least + 50)
-    enough = student.ppf(1 - LEVEL / 2, sizes - 1) * sd / np.sqrt(sizes) < mean
+    sizes = np.arange(TESTABLE, int((2 * sd / middle) ** 2) + 2 * TESTABLE)
+    enough = student.ppf(1 - LEVEL / 2, sizes - 1) * sd / np.sqrt(sizes) < middle
     return int(sizes[enough.argmax()])
 
 

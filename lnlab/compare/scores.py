@@ -53,7 +53,7 @@ def checked(found: pd.DataFrame, where: str = "scores") -> pd.DataFrame:
     if not np.isfinite(numbers).all():
         row = found[~np.isfinite(numbers)].iloc[0]
         raise ConfigError(
-            f"{where}: the score of arm {row.arm!r}, seed {row.seed!r} is {row.score!r}; "
+            f"{where}: the score of arm {row.arm!r}, seed {row.seed} is {str(row.score)!r}; "
             "give a run that failed the score that it deserves, such as the lowest of the task"
         )
     keys = ["task", "setting", "arm", "seed"]
