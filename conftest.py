@@ -99,4 +99,5 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in (runs, paths):
         monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(paths, "PUBLISHED", tmp_path / "book" / "data")
+    monkeypatch.setenv("LNLAB_RESULTS", str(tmp_path / "results"))  # for processes that the test starts
     return tmp_path / "results"

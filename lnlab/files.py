@@ -201,16 +201,11 @@ def read_table(path: Path, digest: str | None = None) -> pd.DataFrame:
     """A Parquet table, of this SHA-256 where one was recorded.
 
     Raises:
-        DamagedError: it is missing, cannot be read or is not what was written.
+        DamagedError: it is missing or not what was written.
     """
-    if digest is not None and (wrong := list(differing(path.parent, {path.name: digest}))):
-        raise DamagedError(wrong[0])
-    try:
-        return pd.read_parquet(path)
-    except FileNotFoundError:
-        raise DamagedError(f"{path} is missing") from None
-    except (OSError, ValueError) as error:
-        raise DamagedError(f"{path} is damaged: {error}") from None
+    for wrong in differing(path.parent, {path.name: digest} if digest else {}):
+        raise DamagedError(wrong)
+    return pd.read_parquet(path)
 
 
 def lock(folder: Path) -> bool:

@@ -91,10 +91,18 @@ class Shard:
             DamagedError: there is none before it that is whole, or the checkpoint was made with other settings.
             RuntimeError: another process is training these seeds.
         """
+        import torch
+
         self._claim()
         self._start_clock()
-        name = self._whole_manifest()["checkpoint"]
-        return self._state(self.dir / name) if name else None
+        if (name := self._whole_manifest()["checkpoint"]) is None:
+            return None
+        content = torch.load(self.dir / name, map_location="cpu", weights_only=True)
+        there = content["settings"]
+        other = [f"{k} is {there[k]!r} there, {v!r} here" for k, v in self.settings.items() if there.get(k, v) != v]
+        if other:
+            raise DamagedError(f"{self.dir / name} was made with other settings: {'; '.join(other)}")
+        return content["state"]
 
     def record(self, **facts: Any) -> None:
         """Facts for the run's provenance (device, norm_layers, parameter_count), kept with the next checkpoint."""
@@ -217,21 +225,6 @@ class Shard:
         files.write_sealed(self.dir / NEWEST, _read(self.dir / PREVIOUS))
         print(f"{wrong[0]}; going back to the checkpoint of {self._counter} {self.episode}", file=sys.stderr)
         return self.manifest
-
-    def _state(self, path: Path) -> dict[str, Any]:
-        import torch
-
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except FileNotFoundError:
-            raise DamagedError(f"{path} is missing") from None
-        except Exception as error:  # of many kinds: EOFError, UnpicklingError, RuntimeError, …
-            raise DamagedError(f"{path} is damaged: {type(error).__name__}: {error}") from None
-        there = content["settings"]
-        other = [f"{k} is {there[k]!r} there, {v!r} here" for k, v in self.settings.items() if there.get(k, v) != v]
-        if other:
-            raise DamagedError(f"{path} was made with other settings: {'; '.join(other)}")
-        return content["state"]
 
     def _last(self) -> int:
         return self._buffer[-1][0] if self._buffer else self.episode

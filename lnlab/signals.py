@@ -1,9 +1,12 @@
 """How a process is asked to end: by signals, in good order, or by the death of its parent, at once."""
 
+import contextlib
 import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 
 def ending_signals() -> list[signal.Signals]:
@@ -12,6 +15,18 @@ def ending_signals() -> list[signal.Signals]:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # Windows has none
         found.append(signal.SIGHUP)
     return found
+
+
+@contextlib.contextmanager
+def on_ending(handler: Callable[..., Any], *more: signal.Signals) -> Iterator[None]:
+    """Inside the block `handler` takes the ending signals and `more`; only the main thread may set handlers."""
+    main = threading.current_thread() is threading.main_thread()
+    before = {each: signal.signal(each, handler) for each in [*ending_signals(), *more] if main}
+    try:
+        yield
+    finally:
+        for each, earlier in before.items():
+            signal.signal(each, earlier)
 
 
 def end_with(parent: int) -> None:

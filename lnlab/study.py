@@ -11,11 +11,9 @@ import math
 import re
 import signal
 import sys
-import threading
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +26,7 @@ from lnlab.memory import refuse_too_large
 from lnlab.paths import STUDY
 from lnlab.provenance import usable_cores
 from lnlab.runs import Run
-from lnlab.signals import ending_signals
+from lnlab.signals import on_ending
 from lnlab.trainers.admission import refuse_impossible
 
 COST = {"gru": 2.0, "ln": 1.2, "td3": 500.0, "ddpg": 500.0}  # of a step; only the order of starting depends on it
@@ -162,7 +160,7 @@ def execute(
     done = total - sum(job.steps_left for job in waiting)  # in earlier sessions; does not count for the speed
     interval = 0.5 if sys.stderr.isatty() else 30.0  # a log file wants few lines
     show: dict[str, Any] = {"desc": profile, "unit": "step", "unit_scale": True, "smoothing": 0}
-    with tqdm(total=total, initial=done, mininterval=interval, **show) as bar, terminate_like_ctrl_c():
+    with tqdm(total=total, initial=done, mininterval=interval, **show) as bar, on_ending(signal.default_int_handler):
         return _run_all(waiting, side_by_side, bar)
 
 
@@ -225,20 +223,6 @@ def _report(job: Job, bar: tqdm) -> bool:
 
 def _cost(config: Config) -> float:
     return config.env_steps * math.prod(COST.get(label, 1.0) for label in config.labels.values())
-
-
-@contextmanager
-def terminate_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM and SIGHUP, as batch systems and closed terminals send them, end a study as cleanly as Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {each: signal.signal(each, signal.default_int_handler) for each in ending_signals()}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def _read(study: Path) -> Study:

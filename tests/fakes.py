@@ -1,6 +1,7 @@
 """A trainer that learns nothing, for tests of the store: every number is a function of seed, worker and episode."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,14 @@ def finished(**settings: Any) -> Run:
     train(run)
     run.finish()
     return run
+
+
+def wait_until(true: Callable[[], object], seconds: float = 180) -> None:
+    """Machines are shared: they may be slow, but nothing may hang."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def write_template(folder: Path, parameters: str, code: str) -> None:

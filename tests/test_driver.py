@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +14,7 @@ from lnlab import inside
 from lnlab.config import RunConfig, parse
 from lnlab.runs import Run
 from lnlab.trainers import a3c, driver
+from tests.fakes import wait_until
 
 SMALL = {"core": "ff", "hidden": 16, "seeds": 2, "episodes": 4, "eval_episodes": 1, "cores": 1, "profile": "test"}
 SLOW = SMALL | {"episodes": 40, "seeds": 1}
@@ -25,13 +25,6 @@ from lnlab.trainers import driver
 driver.CHECKPOINT_SECONDS = 0.05
 inside.run(parse({settings!r}), progress=False)
 """
-
-
-@pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LNLAB_RESULTS", str(tmp_path))
-    monkeypatch.setattr("lnlab.runs.RESULTS", tmp_path)
-    return tmp_path
 
 
 def config(**settings: object) -> RunConfig:
@@ -45,13 +38,6 @@ def start(settings: dict[str, object]) -> subprocess.Popen[bytes]:
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )
-
-
-def wait_for(folder: Path, pattern: str, number: int = 1) -> None:
-    deadline = time.monotonic() + 60
-    while len(list(folder.glob(pattern))) < number:
-        assert time.monotonic() < deadline, f"no {pattern} within a minute"
-        time.sleep(0.02)
 
 
 def assert_same_tables(one: Run, other: Run, but: str = "") -> None:
@@ -89,7 +75,7 @@ def test_a_stopped_run_resumes_to_the_bits_of_an_uninterrupted_one(results: Path
     settings = SLOW | {"profile": "stopped"}
     process = start(settings)
     folder = results / "stopped" / parse(settings).run_id
-    wait_for(folder, "shards/*/manifest-previous.json")
+    wait_until(lambda: [*folder.glob("shards/*/manifest-previous.json")])
     process.send_signal(signal.SIGTERM)
     error = process.communicate(timeout=60)[1].decode()
     assert process.returncode != 0
@@ -108,7 +94,7 @@ def test_a_closed_terminal_stops_every_process_at_a_checkpoint(results: Path) ->
     settings = SLOW | {"profile": "group", "seeds": 2, "cores": 2, "episodes": 400}
     process = start(settings)
     folder = results / "group" / parse(settings).run_id
-    wait_for(folder, "shards/*/.lock", 2)
+    wait_until(lambda: len([*folder.glob("shards/*/.lock")]) == 2)
     os.killpg(process.pid, signal.SIGHUP)
     assert "run it again to go on" in process.communicate(timeout=60)[1].decode()
     assert Run(folder).status == "stopped"
@@ -118,7 +104,7 @@ def test_a_killed_process_is_named_and_the_others_keep_a_checkpoint(results: Pat
     settings = SLOW | {"profile": "killed", "seeds": 2, "cores": 2, "episodes": 400}
     process = start(settings)
     folder = results / "killed" / parse(settings).run_id
-    wait_for(folder, "shards/*/.lock", 2)
+    wait_until(lambda: len([*folder.glob("shards/*/.lock")]) == 2)
     worker = next(each for each in psutil.Process(process.pid).children() if "spawn_main" in " ".join(each.cmdline()))
     worker.kill()
     said = process.communicate(timeout=60)[1].decode().splitlines()[-1]

@@ -1,7 +1,7 @@
-"""Real trainings, studies, publications and reports, killed at random moments: nothing is lost, no bit changes, no
-process and no file is left.
+"""Real trainings, studies and reports, killed at random moments: nothing is lost, no bit changes, no process and no
+file is left. For publications see tests/test_publishing.py.
 
-Five kills; with LNLAB_LONG_TESTS=1 in the environment over a hundred, of more kinds of runs.
+Four kills; with LNLAB_LONG_TESTS=1 in the environment over a hundred, of more kinds of runs.
 """
 
 import multiprocessing
@@ -23,9 +23,9 @@ from lnlab import files, inside, runs
 from lnlab.columns import COLUMNS
 from lnlab.config import parse
 from lnlab.paths import PACKAGE, ROOT
-from lnlab.runs import Run, load, publish
+from lnlab.runs import Run, load
 from lnlab.trainers import driver
-from tests.fakes import write_template
+from tests.fakes import wait_until, write_template
 
 LONG = bool(os.environ.get("LNLAB_LONG_TESTS"))
 SMALL: dict[str, Any] = {"hidden": 8, "device": "cpu", "eval_episodes": 1, "seeds": 2, "cores": 1, "profile": "killed"}
@@ -45,11 +45,6 @@ def train(results: Path, settings: dict[str, Any], begun: Event | None = None) -
     return inside.run(parse(settings), progress=False)
 
 
-def publish_runs(source: Path, target: Path, begun: Event) -> None:
-    begun.set()
-    publish(source, target, allow_dirty=True)
-
-
 def kill(target: Any, *arguments: Any, within: float) -> None:
     """Start a process and kill it at a random moment, at most `within` seconds after it has begun its work."""
     begun = PROCESSES.Event()
@@ -63,10 +58,7 @@ def kill(target: Any, *arguments: Any, within: float) -> None:
 
 def wait_for_orphans(results: Path) -> None:
     """Training processes that have lost their parent end after their episode."""
-    deadline = time.monotonic() + 60
-    while any(files.locked(lock.parent) for lock in results.rglob(".lock")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not any(files.locked(lock.parent) for lock in results.rglob(".lock")))
 
 
 @pytest.mark.parametrize(("kind", "kills"), [(kind, 6) for kind in KINDS for _ in range(3)] if LONG else [("a3c", 2)])
@@ -94,25 +86,6 @@ def test_a_training_that_is_killed_ends_with_the_same_bits(kind, kills, results)
     assert not list(killed.dir.rglob("*.tmp"))
 
 
-def test_a_publication_that_is_killed_leaves_the_old_run_or_the_new_one(results, tmp_path):
-    run = train(results, A3C | {"episodes": 2})
-    source, target = run.dir.parent, tmp_path / "book" / "data" / "killed"
-    publish(source, target, allow_dirty=True)
-    facts = target / run.id / "provenance.json"
-    for version in range(16 if LONG else 1):
-        before = facts.read_bytes()
-        run.record(version=version)
-        begin = time.monotonic()
-        publish(source, tmp_path / "whole", allow_dirty=True)
-        kill(publish_runs, source, target, within=2 * (time.monotonic() - begin))
-        after = (tmp_path / "whole" / run.id / "provenance.json").read_bytes()
-        assert load(target).runs[0].whole
-        assert facts.read_bytes() in (before, after)
-        publish(source, target, allow_dirty=True)
-        assert facts.read_bytes() == after
-        assert [path.name for path in target.iterdir()] == [run.id]
-
-
 # Studies and reports: what is killed is the command, or one of its processes.
 ARMS = ["none", "ln"] if LONG else ["ln"]
 STUDY = f"""
@@ -135,7 +108,6 @@ SECONDS = 20.0  # within which kills fall; after the end there is nothing to kil
 def root(results: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the commands of a test find their study, notebooks and book, and leave their runs."""
     monkeypatch.setenv("LNLAB_ROOT", str(results.parent))
-    monkeypatch.setenv("LNLAB_RESULTS", str(results))
     monkeypatch.setenv("PYTHONPATH", str(PACKAGE.parent))
     return results.parent
 
@@ -157,11 +129,8 @@ def processes(root: Path) -> list[psutil.Process]:
     return found
 
 
-def wait_until_none_is_left(root: Path, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while left := processes(root):
-        assert time.monotonic() < deadline, [each.cmdline() for each in left]
-        time.sleep(0.1)
+def wait_until_none_is_left(root: Path) -> None:
+    wait_until(lambda: not processes(root))
 
 
 def wound(process: "subprocess.Popen[str]", root: Path, number: int) -> None:

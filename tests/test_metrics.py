@@ -17,91 +17,75 @@ def column(*values: float) -> np.ndarray:
     return np.array(values, dtype=np.float64).reshape(-1, 1)
 
 
-def test_level_and_spread_over_rows():
-    assert m.mean(LOSS) == 90.0
-    assert m.maximum(LOSS) == 300.0
-    assert m.sd_rows(column(1.0, 3.0)) == pytest.approx(math.sqrt(2.0))  # ddof = 1
-    assert math.isnan(m.sd_rows(column(1.0)))
+def pair(*rows: tuple[float, float]) -> np.ndarray:
+    return np.array(rows, dtype=np.float64)
 
 
-def test_an_explosion_is_above_100_in_a_row_or_in_the_worst_worker_of_an_episode():
-    assert m.exploded_rows(LOSS) == 3 / 8  # 120, 101, 300; 100 itself is not above
-    assert m.exploded_episodes(LOSS) == 2 / 4
-    assert m.first_exploded(LOSS) == 1.0
-    assert m.first_exploded(LOSS[:, :1]) == 3.0
-    assert math.isnan(m.first_exploded(LOSS[3:]))
-    assert m.exploded_rows(column(1.0, math.nan, math.inf, 2.0)) == 0.5
+SCALE = np.repeat([0.0, 0.0, 3.0, 0.0, 6.0, 0.0], 500)  # of windows of 500 rows
+WINDOWS = (SCALE * np.tile([-1.0, 1.0], 1500)).reshape(-1, 1)
+APART = np.tile([0.0, 2.0], (1500, 1))  # two workers side by side, constant and apart by 2
+TENTHS = column(*([0.0, 2.0] + [50.0] * 16 + [10.0, 14.0]))
+ROWS = np.repeat([1.0, 2.0, 3.0], [500, 100, 400]).reshape(200, 5)  # 1000 rows, 200 episodes
+BOTH = np.concatenate([ROWS, ROWS + 10])
+RETURNS = pair((10.0, 20.0), (30.0, 60.0), (80.0, 10.0))
+LAST = pair((1.0, 2.0), (3.0, 5.0), (7.0, 9.0))
+STEP = column(*([0.0] * 100 + [100.0] * 100))
+ALIVE = np.array([[True, True], [True, False], [False, False]])
+NONE, ROOT = math.nan, math.sqrt(500 / 499)
+CASES = [
+    (m.mean(LOSS), 90.0),
+    (m.maximum(LOSS), 300.0),
+    (m.sd_rows(column(1.0, 3.0)), math.sqrt(2.0)),  # ddof = 1
+    (m.sd_rows(column(1.0)), NONE),
+    # an explosion is above 100, in a row or in the worst worker of an episode
+    (m.exploded_rows(LOSS), 3 / 8),  # 120, 101, 300; 100 itself is not above
+    (m.exploded_episodes(LOSS), 2 / 4),
+    (m.first_exploded(LOSS), 1.0),
+    (m.first_exploded(LOSS[:, :1]), 3.0),
+    (m.first_exploded(LOSS[3:]), NONE),
+    (m.exploded_rows(column(1.0, NONE, math.inf, 2.0)), 0.5),
+    # the last episodes pool the workers and need their window; the final ones are a tenth
+    (m.mean_last(LAST, 1), 8.0),
+    (m.mean_last(LAST, 2), 6.0),
+    (m.mean_last(LAST, 4), NONE),
+    (m.mean_last(ALIVE[:2], 1), 0.5),
+    (m.sd_last(LAST, 1), math.sqrt(2.0)),
+    (m.sd_last(LAST, 4), NONE),
+    (m.mean_final(column(*range(2000))), (1800 + 1999) / 2),
+    (m.mean_final(column(1.0, 5.0)), 5.0),
+    # ratios divide means, not rows
+    (m.ratio(column(1.0, 3.0), column(10.0, 10.0)), 0.2),
+    (m.ratio(column(1.0), column(0.0)), NONE),
+    (m.sd_per_return(column(*([0.0] * 500 + [2.0] * 500)), column(*([4.0] * 1000))), math.sqrt(1000 / 999) / 4),
+    # SDs of the windows: 0, 0, 3 at the beginning and 0, 6, 0 at the end, each times sqrt(500 / 499)
+    (m.sd_windows(WINDOWS, late=False), 1.0 * ROOT),
+    (m.sd_windows(WINDOWS, late=True), 2.0 * ROOT),
+    (m.sd_windows(APART, late=False), ROOT),
+    (m.sd_tenth(APART, late=False), 0.0),  # the sound version looks within a worker
+    (m.sd_windows(APART[:-1], late=False), NONE),  # the two ends would overlap
+    (m.sd_tenth(TENTHS, late=False), math.sqrt(2.0)),
+    (m.sd_tenth(TENTHS, late=True), math.sqrt(8.0)),
+    (m.sd_tenth(TENTHS[:19], late=True), NONE),  # a tenth is one episode: no spread
+    (m.mean_rows(BOTH, late=False), 1.9),
+    (m.mean_rows(BOTH, late=True), 11.9),
+    (m.mean_rows(ROWS, late=True), NONE),
+    # the first row counts from 0 in order of arrival, the first episode is that of the running mean of 100
+    (m.row_above(RETURNS, 50), 3.0),
+    (m.row_above(RETURNS, 70), 4.0),
+    (m.row_above(RETURNS, 90), NONE),
+    (m.row_above(STEP, 50), 100.0),
+    (m.episode_above(STEP, 50), 151.0),  # 51 of the last 100 episodes at 100
+    (m.episode_above(np.hstack([STEP, STEP - 200.0]), 50), NONE),  # the mean over workers counts
+    (m.episode_above(STEP[:99] + 90, 50), NONE),
+    (m.first_dead(ALIVE), 2.0),
+    (m.first_dead(ALIVE[:, :1]), 3.0),
+    (m.first_dead(ALIVE[:1]), NONE),
+]
 
 
-def test_last_episodes_pool_the_workers_and_need_their_window():
-    returns = np.array([[1.0, 2.0], [3.0, 5.0], [7.0, 9.0]])
-    assert m.mean_last(returns, 1) == 8.0
-    assert m.mean_last(returns, 2) == 6.0
-    assert m.sd_last(returns, 1) == pytest.approx(math.sqrt(2.0))
-    assert math.isnan(m.mean_last(returns, 4))
-    assert math.isnan(m.sd_last(returns, 4))
-
-
-def test_the_final_return_is_that_of_the_last_tenth():
-    assert m.mean_final(column(*range(2000))) == (1800 + 1999) / 2
-    assert m.mean_final(column(1.0, 5.0)) == 5.0
-
-
-def test_ratios_divide_means_not_rows():
-    assert m.ratio(column(1.0, 3.0), column(10.0, 10.0)) == 0.2
-    assert math.isnan(m.ratio(column(1.0), column(0.0)))
-    loss, returns = column(*([0.0] * 500 + [2.0] * 500)), column(*([4.0] * 1000))
-    assert m.sd_per_return(loss, returns) == pytest.approx(math.sqrt(1000 / 999) / 4)
-
-
-def test_spread_windows_look_at_either_end():
-    """SDs of the windows: 0, 0, 3 at the beginning and 0, 6, 0 at the end, each times sqrt(500 / 499)."""
-    scale = np.repeat([0.0, 0.0, 3.0, 0.0, 6.0, 0.0], 500)
-    rows = (scale * np.tile([-1.0, 1.0], 1500)).reshape(-1, 1)
-    assert m.sd_windows(rows, late=False) == pytest.approx(1.0 * math.sqrt(500 / 499))
-    assert m.sd_windows(rows, late=True) == pytest.approx(2.0 * math.sqrt(500 / 499))
-    two_workers = np.tile([0.0, 2.0], (1500, 1))  # side by side, constant and apart by 2
-    assert m.sd_windows(two_workers, late=False) == pytest.approx(math.sqrt(500 / 499))
-    assert m.sd_tenth(two_workers, late=False) == 0.0  # the sound version looks within a worker
-    assert math.isnan(m.sd_windows(two_workers[:-1], late=False))  # the two ends would overlap
-
-
-def test_the_tenths_are_episodes():
-    rows = column(*([0.0, 2.0] + [50.0] * 16 + [10.0, 14.0]))
-    assert m.sd_tenth(rows, late=False) == pytest.approx(math.sqrt(2.0))
-    assert m.sd_tenth(rows, late=True) == pytest.approx(math.sqrt(8.0))
-    assert math.isnan(m.sd_tenth(rows[:19], late=True))  # a tenth is one episode: no spread
-
-
-def test_policy_loss_windows_are_1000_rows():
-    rows = np.repeat([1.0, 2.0, 3.0], [500, 100, 400]).reshape(200, 5)  # 1000 rows, 200 episodes
-    both = np.concatenate([rows, rows + 10])
-    assert m.mean_rows(both, late=False) == pytest.approx(1.9)
-    assert m.mean_rows(both, late=True) == pytest.approx(11.9)
-    assert math.isnan(m.mean_rows(rows, late=True))
-
-
-def test_first_row_counts_from_0_in_order_of_arrival():
-    returns = np.array([[10.0, 20.0], [30.0, 60.0], [80.0, 10.0]])
-    assert m.row_above(returns, 50) == 3.0
-    assert m.row_above(returns, 70) == 4.0
-    assert math.isnan(m.row_above(returns, 90))
-
-
-def test_first_episode_is_that_of_the_running_mean_of_100():
-    returns = column(*([0.0] * 100 + [100.0] * 100))
-    assert m.row_above(returns, 50) == 100.0
-    assert m.episode_above(returns, 50) == 151.0  # 51 of the last 100 episodes at 100
-    assert m.episode_above(np.hstack([returns, returns - 200.0]), 50) != 151.0  # the mean over workers counts
-    assert math.isnan(m.episode_above(returns[:99] + 90, 50))
-
-
-def test_the_first_dead_learner():
-    alive = np.array([[True, True], [True, False], [False, False]])
-    assert m.first_dead(alive) == 2.0
-    assert m.first_dead(alive[:, :1]) == 3.0
-    assert math.isnan(m.first_dead(alive[:1]))
-    assert m.mean_last(alive[:2], 1) == 0.5
+@pytest.mark.parametrize(("found", "expected"), CASES)
+def test_the_metrics_by_hand(found: float, expected: float) -> None:
+    assert found == pytest.approx(expected, nan_ok=True)
 
 
 # -- the table --------------------------------------------------------------------------------------------------------

@@ -98,14 +98,17 @@ def stops_at(stopping: EarlyStopping, episodes: list[tuple[int, float]]) -> int 
     return None
 
 
-def test_early_stopping_waits_for_a_gain() -> None:
+@pytest.mark.parametrize(
+    ("later", "at"),
+    [
+        ([(1000, 0.0), (1500, 0.0), (1999, 0.0), (2000, 0.0), (3000, 0.0)], 2000),  # the first mean, at 1000, is best
+        ([(1000, 0.0), (1999, 999.0), (2000, 0.0)], 2000),  # the mean rises by 9.99
+        ([(1000, 0.0), (1999, 1000.0), (2998, 0.0), (2999, 0.0)], 2999),  # by 10
+    ],
+)
+def test_early_stopping_waits_for_a_gain(later: list[tuple[int, float]], at: int) -> None:
     silent = [(10 * n, 0.0) for n in range(1, 100)]  # under 100 episodes there is no mean
-    flat = [(1000, 0.0), (1500, 0.0), (1999, 0.0), (2000, 0.0), (3000, 0.0)]  # the first mean, at 1000, is the best
-    assert stops_at(EarlyStopping(1000, 10.0), silent + flat) == 2000
-    short = [(1000, 0.0), (1999, 999.0), (2000, 0.0)]  # the mean rises by 9.99
-    assert stops_at(EarlyStopping(1000, 10.0), silent + short) == 2000
-    enough = [(1000, 0.0), (1999, 1000.0), (2998, 0.0), (2999, 0.0)]  # by 10
-    assert stops_at(EarlyStopping(1000, 10.0), silent + enough) == 2999
+    assert stops_at(EarlyStopping(1000, 10.0), silent + later) == at
 
 
 @pytest.mark.parametrize("lost", [np.nan, np.inf])
@@ -146,23 +149,11 @@ def charts(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def record(step: int, loss: float = 0.5) -> dict[str, float | str]:
+def record(step: int, loss: float) -> dict[str, float | str]:
     return {"seed": 3, "step": step, "phase": "policy", "critic_loss": loss, "actor_q": float("nan")}
 
 
-def test_tags_are_the_tables_and_their_columns(tmp_path: Path) -> None:
-    writer = EventWriter(tmp_path)
-    writer.add("records", record(100))
-    writer.add("returns", {"seed": 3, "step": 117, "return": -4.0, "off_lane": True})
-    writer.close()
-    assert charts(tmp_path) == {
-        "records/critic_loss": [(100, 0.5)],
-        "returns/return": [(117, -4.0)],
-        "returns/off_lane": [(117, 1.0)],
-    }
-
-
-def test_a_run_that_goes_on_from_a_checkpoint_repeats_nothing(tmp_path: Path) -> None:
+def test_tags_are_tables_and_columns_and_a_run_that_goes_on_from_a_checkpoint_repeats_nothing(tmp_path: Path) -> None:
     killed = EventWriter(tmp_path)
     for step in (100, 200, 300):  # the checkpoint was at 200
         killed.add("records", record(step, loss=step))
@@ -170,5 +161,10 @@ def test_a_run_that_goes_on_from_a_checkpoint_repeats_nothing(tmp_path: Path) ->
     resumed = EventWriter(tmp_path, step=200)
     for step in (300, 400):
         resumed.add("records", record(step, loss=-step))
+    resumed.add("returns", {"seed": 3, "step": 317, "return": -4.0, "off_lane": True})
     resumed.close()
-    assert charts(tmp_path)["records/critic_loss"] == [(100, 100), (200, 200), (300, -300), (400, -400)]
+    assert charts(tmp_path) == {
+        "records/critic_loss": [(100, 100), (200, 200), (300, -300), (400, -400)],
+        "returns/return": [(317, -4.0)],
+        "returns/off_lane": [(317, 1.0)],
+    }

@@ -205,13 +205,6 @@ def test_out_receives_the_observation_and_the_same_noise_gives_the_same_episode_
     assert torch.equal(torch.stack(paid), rewards)
 
 
-def test_wrong_settings_are_named_with_the_right_ones():
-    with pytest.raises(ValueError, match="cloud='sharde' is not allowed; choose one of shared, budget, refilled"):
-        OffloadingBatch(200, 10, groups=1, cloud="sharde")
-    with pytest.raises(ValueError, match="groups=2, 1 capacities and 5 velocities do not fit"):
-        OffloadingBatch(200, VELOCITIES, groups=2)
-
-
 SETTINGS = [
     {"capacity": 100, "velocity": 100.0, "cloud": "refilled", "time_limit": "truncated", "render_mode": "ansi"},
     {"capacity": 150, "velocity": 5.0, "render_mode": "rgb_array"},
@@ -232,9 +225,12 @@ def as_noise(env: OffloadingEnv) -> Noise:
     return Noise(torch.tensor([script.channel0]), units, duration, channel, torch.zeros(STEPS, 1))
 
 
-@pytest.mark.parametrize(("capacity", "velocity", "cloud"), [(200, 10.0, "budget"), (100, 35.0, "refilled")])
-def test_an_episode_equals_that_of_the_batch(capacity, velocity, cloud):
-    env = gymnasium.make("lnlab/Offloading-v0", capacity=capacity, velocity=velocity, cloud=cloud)
+@pytest.mark.parametrize(
+    ("capacity", "velocity", "cloud", "limit"),
+    [(200, 10.0, "budget", "terminated"), (100, 35.0, "refilled", "truncated")],
+)
+def test_an_episode_equals_that_of_the_batch_and_its_end_is_told_as_asked(capacity, velocity, cloud, limit):
+    env = gymnasium.make("lnlab/Offloading-v0", capacity=capacity, velocity=velocity, cloud=cloud, time_limit=limit)
     observation, _ = env.reset(seed=5)
     batch = OffloadingBatch(capacity, velocity, groups=1, cloud=cloud)
     expected = batch.reset(as_noise(env.unwrapped))
@@ -245,7 +241,8 @@ def test_an_episode_equals_that_of_the_batch(capacity, velocity, cloud):
         expected, paid = batch.step(torch.tensor([action]))
         assert np.float32(reward) == paid.item(), t
         assert (info["channel_good"], info["cloud_units"]) == (batch.channel.item(), batch.pool.item())
-        assert (terminated, truncated) == (t == STEPS - 1, False)
+        end = t == STEPS - 1
+        assert (terminated, truncated) == (end and limit == "terminated", end and limit == "truncated")
 
 
 def test_seeds_decide_everything_and_episodes_differ():
@@ -258,13 +255,6 @@ def test_seeds_decide_everything_and_episodes_differ():
     assert np.array_equal(first, episode(gymnasium.make("lnlab/Offloading-v0"), 3))
     assert not np.array_equal(first, second)
     assert not np.array_equal(first, episode(env, 4))
-
-
-def test_the_end_can_be_told_as_truncation():
-    env = gymnasium.make("lnlab/Offloading-v0", time_limit="truncated")
-    env.reset(seed=0)
-    ends = [env.step(LOCAL)[2:4] for _ in range(STEPS)]
-    assert ends == [(False, False)] * 99 + [(False, True)]
 
 
 def test_pictures_show_the_slots_and_the_rewards():
@@ -285,11 +275,18 @@ def test_pictures_show_the_slots_and_the_rewards():
     assert (full != empty).any(axis=2).mean() > 0.05
 
 
-def test_steps_outside_an_episode_and_wrong_settings_are_refused():
-    with pytest.raises(ValueError, match="time_limit='never' is not allowed; choose one of terminated, truncated"):
-        OffloadingEnv(time_limit="never")
-    with pytest.raises(RuntimeError, match="call reset"):
-        OffloadingEnv().step(LOCAL)
+@pytest.mark.parametrize(
+    ("attempt", "message"),
+    [
+        (lambda: OffloadingEnv(time_limit="never"), "time_limit='never' .*; choose one of terminated, truncated"),
+        (lambda: OffloadingBatch(200, 10, groups=1, cloud="x"), "cloud='x' .*; choose one of shared, budget, refilled"),
+        (lambda: OffloadingBatch(200, VELOCITIES, groups=2), "groups=2, 1 capacities and 5 velocities do not fit"),
+        (lambda: OffloadingEnv().step(LOCAL), "call reset"),
+    ],
+)
+def test_wrong_settings_are_named_with_the_right_ones_and_steps_outside_an_episode_refused(attempt, message):
+    with pytest.raises((ValueError, RuntimeError), match=message):
+        attempt()
 
 
 def test_it_is_registered_by_importing_the_package_and_loads_no_torch():

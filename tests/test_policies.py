@@ -5,13 +5,9 @@ import torch
 
 from lnlab.envs.offloading import OffloadingBatch, draw_noise, training_velocities
 from lnlab.envs.rules import DISCARD, LOCAL, OFFLOAD, STEPS
+from lnlab.evaluation import SCENARIOS
 from lnlab.policies import POLICIES, Policy
 
-SCENARIOS = {  # (capacity, velocity), as D1 and D3 test
-    "seen": [(200, 5), (200, 10), (200, 15), (200, 20), (200, 25)],
-    "intra": [(200, 7), (200, 12), (200, 17), (200, 25), (200, 30), (200, 35)],
-    "extra": [(100, 25), (100, 30), (150, 25), (150, 30), (150, 35), (100, 10), (150, 15)],
-}
 TESTED = {  # mean episode reward with the budget cloud: seen, intra, extra (measured on the original environment)
     "local": (30.4, 30.6, 18.7),
     "offload": (49.6, 49.6, 49.7),

@@ -96,12 +96,21 @@ def test_shards_are_blocks_of_consecutive_seeds_and_stay_whatever_the_next_proce
         assert [shard.dir.name for shard in run.shards] == ["3-7", "8-12", "13-14"]
 
 
-def test_what_does_not_follow_the_last_checkpoint_is_refused():
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"episode": np.array(1)}, "episode 5 comes next, got 1"),
+        ({"luck": np.ones((3, 2))}, "luck"),
+        ({"return": np.ones(6)}, r"\(6,\)"),
+        ({"entropy": np.ones((2, 2))}, "3 seeds"),
+    ],
+)
+def test_a_report_of_wrong_form_or_that_does_not_follow_the_last_checkpoint_is_refused(change, message):
     train(Run.open(small()), until=4)
-    shard, report = Run.open(small()).shards[0], FakeTrainer(small()).report()
-    with pytest.raises(ValueError, match=r"episode 5 comes next, got 1"):
-        shard.append(report | {"episode": np.array(1)})
-    shard.append(report | {"episode": np.array(5)})
+    shard, report = Run.open(small()).shards[0], FakeTrainer(small()).report() | {"episode": np.array(5)}
+    with pytest.raises(ValueError, match=message):
+        shard.append(report | change)
+    shard.append(report)
     with pytest.raises(ValueError, match=r"state is of episode 3, the last report of 5"):
         shard.checkpoint({"episode": 3})
 
@@ -120,14 +129,6 @@ def test_a_checkpoint_interrupted_after_it_counted_does_not_keep_its_rows_twice(
             shard.checkpoint(trainer.state_dict())
     shard.checkpoint(trainer.state_dict())
     assert shard.rows()["return"].tolist() == [1, 101, 1001, 1101, 2001, 2101]
-
-
-def test_a_report_of_wrong_form_is_refused():
-    shard, report = Run.open(small()).shards[0], next(iter(FakeTrainer(small())))
-    wrong = {"luck": np.ones((3, 2))}, {"return": np.ones(6)}, {"entropy": np.ones((2, 2))}
-    for change, message in zip(wrong, ("luck", r"\(6,\)", "3 seeds"), strict=True):
-        with pytest.raises(ValueError, match=message):
-            shard.append(report | change)
 
 
 def test_training_time_counts_parallel_shards_once_and_pauses_never(tmp_path):

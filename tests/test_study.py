@@ -9,8 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,8 +19,9 @@ from lnlab.files import try_lock
 from lnlab.jobs import Job
 from lnlab.paths import PACKAGE
 from lnlab.runs import Run, load
-from lnlab.study import execute, expand, select, stop, terminate_like_ctrl_c
-from tests.fakes import train, write_template
+from lnlab.signals import on_ending
+from lnlab.study import execute, expand, select, stop
+from tests.fakes import train, wait_until, write_template
 
 STUDY = """
 [profiles.tiny]
@@ -69,7 +68,6 @@ def root(results, monkeypatch) -> Path:
     root = results.parent
     write_template(root, PARAMETERS, TRAIN)
     study_file(root, STUDY)
-    monkeypatch.setenv("LNLAB_RESULTS", str(results))
     monkeypatch.setenv("PYTHONPATH", str(PACKAGE.parent))
     return root
 
@@ -181,13 +179,6 @@ def release_after(run: Run, other: Path) -> None:
     run.release()
 
 
-def wait_until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 180  # seconds; a busy machine starts kernels slowly
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_other_settings_stop_the_study_before_anything_runs(root):
     Run.open(parse({"norm": "ln", "workers": 2, "seeds": 9, "profile": "tiny"})).release()
     with pytest.raises(ConfigError, match="episodes is 500 there, 6 asked"):
@@ -198,11 +189,11 @@ def test_other_settings_stop_the_study_before_anything_runs(root):
 def test_sigterm_and_sighup_end_a_study_like_ctrl_c_but_sighup_not_under_nohup():
     for ending in (signal.SIGTERM, signal.SIGHUP):
         before = signal.getsignal(ending)
-        with pytest.raises(KeyboardInterrupt), terminate_like_ctrl_c():
+        with pytest.raises(KeyboardInterrupt), on_ending(signal.default_int_handler):
             signal.raise_signal(ending)
         assert signal.getsignal(ending) == before
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with terminate_like_ctrl_c():
+    with on_ending(signal.default_int_handler):
         signal.raise_signal(signal.SIGHUP)
     signal.signal(signal.SIGHUP, before)
 

@@ -118,13 +118,15 @@ def test_records_before_the_first_update_are_one_moment(tmp_path: Path) -> None:
     assert rows[rows.seed == 0].updates.tolist() == [0, *range(100, 1001, 100)]
 
 
-def test_a_printed_number_stands_beside_ours_and_a_repetition(data: Data) -> None:
+def test_a_printed_number_stands_with_its_margin_beside_ours(data: Data) -> None:
     made(data.main.dir, algorithm="individual", norm="ln")
     found = printed(Data(load(data.main.dir)), "D4", ["D4.1"]).set_index(["source", "measure", "of"])
     key = ("mean", "A3C, RNN+LN")
-    assert found.loc[("printed", *key), "estimate"] == 49.57
+    assert found.loc[("printed", *key), ["estimate", "low", "high"]].tolist() == pytest.approx(
+        [49.57, 37.1775, 61.9625]
+    )
     assert found.loc[("here", *key), ["estimate", "n"]].tolist() == pytest.approx([63, 4])
-    assert found.loc[("five new seeds", *key), "low"] < 63 < found.loc[("five new seeds", *key), "high"]
+    assert set(found.outcome) <= {"agrees", "differs", "open"}
 
 
 def test_survival_by_hand() -> None:

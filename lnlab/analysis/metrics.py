@@ -8,14 +8,16 @@ too short for gives NaN, and so does a NaN inside a window: a diverged learner i
 hand arithmetic in tests/test_metrics.py.
 """
 
+import tomllib
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from lnlab.config import RunConfig
+from lnlab.paths import PACKAGE
 
 EXPLOSION = 100.0  # a value loss above this is an explosion (D1)
 FAILED_LOSS = 1e5  # reward², for a value loss that is not finite: off by 316 at every step; the best rule earns 113
@@ -158,69 +160,13 @@ class Metric(NamedTuple):
         return bool(np.isfinite(self.function(*[np.ones((episodes, workers))] * len(self.columns))))
 
 
-_VL, _ALL, _R, _PL = ("value_loss",), ("value_loss_all",), ("return",), ("policy_loss",)
-_SQ, _RW, _EP, _SHARE = "reward²", "reward", "episode", "share"
-_SD_EARLY, _SD_LATE = partial(sd_windows, late=False), partial(sd_windows, late=True)
-_TENTH_EARLY, _TENTH_LATE = partial(sd_tenth, late=False), partial(sd_tenth, late=True)
-_ROW_50, _ROW_70, _ROW_90 = (partial(row_above, threshold=above) for above in (50, 70, 90))
-_EPISODE_50, _EPISODE_70, _EPISODE_90 = (partial(episode_above, threshold=above) for above in (50, 70, 90))
-_LAST_1, _LAST_20, _LAST_200, _LAST_1000 = (partial(mean_last, episodes=n) for n in (1, 20, 200, 1000))
+def _metric(of: str, columns: list[str], unit: str, meaning: str, **options: Any) -> Metric:
+    """A row of lnlab/metrics.toml."""
+    return Metric(partial(globals()[of], **options), tuple(columns), unit, meaning)
 
-METRICS: dict[str, Metric] = {
-    # value loss; without "all" it is that of the last rollout of an episode
-    "value_loss_mean": Metric(mean, _VL, _SQ, "D1: mean over all rows"),
-    "value_loss_max": Metric(maximum, _VL, _SQ, "D1: largest row"),
-    "value_loss_sd": Metric(sd_rows, _VL, _SQ, "D3 (worker 0): SD over all rows"),
-    "value_loss_sd_early": Metric(_SD_EARLY, _VL, _SQ, "D3: mean SD of three 500-row windows, first 1500 rows"),
-    "value_loss_sd_late": Metric(_SD_LATE, _VL, _SQ, "D3: mean SD of three 500-row windows, last 1500 rows"),
-    "value_loss_all_mean": Metric(mean, _ALL, _SQ, "mean over all rollouts"),
-    "value_loss_all_max": Metric(maximum, _ALL, _SQ, "largest row of the mean over an episode's rollouts"),
-    "value_loss_all_final": Metric(mean_final, _ALL, _SQ, "mean over all rollouts, last tenth of the episodes"),
-    "value_loss_all_sd_early": Metric(_TENTH_EARLY, _ALL, _SQ, "SD within a worker, first tenth of the episodes"),
-    "value_loss_all_sd_late": Metric(_TENTH_LATE, _ALL, _SQ, "SD within a worker, last tenth of the episodes"),
-    # explosions: a value loss above 100
-    "explosion_rows": Metric(exploded_rows, _VL, _SHARE, "share of rows whose last rollout exploded"),
-    "explosion_episodes": Metric(exploded_episodes, _VL, _SHARE, "D1: share of episodes whose worst worker exploded"),
-    "explosion_first": Metric(first_exploded, _VL, _EP, "first episode with an explosion; empty if there was none"),
-    "explosion_rows_all": Metric(exploded_rows, _ALL, _SHARE, "share of rows whose mean over the rollouts exploded"),
-    "explosion_episodes_all": Metric(
-        exploded_episodes, _ALL, _SHARE, "share of episodes whose worst worker's mean did"
-    ),
-    "explosion_first_all": Metric(first_exploded, _ALL, _EP, "first episode in which a mean did; empty if none did"),
-    # value loss against return
-    "value_loss_per_return": Metric(ratio, _VL + _R, _RW, "D3 (A3C): mean value loss / mean return"),
-    "value_loss_sd_per_return": Metric(sd_per_return, _VL + _R, _RW, "D3 (worker 0): SD of value loss / final return"),
-    "value_loss_all_per_return": Metric(ratio, _ALL + _R, _RW, "mean value loss over all rollouts / mean return"),
-    # return
-    "return_mean": Metric(mean, _R, _RW, "D1: mean over all rows"),
-    "return_max": Metric(maximum, _R, _RW, "D3: best single episode of a single worker"),
-    "return_last": Metric(_LAST_1, _R, _RW, "D2: the very last episode"),
-    "return_last_20": Metric(_LAST_20, _R, _RW, "D2 (ablations): mean of the last 20 episodes"),
-    "return_last_200": Metric(_LAST_200, _R, _RW, "D3 (A3C): mean of the last 200 episodes, 1000 rows of 5 workers"),
-    "return_last_1000": Metric(_LAST_1000, _R, _RW, "D3 (worker 0): mean of the last 1000 episodes"),
-    "return_sd_last_1000": Metric(
-        partial(sd_last, episodes=1000), _R, _RW, "D3 (worker 0): SD of the last 1000 episodes"
-    ),
-    "return_final": Metric(mean_final, _R, _RW, "mean of the last tenth of the episodes"),
-    "row_above_50": Metric(_ROW_50, _R, "row", "D3: first row above 50; says nothing about learning speed"),
-    "row_above_70": Metric(_ROW_70, _R, "row", "D3: first row above 70"),
-    "row_above_90": Metric(_ROW_90, _R, "row", "D3: first row above 90"),
-    "episode_above_50": Metric(_EPISODE_50, _R, _EP, "first episode with the mean of the last 100 above 50"),
-    "episode_above_70": Metric(_EPISODE_70, _R, _EP, "first episode with the mean of the last 100 above 70"),
-    "episode_above_90": Metric(_EPISODE_90, _R, _EP, "first episode with the mean of the last 100 above 90"),
-    # policy
-    "policy_loss_mean": Metric(mean, _PL, "nats", "D3: mean over all rows, last rollouts; its expectation is about 0"),
-    "policy_loss_sd": Metric(sd_rows, _PL, "nats", "D3 (worker 0): SD over all rows"),
-    "policy_loss_early": Metric(partial(mean_rows, late=False), _PL, "nats", "D3: mean of the first 1000 rows"),
-    "policy_loss_late": Metric(partial(mean_rows, late=True), _PL, "nats", "D3: mean of the last 1000 rows"),
-    "entropy_mean": Metric(mean, ("entropy",), "nats", "mean over all rows; a uniform policy has ln 3 = 1.099"),
-    "entropy_final": Metric(mean_final, ("entropy",), "nats", "mean of the last tenth of the episodes"),
-    # updates
-    "grad_norm_mean": Metric(mean, ("grad_norm",), "", "mean L2 norm of the gradient before clipping"),
-    "clipped_mean": Metric(mean, ("clipped",), _SHARE, "share of the updates that were clipped"),
-    "alive_final": Metric(_LAST_1, ("alive",), _SHARE, "share of workers whose learner lived to the end"),
-    "died_first": Metric(first_dead, ("alive",), _EP, "first episode with a dead learner; empty if all lived"),
-}
+
+_rows = tomllib.loads((PACKAGE / "metrics.toml").read_text(encoding="utf-8"))
+METRICS: dict[str, Metric] = {name: _metric(**row) for name, row in _rows.items()}
 
 
 def per_seed(episodes: pd.DataFrame, config: RunConfig) -> pd.DataFrame:

@@ -23,7 +23,7 @@ GREY = "#737373"  # 4.7 : 1 on white; brightened, 7 : 1 on the dark page
 FAINT = f"{GREY}40"
 OTHERS = ("#a05ab4", "#2a9d8f", "#c8553d", "#5b8e2f", "#8a6d3b", "#4f7cac")  # of lines that are no norm
 COLOUR = {
-    "sampled": "#2a9d8f", "greedy": "#a05ab4", "here": "#2a9d8f", "printed": "#c8553d", "five new seeds": GREY,
+    "sampled": "#2a9d8f", "greedy": "#a05ab4", "here": "#2a9d8f", "printed": "#c8553d",
     "again-1": "#2a9d8f", "again-2": "#a05ab4",
 }  # fmt: skip
 NORM_COLOUR = {name: norm.colour for name, norm in NORMS.items()}

@@ -163,9 +163,10 @@ def contrasts(
 
 
 def printed(data: Data, document: str, claims: Sequence[str]) -> pd.DataFrame:
-    """Numbers that a document prints in some claims: claim, measure, of, source, estimate, low, high, n.
+    """Numbers that a document prints in some claims: claim, measure, of, source, estimate, low, high, n, outcome.
 
-    Three rows each: source is printed, here (our seeds by its definitions), or five new seeds (range of a repetition).
+    Two rows each: source is printed, with the margin within which ours must lie to agree, or here (our seeds by its
+    definitions).
 
     Raises:
         Missing: the data have none of them.
@@ -175,10 +176,10 @@ def printed(data: Data, document: str, claims: Sequence[str]) -> pd.DataFrame:
     if rows.empty:
         raise Missing(f"needs the numbers of {', '.join(claims)} beside the runs, of which there are none")
     rows[["measure", "of"]] = rows.what.str.split(": ", n=1, expand=True)
-    theirs = rows.assign(source="printed", estimate=rows.printed, low=np.nan, high=np.nan, n=np.nan)
-    again = rows.assign(source="five new seeds", estimate=np.nan, low=rows["from"], high=rows.to, n=np.nan)
-    found = pd.concat([theirs, rows.assign(source="here"), again], ignore_index=True)
-    return found[["claim", "measure", "of", "source", *FOUND]]
+    ends = {"low": rows.printed - rows.margin, "high": rows.printed + rows.margin}
+    theirs = rows.assign(source="printed", estimate=rows.printed, n=np.nan, **ends)
+    found = pd.concat([theirs, rows.assign(source="here")], ignore_index=True)
+    return found[["claim", "measure", "of", "source", *FOUND, "outcome"]]
 
 
 def seeds(found: pd.DataFrame) -> pd.DataFrame:

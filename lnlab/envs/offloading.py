@@ -31,11 +31,11 @@ from lnlab.envs.rules import (
     SLOTS,
     STEPS,
     TASK_DURATION,
+    UNIFORM_ROWS,
     channel_probabilities,
     check_choice,
     episode_numbers,
     training_velocities,
-    uniform_rows,
 )
 
 __all__ = ["Noise", "OffloadingBatch", "channel_probabilities", "draw_noise", "training_velocities"]
@@ -60,24 +60,16 @@ def draw_noise(
     capacity: float | Sequence[float] | np.ndarray | Tensor,
     *,
     device: str | torch.device = "cpu",
-    steps: int = STEPS,
 ) -> Noise:
     """Random numbers of an episode for E = len(seeds) * workers vehicles, seed by seed; capacity: one or E numbers.
 
     Stateless: the numbers of a seed depend on (seed, workers, episode) alone, never on the other seeds.
-
-    Raises:
-        ValueError: a capacity below 1, infinite or NaN.
     """
-    uniform = np.empty((len(seeds), uniform_rows(steps), workers), dtype=np.float32)
+    uniform = np.empty((len(seeds), UNIFORM_ROWS, workers), dtype=np.float32)
     for row, seed in zip(uniform, seeds, strict=True):
         np.random.default_rng([seed, PURPOSE, episode]).random(out=row, dtype=np.float32)
-    flat = uniform.swapaxes(0, 1).reshape(uniform_rows(steps), -1)  # (4T+3, E)
-    bounds = torch.as_tensor(capacity, device="cpu").numpy()
-    wrong = bounds[~((bounds >= 1) & (bounds < np.inf))]  # NaN too
-    if wrong.size:
-        raise ValueError(f"capacity={wrong[0]} is not allowed; it must be at least 1 unit, and finite")
-    return Noise(*(torch.from_numpy(part).to(device) for part in episode_numbers(flat, bounds)))
+    flat = uniform.swapaxes(0, 1).reshape(UNIFORM_ROWS, -1)
+    return Noise(*(torch.from_numpy(part).to(device) for part in episode_numbers(flat, np.asarray(capacity))))
 
 
 class OffloadingBatch:

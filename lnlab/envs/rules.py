@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 STEPS = 100  # length of an episode; its end is a terminal state
+UNIFORM_ROWS = 4 * STEPS + 3  # uniform numbers that a vehicle's episode takes
 SLOTS = 20  # tasks a vehicle can compute at once, and as many again in the cloud
 TASK_UNITS = 199  # tasks need 1 … 199 units, whatever the capacity
 TASK_DURATION = 50  # and take 1 … 50 steps
@@ -69,25 +70,15 @@ def training_velocities(workers: int) -> list[int]:
     return [10] if workers == 1 else [int(5 + 20 * i / (workers - 1)) for i in range(workers)]
 
 
-def uniform_rows(steps: int) -> int:
-    """How many uniform numbers a vehicle's episode takes.
-
-    >>> uniform_rows(100)
-    403
-    """
-    return 4 * steps + 3
-
-
 def episode_numbers(uniform: np.ndarray, capacity: float | Sequence[float] | np.ndarray) -> tuple[np.ndarray, ...]:
     """Turn uniform numbers (4T+3, E) on [0, 1) into the random numbers of an episode of T steps.
 
     Returns the first channel (E,) bool, units (T+1, E), duration (T+1, E), and the uniform numbers of the channel and
     of the priority, (T, E) each; float32 but the first. `capacity`, one or E numbers, bounds the first task alone.
     """
-    steps = (len(uniform) - 3) // 4
-    most = np.full((steps + 1, uniform.shape[1]), TASK_UNITS, dtype=np.float64)
+    most = np.full((STEPS + 1, uniform.shape[1]), TASK_UNITS, dtype=np.float64)
     most[0] = capacity
-    channel0, units, duration, channel, priority = np.split(uniform, np.cumsum([1, steps + 1, steps + 1, steps]))
+    channel0, units, duration, channel, priority = np.split(uniform, np.cumsum([1, STEPS + 1, STEPS + 1, STEPS]))
     units = np.floor(units * most) + 1  # in float64: float32 could round the product up to the bound
     duration = np.floor(duration * np.float64(TASK_DURATION)) + 1
     return channel0[0] < 0.5, units.astype(np.float32), duration.astype(np.float32), channel, priority

@@ -17,10 +17,10 @@ from lnlab.envs.rules import (
     SLOTS,
     STEPS,
     TASK_DURATION,
+    UNIFORM_ROWS,
     channel_probabilities,
     check_number,
     episode_numbers,
-    uniform_rows,
 )
 
 
@@ -57,7 +57,7 @@ class Script(NamedTuple):
     @classmethod
     def draw(cls, rng: np.random.Generator, capacity: float) -> "Script":
         """An episode for one vehicle from the generator's next numbers."""
-        uniform = rng.random((uniform_rows(STEPS), 1), dtype=np.float32)
+        uniform = rng.random((UNIFORM_ROWS, 1), dtype=np.float32)
         channel0, units, duration, channel, _ = episode_numbers(uniform, capacity)
         return cls(bool(channel0[0]), *(part[:, 0].tolist() for part in (units, duration, channel)))
 

@@ -24,7 +24,7 @@ from lnlab.config import Config, ConfigError, GymConfig
 from lnlab.memory import block, refuse_too_large
 from lnlab.provenance import usable_cores
 from lnlab.runs import Run, Shard
-from lnlab.signals import ending_signals
+from lnlab.signals import ending_signals, on_ending
 from lnlab.trainers import make_trainer
 from lnlab.trainers.admission import refuse_impossible, require_norm
 from lnlab.trainers.watchers import WATCHERS, Watcher
@@ -138,7 +138,9 @@ def train_shard(
 
 def _train_all(directory: Run, device: str, cores: int, listener: Listener, watchers: Watchers) -> None:
     shards, config = directory.shards, directory.config
-    with _stop_signals() as stopped:
+    flag = threading.Event()  # Ctrl-C, SIGTERM or SIGHUP came: a run may stop only between episodes
+    stopped = flag.is_set
+    with on_ending(lambda *_: flag.set(), signal.SIGINT):
         if min(cores, len(shards)) == 1:
             left = (shard for shard in shards if not stopped())
             done = [train_shard(config, shard, device, listener, stopped, watchers) for shard in left]
@@ -220,21 +222,6 @@ def _work(
         pass
     except Exception as error:
         back.put(error)
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """A function that tells whether Ctrl-C, SIGTERM or SIGHUP came: a run may stop only between episodes."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield flag.is_set
-        return
-    before = {each: signal.signal(each, lambda *_: flag.set()) for each in [signal.SIGINT, *ending_signals()]}
-    try:
-        yield flag.is_set
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 @contextlib.contextmanager

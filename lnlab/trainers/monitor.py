@@ -5,6 +5,7 @@ The document asks for three alerts. In its own run without LayerNorm, where feat
 would have caught it compare quantities that must agree, or ask whether the policy can still learn.
 """
 
+import tomllib
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
@@ -12,29 +13,14 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
+from lnlab.paths import PACKAGE
+
 WINDOW = 100  # episodes whose mean return early stopping follows
 Row: TypeAlias = Mapping[str, Any] | pd.DataFrame  # a row of numbers, or a table of them
 
 
-class Rule(NamedTuple):
-    """An alert: fires where `measure` of a row and of the values before learning lies past `limit`."""
-
-    columns: tuple[str, ...]  # of the table `records` or `returns`, all it needs
-    measure: Callable[[Row, Row], Any]
-    limit: float
-    reason: str
-    below: bool = False  # fires under the limit, not over it
-    published: bool = False  # the document's own
-
-    def fires(self, row: Row, before: Row) -> Any:
-        """Whether the rule fires, for one row or for each of a table; a missing number never fires."""
-        value = self.measure(row, before)
-        return value < self.limit if self.below else value > self.limit
-
-
-def _rule(column: str, *told: Any, **more: Any) -> Rule:
-    """On one column as it stands."""
-    return Rule((column,), lambda row, before: row[column], *told, **more)
+def _td_error(row: Row, before: Row) -> Any:
+    return np.fmax(row["td_error_1"], row["td_error_2"])  # DDPG has no second critic: NaN there
 
 
 def _ratio(row: Row, before: Row) -> Any:
@@ -44,67 +30,37 @@ def _ratio(row: Row, before: Row) -> Any:
 
 
 def _growth(row: Row, before: Row) -> Any:
-    return np.fmax(*(np.divide(row[name], before[name]) for name in PROBED))
+    actor, critic = (np.divide(row[f"{who}_feature_norm_probe"], before[f"{who}_feature_norm_probe"]) for who in WHO)
+    return np.fmax(actor, critic)
 
 
-PROBED = ("actor_feature_norm_probe", "critic_feature_norm_probe")
-RULES = {
-    "td_error": Rule(
-        ("td_error_1", "td_error_2"),
-        lambda row, before: np.fmax(row["td_error_1"], row["td_error_2"]),  # DDPG has no second critic: NaN there
-        50.0,
-        "batch mean of |Q − y| above 50; the targets come from the critic's own CNN, which did not explode",
-        published=True,
-    ),
-    "q_value": _rule(
-        "q1_mean",
-        1000.0,
-        "mean Q of the batch above 1000; seen on the critic CNN's features, not on those the actor is trained with",
-        published=True,
-    ),
-    "return": _rule(
-        "return",
-        -500.0,
-        "an episode's return under −500; a car that leaves the lane at once never collects so much",
-        below=True,
-        published=True,
-    ),
-    "actor_critic_ratio": Rule(
-        ("actor_q", "critic_q", "q1_std"),
-        _ratio,
-        10.0,
-        "the same actions in the same states valued ten times higher in the actor's loss than by the critic: it is "
-        "asked about features it was never fitted on",
-    ),
-    "actor_mlp_gradient": _rule(
-        "actor_mlp_grad_norm",
-        1e-6,
-        "no gradient reaches the layers that choose the action: the policy no longer learns, whatever its loss does",
-        below=True,
-    ),
-    "saturation": _rule(
-        "saturation",
-        0.9,
-        "over nine tenths of the action components beyond 0.99: the tanh is flat there and passes next to no gradient",
-    ),
-    "feature_growth": Rule(
-        PROBED,
-        _growth,
-        10.0,
-        "features of the same images ten times as long as before learning; the original's with LayerNorm doubled",
-    ),
-    "actor_gradient": _rule(
-        "actor_grad_norm",
-        1000.0,
-        "the actor's gradient before clipping a thousand times the limit of 1; after clipping nothing can be seen",
-    ),
-    "diverged": Rule(
-        ("alive",),
-        lambda row, before: 1.0 - row["alive"],
-        0.0,
-        "a loss, a gradient or a parameter was infinite or no number: the learner is frozen from then on",
-    ),
+WHO = ("actor", "critic")
+MEASURES: dict[str, Callable[[Row, Row], Any]] = {
+    "td_error": _td_error,
+    "actor_critic_ratio": _ratio,
+    "feature_growth": _growth,
+    "diverged": lambda row, before: 1.0 - row["alive"],
 }
+
+
+class Rule(NamedTuple):
+    """An alert of lnlab/alerts.toml: fires where its measure of a row, and of the values before learning, passes."""
+
+    name: str
+    columns: list[str]  # of the table `records` or `returns`, all it needs
+    limit: float
+    reason: str
+    below: bool = False  # fires under the limit, not over it
+    published: bool = False  # the document's own
+
+    def fires(self, row: Row, before: Row) -> Any:
+        """Whether the rule fires, for one row or for each of a table; a missing number never fires."""
+        value = MEASURES[self.name](row, before) if self.name in MEASURES else row[self.columns[0]]
+        return value < self.limit if self.below else value > self.limit
+
+
+_rows = tomllib.loads((PACKAGE / "alerts.toml").read_text(encoding="utf-8"))
+RULES = {name: Rule(name, **row) for name, row in _rows.items()}
 
 
 def alerts(row: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> list[str]:
@@ -134,7 +90,7 @@ def first_fired(*tables: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name, rule in RULES.items():
         for table in (each for each in tables if set(rule.columns) <= set(each)):
-            before = table.groupby("seed")[list(rule.columns)].transform("first")
+            before = table.groupby("seed")[rule.columns].transform("first")
             steps = table["step"].where(rule.fires(table, before)).groupby(table["seed"]).min()
             rows += [{"rule": name, "seed": seed, "step": step} for seed, step in steps.items()]
     return pd.DataFrame(rows, columns=["rule", "seed", "step"])
