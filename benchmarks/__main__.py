@@ -3,16 +3,29 @@
 import argparse
 import sys
 
-from benchmarks import driving, evaluation, off_the_shelf, pendulum, roofline, scaling, td3, trainers
+from benchmarks import (
+    anywhere,
+    driving,
+    evaluation,
+    off_the_shelf,
+    pendulum,
+    roofline,
+    scaling,
+    stacked_td3,
+    td3,
+    trainers,
+)
 
 BENCHMARKS = {
     "trainers": trainers.main,
     "off_the_shelf": off_the_shelf.main,
+    "anywhere": anywhere.main,
     "scaling": scaling.main,
     "roofline": roofline.main,
     "evaluation": evaluation.main,
     "driving": driving.main,
     "td3": td3.main,
+    "stacked_td3": stacked_td3.main,
     "pendulum": pendulum.main,
 }
 

@@ -28,13 +28,13 @@ GOAL_ORIGINAL, GOAL_PLAIN = 20, 10  # times faster
 JUDGED = ("a3c-gru-ln", "individual-gru-ln")  # the arms that the goals are for
 
 
-def measure(config: RunConfig, seconds: float, *, block: int = BLOCK, processes: int = 2) -> float:
+def measure(config: Any, seconds: float, *, block: int = BLOCK, processes: int = 2) -> float:
     """Steps per second of `processes` processes side by side, each over `block` seeds, after a warm-up."""
     parts = [config.with_seeds(list(range(i * block, (i + 1) * block))) for i in range(processes)]
     return sum(side_by_side(_time_block, [(part, seconds) for part in parts]))
 
 
-def _time_block(config: RunConfig, seconds: float, ready: Any, queue: Any) -> None:
+def _time_block(config: Any, seconds: float, ready: Any, queue: Any) -> None:
     torch.set_num_threads(1)
     trainer = make_trainer(config)
     trainer.train_episode()
@@ -43,7 +43,7 @@ def _time_block(config: RunConfig, seconds: float, ready: Any, queue: Any) -> No
     while (elapsed := time.perf_counter() - start) < seconds:
         trainer.train_episode()
         episodes += 1
-    queue.put(episodes * config.seeds * config.workers * EPISODE_STEPS / elapsed)
+    queue.put(episodes * config.seeds * config.steps_per_report / elapsed)
 
 
 def measure_plain(config: RunConfig, episodes: int) -> float:

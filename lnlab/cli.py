@@ -251,7 +251,8 @@ def _train_help() -> str:
         "td3 and ddpg": (TD3Config, Settings),
     }
     for title, (cls, base) in groups.items():
-        own = [n for n in cls.names() if n not in shared and (base is Settings or n not in base.model_fields)]
+        told = {name: field.description for name, field in base.model_fields.items()}
+        own = [name for name in cls.names() if cls.model_fields[name].description != told.get(name)]
         lines += ["", f"settings of {title}, and their defaults:", *_settings(cls, own)]
     lines += ["", "settings of all of them, and their defaults:", *_settings(Settings, shared)]
     return "\n".join([*lines, "", "examples:", *(f"  {line}" for line in COMMANDS["train"].examples)])

@@ -1,4 +1,5 @@
-"""The data dictionary, lnlab/columns.toml: the columns of every table of a run, with their units and meanings.
+"""The data dictionary: the columns of every table of a run (lnlab/columns.toml) and the quantities of its diagnostics
+(lnlab/quantities.toml), with their units and meanings.
 
 It lies in the package, as an installed lnlab needs it to write and check tables.
 """
@@ -48,4 +49,6 @@ def read(path: Path = FILE) -> Dictionary:
 
 _dictionary = read()
 COLUMNS = {name: _dictionary.table(name) for name in _dictionary.tables}  # column by name, by table
+_rows = tomllib.loads(FILE.with_name("quantities.toml").read_text(encoding="utf-8"))
+QUANTITIES = {name: Column(*row) for name, row in _rows.items()}  # of the diagnostics: they describe, causes need arms
 UPDATE = tuple(_dictionary.groups["update"])  # of `records`, measured at an update

@@ -56,7 +56,6 @@ class Settings(BaseModel):
 
     ARM: ClassVar[tuple[str, ...]]  # settings that every run id spells out, in this order
     ROWS: ClassVar[str]  # table that takes one row, or one for each worker, from each report
-    STACKED: ClassVar[bool]  # whether a process trains several seeds as one stack of networks
 
     algorithm: str
     norm: str
@@ -155,7 +154,6 @@ class ActorCriticConfig(Settings):
 
     ARM: ClassVar[tuple[str, ...]] = ("algorithm", "core", "norm")
     ROWS: ClassVar[str] = "episodes"
-    STACKED: ClassVar[bool] = True
 
     algorithm: Literal["a3c", "individual"] = _setting("a3c", "one model shared by all workers, or one each")
     core: Literal["gru", "ff"] = _setting("gru", "recurrent (GRU) or feedforward network")
@@ -273,15 +271,14 @@ class GymConfig(ActorCriticConfig):
 
 
 class TD3Config(Settings):
-    """Settings of TD3 and DDPG on images. DDPG is TD3 with one critic, an actor step after each critic step, and no
-    noise on the target action.
+    """Settings of TD3 and DDPG, on images or on vectors. DDPG is TD3 with one critic, an actor step after each critic
+    step, and no noise on the target action.
 
     Sources: D5 and the code it reports on, where the two differ the code; the algorithm is Fujimoto et al. 2018.
     """
 
     ARM: ClassVar[tuple[str, ...]] = ("algorithm", "norm", "actor_features")
     ROWS: ClassVar[str] = "records"
-    STACKED: ClassVar[bool] = False  # a CNN keeps a core busy with one seed
 
     algorithm: Literal["td3", "ddpg"] = _setting("td3", "twin critics and delayed actor, or DDPG")
     norm: Literal[OFF_POLICY] = _setting(  # type: ignore[valid-type]

@@ -54,7 +54,7 @@ def needed(config: Config, processes: int, seeds: int) -> int:
     """Bytes that a run takes at most: `processes` that train `seeds` each side by side, and the tables at the end."""
     if isinstance(config, ActorCriticConfig):
         return processes * _actor_critics(config, seeds) + config.seeds * config.reports * config.workers * ROW
-    return processes * _off_policy(config) + config.seeds * config.reports * ROW
+    return processes * seeds * _off_policy(config) + config.seeds * config.reports * ROW
 
 
 def available(device: str = "cpu") -> int | None:

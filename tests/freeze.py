@@ -1,9 +1,9 @@
 """What is published, as numbers that must stay: `python -m tests.freeze` writes them anew and says what changed.
 
 tests/frozen/ holds every verdict of the ledger with its evidence, the hypotheses with their predictions, and the
-contrasts of the landing page: one line each. `--pages` gathers the book's analysis and run pages again too, all or
-those named, from book/data. What agrees with the frozen number keeps its digits, so that `git diff` shows what changed
-and nothing else.
+contrasts of the landing page: one line each. `--pages` gathers the book's pages again too, all or those named, from
+book/data, and writes those of the runs. What agrees with the frozen number keeps its digits, so that `git diff` shows
+what changed and nothing else.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import pandas as pd
 
 from lnlab.analysis.claims import Evidence, Number, Sum, Untested
 from lnlab.analysis.stats import Interval
-from lnlab.book import build, pages, registered
+from lnlab.book import build, generated, pages, registered
 from lnlab.book.tidy import at_best, estimates, minus, over_setting, values
 from lnlab.book.tidy import contrasts as contrasts_of
 from lnlab.claims import judge, studies
@@ -34,7 +34,6 @@ FROZEN = Path(__file__).parent / "frozen"
 RELATIVE, FLOOR = 1e-9, 1e-12  # never bytes: the libraries of another machine add in another order
 DIGITS = 12  # that are kept
 CSV_RELATIVE = 2e-6  # of numbers that are then rounded to six digits
-FOLLOWS_CODE = "-parameters.csv"  # all settings with their meanings: new ones come
 WORDS = ("what", "says")  # for the reader of a line; they may get better, so they are not compared
 Row = dict[str, Any]  # with an id
 AGENTS = ["a3c-gru", "a3c-ff", "individual-gru", "individual-ff"]
@@ -242,7 +241,7 @@ def page_differences(page: str, before: Path, after: Path) -> list[str]:
     found = [f"{page} {label}: gone" for label in sorted(labels(old) - labels(new))]
     found += [f"{page} {label}: new" for label in sorted(labels(new) - labels(old))]
     shared = sorted(files(old) & files(new))
-    for name in (name for name in shared if name.endswith(".csv") and not name.endswith(FOLLOWS_CODE)):
+    for name in (name for name in shared if name.endswith(".csv")):
         tables = [(book / "figures" / name).read_text(encoding="utf-8") for book in (before, after)]
         found += csv_differences(name, *tables)
     return found
@@ -314,6 +313,7 @@ def main() -> None:
     changed = [line for part in PARTS for line in freeze(part)]
     if given.pages is not None:
         changed += [line for page in given.pages or PAGES for line in gather_again(page)]
+        generated.write_all(BOOK, studies.Data.at())
     print("\n".join([*changed, f"{len(changed)} changes"]))
 
 

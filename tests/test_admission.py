@@ -41,7 +41,8 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 # -- before the folder is made ----------------------------------------------------------------------------------------
 IMPOSSIBLE = [
-    (PENDULUM | {"norm": "ln"}, "norm='ln' is not allowed with env='Pendulum-v1': a norm stands in the CNN"),
+    (PENDULUM | {"norm": "ln_output"}, "norm='ln_output' has no place in the networks on vectors of env='Pendulum-v1'"),
+    ({"algorithm": "td3", "norm": "rms"}, "has no place in the CNN of env='lnlab/Driving-v0'; choose one of none, ln,"),
     (PENDULUM | {"actor_features": "detached"}, "actor_features='detached' is not allowed with env='Pendulum-v1'"),
     (PENDULUM | {"target_cnn": True}, "target_cnn=True is not allowed"),
     ({"algorithm": "td3", "capacity": 4}, "capacity=4 is not allowed: a transition of lnlab/Driving-v0 takes 5 slots"),
@@ -65,9 +66,9 @@ def test_a_study_is_refused_before_its_first_run_starts(results: Path, tmp_path:
     arms = tmp_path / "study.toml"
     arms.write_text(
         '[profiles.tiny]\nexperiments = ["vector"]\nsteps = 100\n[experiments.vector]\nfixed = {algorithm = "td3", '
-        'env = "Pendulum-v1"}\n[experiments.vector.arms]\nnorm = ["none", "ln"]\n'
+        'env = "Pendulum-v1"}\n[experiments.vector.arms]\nnorm = ["none", "ln_output"]\n'
     )
-    with pytest.raises(ConfigError, match="norm='ln' is not allowed with env='Pendulum-v1'"):
+    with pytest.raises(ConfigError, match="norm='ln_output' has no place in the networks on vectors"):
         study.execute("tiny", study=arms)
     assert not results.exists()
 

@@ -15,10 +15,10 @@ LAYERS: list[tuple[str, ...]] = [
     ("lnlab", "lnlab.paths", "lnlab.columns", "lnlab.models.norms", "lnlab.signals"),
     ("lnlab.config",),
     ("lnlab.envs", "lnlab.models", "lnlab.policies"),
-    ("lnlab.trainers.returns", "lnlab.trainers.schedule", "lnlab.trainers.monitor"),
+    ("lnlab.trainers.actions", "lnlab.trainers.returns", "lnlab.trainers.schedule", "lnlab.trainers.monitor"),
     ("lnlab.evaluation",),
     ("lnlab.trainers",),  # the algorithms, which write nothing
-    ("lnlab.analysis.metrics", "lnlab.analysis.quantities", "lnlab.provenance", "lnlab.files"),
+    ("lnlab.analysis.metrics", "lnlab.provenance", "lnlab.files"),
     ("lnlab.shards",),
     ("lnlab.runs",),
     ("lnlab.memory", "lnlab.trainers.watchers"),

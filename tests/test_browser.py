@@ -1,5 +1,6 @@
 """The published book in a browser, opened from files as a reader opens it: Debian's Chromium, driven by playwright."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -8,9 +9,11 @@ from urllib.parse import unquote
 
 import pytest
 
+from lnlab.paths import BOOK
+
 sync = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[test]'")
 CHROMIUM = shutil.which("chromium")
-MAIN = ("intro", "d1", "d5", "claims", "sensitivity", "methods", "related", "runs/a3c-gru-ln")
+MAIN = ("intro", "d1", "d5", "claims", "sensitivity", "methods", "explore", "watch", "related", "runs/a3c-gru-ln")
 NAMES = ["button-name", "color-contrast", "document-title", "html-has-lang", "image-alt", "label", "link-name",
          "select-name", "svg-img-alt"]  # fmt: skip
 
@@ -123,7 +126,7 @@ def test_every_link_within_the_book_leads_somewhere(html: Path) -> None:
             if not target.is_file() or (anchor and there is not None and unquote(anchor) not in there):
                 dead.append(f"{path.relative_to(html)}: {link}")
     assert not dead
-    assert len(pages) > 20
+    assert len(pages) > 90
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -181,10 +184,91 @@ def test_one_switch_shows_all_code(tab: Tab) -> None:
 def test_a_figure_is_offered_as_svg_png_and_csv(tab: Tab) -> None:
     page = tab.open("d1")
     caption = page.locator("figure:has(img[src$='.svg']) figcaption").first
-    for name, begins in {"SVG": "<?xml", "CSV": "outcome,"}.items():
+    for name, begins in {"SVG": "<svg", "CSV": "outcome,"}.items():
         link = caption.locator("a", has_text=name)
         assert (tab.html / link.get_attribute("href")).read_text(encoding="utf-8").startswith(begins)
     with page.expect_download() as waiting:
         caption.get_by_role("link", name="PNG", exact=True).click()
     assert waiting.value.suggested_filename.endswith(".png")
     assert Path(waiting.value.path()).read_bytes().startswith(b"\x89PNG")
+
+
+# -- what readers can move --------------------------------------------------------------------------------------------
+def shown(page: "sync.Page") -> dict[str, tuple[str, str]]:
+    """Run → mean and difference, as the explorer's table prints them."""
+    rows = page.locator(".explorer tbody tr").evaluate_all("""(rows) => rows.map((row) =>
+        [row.dataset.run, row.cells[4].textContent.trim(), row.cells[6].textContent.trim()])""")
+    return {run: (mean, difference) for run, mean, difference in rows}
+
+
+def test_the_explorer_shows_python_s_numbers_and_keeps_its_state_in_the_address(tab: Tab) -> None:
+    from lnlab.book import Data, contrasts, estimates, minus, values, words
+
+    page = tab.open("explore")
+    page.wait_for_selector(".chart .mark-symbol path")
+    assert len(shown(page)) == 8  # the main study
+    for name, value in {
+        "metric": "test return, greedy, cloud never refilled",
+        "scenario": "Extra",
+        "study": "rates",
+    }.items():
+        page.locator(f".explorer select[name={name}]").select_option(value)
+    page.locator(".explorer select[name=agent]").select_option("A3C GRU")
+    found = shown(page)
+    names = [f"rates/a3c-gru-{norm}-lr{rate}" for norm in ("ln", "none") for rate in ("1e-3", "3e-3", "3e-4")]
+    assert sorted(found) == sorted(names)
+    scores = values(Data.at(), ["test.greedy.extra"], names)
+    for row in estimates(scores).itertuples():
+        assert found[row.run][0] == words.estimate(row)
+    differences = contrasts(scores, {name: minus(name, name.replace("-ln-", "-none-")) for name in names[:3]})
+    for row in differences.itertuples():
+        assert found[row.effect][1] == words.estimate(row)
+    assert [found[name][1] for name in names[3:]] == [""] * 3
+    page.wait_for_function(
+        f"document.querySelectorAll('.chart .mark-symbol path').length >= {scores.scores.map(len).sum()}"
+    )
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="CSV").click()
+    assert len(Path(waiting.value.path()).read_text(encoding="utf-8").splitlines()) == 1 + len(names) + 3
+    state = page.url.partition("#")[2]
+    tab.open("methods")
+    again = tab.open("explore", f"#{state}")
+    again.wait_for_selector(".chart .mark-symbol path")
+    assert shown(again) == found
+    again.locator(".explorer tbody a").first.click()
+    assert "/runs/rates-a3c-gru" in again.url
+
+
+def test_an_episode_plays_steps_and_is_scrubbed_by_keyboard_and_ends_with_its_return(tab: Tab) -> None:
+    recorded = json.loads((BOOK / "replay.json").read_text(encoding="utf-8"))
+    page = tab.open("watch")
+    box = page.locator(".replay[data-kind=offloading]")
+    slider, output = box.locator("input"), box.locator("output")
+    slider.focus()
+    page.keyboard.press("Home")
+    box.get_by_role("button", name="One step on").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    assert output.text_content() == "2 of 100"
+    for place in range(4):
+        box.locator("select").select_option(str(place))
+        slider.focus()
+        page.keyboard.press("End")
+        told = [float(text) for text in box.locator(".earned").all_text_contents()]
+        assert told == pytest.approx([run["episodes"][place]["return"] for run in recorded["runs"].values()], abs=0.051)
+    box.get_by_role("button", name="Play").click()  # from the beginning again
+    page.wait_for_function("document.querySelector('.replay output').textContent.startsWith('2 of')")
+    box.get_by_role("button", name="Pause").click()
+    drive = page.locator(".replay[data-kind=driving]")
+    drive.locator("input").focus()
+    page.keyboard.press("End")
+    assert "the end" in drive.locator("section p").last.text_content()
+
+
+def test_without_scripts_a_figure_stands_for_what_moves(chromium: "sync.Browser", html: Path) -> None:
+    tab = Tab(chromium, html, java_script_enabled=False)
+    for name in ("watch", "explore"):
+        page = tab.open(name)
+        assert page.locator("figure img[alt]").first.is_visible()
+        assert not page.locator(".replay, .explorer").first.is_visible()
+    tab.context.close()

@@ -1,14 +1,10 @@
-"""D5 on made runs: verdicts that follow from them, and the film."""
+"""D5 on made runs: verdicts that follow from them."""
 
-import io
 import shutil
 
-import nbformat
 import pandas as pd
 import pytest
-from PIL import Image
 
-from lnlab.book import film, pages
 from lnlab.claims import judge
 from lnlab.claims.studies import Data, Missing
 from lnlab.runs import load
@@ -112,42 +108,3 @@ def test_made_arms_that_follow_the_leak_confirm_it_and_refute_the_norm(data):
     found = {name: judge.settled(each) for name, each in judge.tested(data, "driving").items()}
     assert found.pop("the missing norm") == "refuted"
     assert set(found.values()) == {"confirmed"}
-
-
-# -- the film ----------------------------------------------------------------------------------------------------------
-def drive(length: int) -> pd.DataFrame:
-    """A car that goes straight on."""
-    t = range(1, length + 1)
-    places = {"x": 0.0, "y": [0.4 * each for each in t], "heading": 0.0, "speed": 10.0}
-    return pd.DataFrame({"t": t, "track_seed": 0} | places)
-
-
-def test_the_shorter_drive_waits_for_the_longer_one_and_a_long_one_is_cut():
-    pictures = film.frames([drive(30), drive(3)])
-    assert len(pictures) == 30 / film.EVERY
-    right = [picture.crop((film.WIDTH + film.GAP, 0, picture.width, picture.height)) for picture in pictures]
-    assert right[1] == right[-1] != right[0]
-    assert pictures[1] != pictures[-1]
-    most = film.LONGEST * film.RATE
-    long = film.frames([drive(2 * int(most)), drive(600)])
-    assert len(long) == most / film.EVERY
-    assert len(film.animation(long)) < 1.5e6
-
-
-def test_a_page_shows_the_still_and_opens_the_animation(data, tmp_path):
-    shown = film.film(data, LN, "LayerNorm")
-    assert "before training it lasts 0.5 s over 6 m at 5.0 m/s" in shown.caption
-    with Image.open(io.BytesIO(shown.gif)) as gif:
-        assert gif.n_frames == -(-12 // film.EVERY)
-        assert (gif.info["duration"], gif.info["loop"]) == (1000 * film.EVERY // film.RATE, 0)
-    bundle, metadata = shown._repr_mimebundle_()
-    out = nbformat.v4.new_output("display_data", bundle, metadata=metadata)
-    cell = nbformat.v4.new_code_cell("1", outputs=[out], metadata={"papermill": {"status": "completed"}})
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title"), cell], metadata={"papermill": {}})
-    nbformat.write(nb, tmp_path / "in.ipynb")
-    page = nbformat.read(pages.gather(tmp_path / "in.ipynb", tmp_path, "d5"), as_version=4)
-    text = page.cells[-1].source
-    assert text.index("/figures/d5-drive.png") < text.index("{dropdown}") < text.index("/figures/d5-drive.gif")
-    assert text.count(":alt: A car on its road") == 2
-    assert (tmp_path / "figures" / "d5-drive.gif").read_bytes() == film.film(data, LN, "LayerNorm").gif  # same bytes
-    assert not page.cells[1].outputs  # nothing of it stays in the notebook

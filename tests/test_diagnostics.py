@@ -8,8 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from lnlab.analysis.quantities import QUANTITIES
-from lnlab.columns import COLUMNS
+from lnlab.columns import COLUMNS, QUANTITIES
 from lnlab.config import parse
 from lnlab.inside.actor_critic import diagnose
 from lnlab.inside.behaviour import Episodes, behaviour, correlation, critic, play_probes

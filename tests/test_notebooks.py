@@ -1,4 +1,4 @@
-"""Templates are stored clean; the parameters cell of train.ipynb says what the settings say. pytest also runs them."""
+"""Templates are stored clean; the parameters cell of train.ipynb says what the settings say."""
 
 import re
 
@@ -67,8 +67,7 @@ def settings_of(**injected):
     return run_page.settings(before, space)
 
 
-def test_an_injected_parameter_reaches_the_settings_and_the_algorithm_brings_its_own_defaults(monkeypatch):
-    monkeypatch.delenv("LNLAB_SMALL")
+def test_an_injected_parameter_reaches_the_settings_and_the_algorithm_brings_its_own_defaults():
     assert settings_of() == RunConfig()
     assert settings_of(norm="none", seeds=7) == RunConfig(norm="none", seeds=7)
     assert settings_of(algorithm="td3", norm="none") == TD3Config(norm="none")
@@ -89,8 +88,7 @@ def test_none_is_refused_where_the_parameters_cell_does_not_offer_it(name):
 
 
 @pytest.mark.parametrize("name", sorted(OPEN))
-def test_none_leaves_a_setting_to_the_algorithm_where_the_parameters_cell_offers_it(name, monkeypatch):
-    monkeypatch.delenv("LNLAB_SMALL")
+def test_none_leaves_a_setting_to_the_algorithm_where_the_parameters_cell_offers_it(name):
     for algorithm in ("a3c", "td3", "ddpg"):
         assert settings_of(**{"algorithm": algorithm, name: None}) == settings_of(algorithm=algorithm)
 
@@ -108,25 +106,12 @@ def test_a_setting_that_the_algorithm_does_not_have_is_refused(given, message):
         settings_of(**given)
 
 
-def test_a_second_run_of_the_cells_in_one_kernel_still_finds_the_parameters(monkeypatch):
-    monkeypatch.delenv("LNLAB_SMALL")
+def test_a_second_run_of_the_cells_in_one_kernel_still_finds_the_parameters():
     space: dict = {}
     exec(parameters_cell(TRAIN), space)
     space["norm"] = "none"
     everything = {"before", *space}  # as seen by the first cell when the notebook is run again
     assert run_page.settings(everything, space) == RunConfig(norm="none")
-
-
-def test_small_runs_are_smaller_in_extent_only():
-    driving = settings_of(algorithm="td3", seeds=30, steps=50_000)
-    others = set(TD3Config.model_fields) - set(run_page.SMALL_TD3)
-    assert driving.model_dump(include=others) == TD3Config().model_dump(include=others)
-    assert driving.steps == run_page.SMALL_TD3["steps"]
-    assert settings_of(env="CartPole-v1", seeds=30).steps == run_page.SMALL_GYM["steps"]
-    small = settings_of(seeds=30, episodes=2000)
-    assert small.seeds == run_page.SMALL["seeds"]
-    assert small.episodes == run_page.SMALL["episodes"]
-    assert small.model_dump(exclude=set(run_page.SMALL)) == RunConfig().model_dump(exclude=set(run_page.SMALL))
 
 
 @pytest.mark.parametrize("document", documents.documents())

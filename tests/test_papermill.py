@@ -12,6 +12,8 @@ from lnlab.paths import RESULTS, ROOT
 from lnlab.runs import Run
 
 LITERAL = "papermill notebooks/train.ipynb -p norm ln"
+SMALL = " -p seeds 2 -p episodes 4 -p eval_episodes 1 -p cores 1"  # of what the lines say, in extent only
+SMALL_TD3 = " -p seeds 2 -p steps 200 -p learning_starts 100 -p eval_episodes 1 -p cores 1"
 TD3 = "papermill notebooks/train.ipynb 'results/td3-{norm}.ipynb' -p algorithm td3 -p norm none -p batch_size 32"
 
 
@@ -33,7 +35,7 @@ def test_readme_shows_the_lines():
 
 
 def test_the_literal_line_prints_the_notebook_and_records_the_run():
-    done = papermill(LITERAL)
+    done = papermill(LITERAL + SMALL)
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
     assert printed["metadata"]["papermill"]["parameters"]["norm"] == "ln"
@@ -55,7 +57,7 @@ def test_none_for_the_norm_and_a_mistyped_name_fail_and_name_the_allowed_ones(tm
 
 
 def test_the_line_of_td3_trains_on_images_and_names_the_notebook_by_its_parameters(tmp_path):
-    done = papermill(TD3.replace("results/", f"{tmp_path}/") + " -p profile images")
+    done = papermill(TD3.replace("results/", f"{tmp_path}/") + " -p profile images" + SMALL_TD3)
     assert done.returncode == 0, done.stderr
     names = {what.get("name") for what in shown(nbformat.read(tmp_path / "td3-none.ipynb", as_version=4))}
     assert {"parameters", "return", "values", "features", "test", "provenance"} <= names

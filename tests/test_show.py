@@ -259,3 +259,13 @@ def contrast(one: np.ndarray, other: np.ndarray) -> float:
     linear = (np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) for c in (one / 255, other / 255))
     low, high = sorted(float(c @ [0.2126, 0.7152, 0.0722]) for c in linear)
     return (high + 0.05) / (low + 0.05)
+
+
+def test_type_of_every_figure_is_ten_pixels_or_more_in_the_column_of_a_laptop() -> None:
+    column = 680  # CSS pixels of the text in a window of 1280
+    for path in [*(BOOK / "figures").glob("*.svg"), *(BOOK / "_static" / "diagrams").glob("*.svg")]:
+        text = path.read_text(encoding="utf-8")
+        width = float(re.search(r'viewBox="0 0 ([\d.]+)', text)[1])
+        natural = width * (4 / 3 if f'width="{width:g}pt"' in text else 1)
+        sizes = [float(size) for size in re.findall(r"font(?:-size)?: ([\d.]+)px", text)]
+        assert min(sizes) * min(natural, column) / width >= 10, path.name

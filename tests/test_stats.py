@@ -7,7 +7,16 @@ import pytest
 import scipy.stats
 
 from lnlab.analysis import stats
-from lnlab.analysis.stats import clopper_pearson, contrast, interval, iqm, paired_difference, rank_correlation, wilson
+from lnlab.analysis.stats import (
+    clopper_pearson,
+    contrast,
+    interval,
+    iqm,
+    paired_difference,
+    prediction,
+    rank_correlation,
+    wilson,
+)
 
 NAN = float("nan")
 
@@ -76,6 +85,13 @@ def test_few_seeds_have_students_interval_of_their_means_and_arms_that_of_paired
 def middle(values, axis):
     """The IQM by another name, which does not take the mean's error."""
     return iqm(values, axis)
+
+
+@pytest.mark.parametrize("runs", [1, 5])
+def test_a_prediction_interval_catches_95_percent_of_what_new_seeds_give(runs):
+    rng = np.random.default_rng(1)
+    pairs = [(prediction(rng.normal(50, 8, 30), runs), rng.normal(50, 8, runs).mean()) for _ in range(1500)]
+    assert 0.935 < np.mean([found.low <= new <= found.high for found, new in pairs]) < 0.965
 
 
 def test_of_other_statistics_of_few_seeds_one_seed_is_left_out_at_a_time():

@@ -22,7 +22,15 @@ from lnlab.models.cnn import CNN
 from lnlab.runs import Run, Shard
 from lnlab.trainers import driver, make_trainer, monitor, watchers
 from lnlab.trainers.replay import Transitions
-from lnlab.trainers.td3 import TD3, OffPolicyTrainer, Seen, discounted_returns, no_returns
+from lnlab.trainers.td3 import (
+    TD3,
+    OffPolicyTrainer,
+    Seen,
+    discounted_returns,
+    exploration_noise,
+    no_returns,
+    random_action,
+)
 
 IMAGES = Dict(image=Box(0, 255, (4, 84, 84), np.uint8), vector=Box(-np.inf, np.inf, (53,), np.float32))
 NUMBERS = Dict(vector=Box(-np.inf, np.inf, (3,), np.float32))
@@ -238,7 +246,10 @@ def test_reports_fill_the_data_dictionary_and_phases_follow_the_steps(driven):
         assert set(trainer.rows[name][0]) == set(COLUMNS[name])
     lengths = [row["length"] for row in trainer.rows["returns"]]
     assert np.cumsum(lengths).tolist() == [row["step"] for row in trainer.rows["returns"]]
-    assert [round(trainer._noise(step), 4) for step in (190, 3090)] == [0.3, 0.1969]  # as in the original's event file
+    assert [round(exploration_noise(trainer.config, step), 4) for step in (190, 3090)] == [
+        0.3,
+        0.1969,
+    ]  # as in the original's event file
 
 
 def test_q_bias_is_q_minus_the_discounted_return(driven):
@@ -253,8 +264,7 @@ def test_q_bias_is_q_minus_the_discounted_return(driven):
 
 def test_random_actions_never_brake_unless_they_are_uniform():
     for mode, brakes in (("forward", False), ("uniform", True)):
-        trainer = OffPolicyTrainer(config(random_actions=mode))
-        drawn = np.array([trainer.random_action(np.random.default_rng(seed)) for seed in range(40)])
+        drawn = np.array([random_action(config(random_actions=mode), 2, np.random.default_rng(n)) for n in range(40)])
         assert (drawn[:, 0] < 0).any()
         assert (drawn[:, 1] < 0).any() == brakes
 
@@ -262,7 +272,7 @@ def test_random_actions_never_brake_unless_they_are_uniform():
 def test_the_probe_adds_its_columns_on_the_same_observations_for_every_arm():
     found = []
     for settings in ({}, {"norm": "none", "actor_features": "detached"}, PENDULUM):
-        report, probe = {}, CNNProbe(make_trainer(config(**settings)), None)
+        report, probe = {}, CNNProbe(OffPolicyTrainer(config(**settings)), None)
         probe(report)
         assert set(report) == PROBED
         found.append((probe.obs, {name: value.item() for name, value in report.items()}))
@@ -278,7 +288,7 @@ def test_the_probe_adds_its_columns_on_the_same_observations_for_every_arm():
     [(50, 1, 4), (187, 7, 3), (210, 150, 1)],
 )
 def test_a_record_holds_the_newest_update_of_critics_and_actor(starts, delay, windows):
-    trainer = make_trainer(config(**PENDULUM, steps=400, learning_starts=starts, policy_delay=delay, hidden=8))
+    trainer = OffPolicyTrainer(config(**PENDULUM, steps=400, learning_starts=starts, policy_delay=delay, hidden=8))
     log, update, acted = [], trainer.learner.update, 0
     names = [name for name in UPDATE if not name.endswith("_feature_norm")]
 
@@ -303,7 +313,7 @@ def test_a_record_holds_the_newest_update_of_critics_and_actor(starts, delay, wi
 def test_records_are_those_of_the_code_that_made_the_published_runs():
     """Reckoned with that code, on another machine maybe: the arithmetic's last bits may differ."""
     settings = {"steps": 400, "learning_starts": 200, "batch_size": 8, "hidden": 8}
-    reports = make_trainer(config(**PENDULUM, **settings))
+    reports = OffPolicyTrainer(config(**PENDULUM, **settings))
     found = [{name: value.item() for name, value in report.items() if name != "record"} for report in reports]
     assert [row["reward"] for row in found] == pytest.approx([-7.79744, -8.40399, -4.39635, -7.67457], rel=1e-3)
     for name, values in {
@@ -316,7 +326,7 @@ def test_records_are_those_of_the_code_that_made_the_published_runs():
 
 def test_the_step_at_which_learning_starts_is_the_policys_as_in_the_original():
     """Up to it all is random: of ten steps before the first update nine are."""
-    trainer = make_trainer(config(**PENDULUM, learning_starts=10))
+    trainer = OffPolicyTrainer(config(**PENDULUM, learning_starts=10))
     assert [trainer._action(at)[1] for at in range(1, 13)] == ["random"] * 9 + ["policy"] * 3
 
 

@@ -57,7 +57,7 @@ def write_scripts(app: Sphinx, error: Exception | None) -> None:
         figure.with_suffix(".svg.js").write_text(f"lnlabFigure({text});\n", encoding="utf-8")
     vega = static / "texts" / "vega.js"
     if "explore" in app.env.found_docs and not vega.exists():
-        vega.write_text(vl_convert.javascript_bundle(), encoding="utf-8")
+        vega.write_text(f"(() => {{{vl_convert.javascript_bundle()}}})();\n", encoding="utf-8")  # its names are its own
 
 
 def _json(value: object) -> str:

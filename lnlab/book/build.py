@@ -76,7 +76,7 @@ def build(profile: str) -> Path:
     failed = make_pages(study, book, str(source), names)
     lacks |= {name: str(error) for name, error in failed.items()}
     shown = [name for name in names if name not in failed]
-    generated.write_all(book, Data(study))
+    generated.write_all(book, Data(scored(load(book / "data" / profile))))  # with the digests of what is downloaded
     _land(study, book, shown, _left_out(ended, lacks))
     pages.write(book / TOC, contents(shown))
     _unlink(book, [name for name, lack in lacks.items() if lack])

@@ -175,7 +175,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         rule, tell = f"{row['formula']}, ± {row['rounding']:g}", ""
     else:
         bound = f"{row['side']} {'±' if row['side'] == 'within' else ''}{words.few(row['bound'])}"
-        rule = f"± {words.few(row['margin'])}" if row["type"] == "number" else bound
+        rule = f"± {words.few(row['margin'], 3)}" if row["type"] == "number" else bound
         tell = f"{row['could_tell']} ({words.few(row['half_width'], 2)} against {words.few(row['resolves'], 2)})"
     printed = "" if math.isnan(row["printed"]) else words.few(row["printed"], 6)
     here = words.precise(row["estimate"], row["low"], row["high"])

@@ -4,7 +4,6 @@ A notebook shows it as HTML. `lnlab.book.pages` turns the same output into a num
 and CSV lie beside the page, so everything a page needs travels in its notebook.
 """
 
-import base64
 import html
 import io
 import re
@@ -64,30 +63,6 @@ class TableOutput:
             "text/plain": self.caption,
         }
         return data, {KEY: {"kind": "table", "name": self.name, "caption": self.caption}}
-
-
-@dataclass(frozen=True)
-class FilmOutput:
-    """An animation that plays when it is opened, and the still picture that stands for it, in print too."""
-
-    name: str
-    gif: bytes
-    still: bytes  # PNG
-    alt: str
-    caption: str
-    opens: str  # what the reader clicks on
-    data: pd.DataFrame
-
-    def __post_init__(self) -> None:
-        _check(self.name, alt=self.alt, caption=self.caption, opens=self.opens)
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Bundle:
-        gif, still = (base64.b64encode(each).decode() for each in (self.gif, self.still))
-        picture = f'<img alt="{html.escape(self.alt)}" src="data:image/gif;base64,{gif}">'
-        page = f"<figure>{picture}<figcaption>{html.escape(self.caption)}</figcaption></figure>"
-        data = {"text/html": page, "image/gif": gif, "image/png": still, "text/csv": csv(self.data)}
-        about = {"kind": "film", "name": self.name, "alt": self.alt, "caption": self.caption, "opens": self.opens}
-        return data | {"text/plain": self.alt}, {KEY: about}
 
 
 class Text(str):

@@ -6,7 +6,6 @@ numbered figures and tables whose files lie beside the page. Same notebook, same
 clock stays but what papermill measured.
 """
 
-import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -170,22 +169,9 @@ def _render(out: NotebookNode, book: Path, page: str) -> str:
     caption = f"{what['caption']} Data: {{download}}`CSV </figures/{label}.csv>`."
     if what["kind"] == "table":
         return f":::{{table}} {caption}\n:name: tab-{label}\n\n{out.data['text/markdown']}\n:::"
-    if what["kind"] == "film":
-        return _film(out, book, label, caption)
     write(book / "figures" / f"{label}.svg", out.data["image/svg+xml"])
     options = f":name: fig-{label}\n:alt: {what['alt']}\n:class: dark-light"
     return f":::{{figure}} /figures/{label}.svg\n{options}\n\n{caption}\n:::"
-
-
-def _film(out: NotebookNode, book: Path, label: str, caption: str) -> str:
-    """The still as a figure, and the animation below it, closed: nothing moves until a reader asks for it."""
-    what = out.metadata[KEY]
-    for suffix, kind in (("png", "image/png"), ("gif", "image/gif")):
-        (book / "figures" / f"{label}.{suffix}").write_bytes(base64.b64decode(out.data[kind]))
-    options = f":name: fig-{label}\n:alt: {what['alt']}"
-    still = f":::{{figure}} /figures/{label}.png\n{options}\n\n{caption}\n:::"
-    moving = f":::{{image}} /figures/{label}.gif\n:alt: {what['alt']}\n:::"
-    return f"{still}\n\n::::{{dropdown}} {what['opens']}\n{moving}\n::::"
 
 
 def _headed(cells: list[NotebookNode], card: str | None) -> list[NotebookNode]:

@@ -12,7 +12,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lnlab.book import style
 
@@ -49,6 +49,7 @@ def curves(
             _line(axis, part, x, str(kind), y="mean")
         _refer(axis, references)
     if log:
+        _powers(axes[0])
         plain_ticks(axes[0])
     if len(rows):
         axes[0].set_ylim(axes[0].get_ylim())  # set by what was measured: the band of few seeds would dwarf it
@@ -82,6 +83,7 @@ def grid(
             _line(axis, part, x, str(kind), y="mean")
             axis.fill_between(part[x], low, part.high, color=style.colour(str(kind)), alpha=0.25, linewidth=0)
         if says in log:
+            _powers(axis)
             plain_ticks(axis)
         if x == "episode":
             axis.set_xscale("symlog", linthresh=10, linscale=0.5)
@@ -111,6 +113,7 @@ def lines(
         _refer(axis, references)
         axis.set_xscale("log" if log else "linear")
         axis.set_yscale("log" if logy else "linear")
+        _powers(axis)
     return _finish(figure, axes, columns, xlabel, ylabel)
 
 
@@ -242,6 +245,25 @@ def plain_ticks(axis: Axes) -> None:
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 40 * low else (1, 3)))
         axis.yaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _powers(axis: Axes) -> None:
+    """Powers of ten as the command line takes them, 1e-4: the exponent of 10⁻⁴ is too small to read."""
+    for each in (axis.xaxis, axis.yaxis):
+        if each.get_scale() == "log":
+            each.set_major_formatter(FuncFormatter(_power))
+            each.set_minor_formatter(NullFormatter())
+
+
+def _power(value: float, _: object = None) -> str:
+    """A tick of a logarithmic axis.
+
+    >>> _power(1e-4), _power(100), _power(1e12)
+    ('1e-4', '100', '1e12')
+    """
+    if 0.01 <= value < 1e4:
+        return f"{value:g}"
+    return f"{value:.0e}".replace("e+", "e").replace("e0", "e").replace("e-0", "e-")
 
 
 def _finish(figure: Figure, axes: list[Axes], columns: int, xlabel: str, ylabel: str) -> Figure:

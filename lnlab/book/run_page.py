@@ -1,6 +1,5 @@
 """What notebooks/train.ipynb calls: parameters into settings, curves while it trains, and what a finished run shows."""
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,10 +15,6 @@ from lnlab.evaluation import evaluate_policies
 from lnlab.runs import Report, Run
 from lnlab.trainers.admission import require_norm
 
-# sizes under LNLAB_SMALL=1, for tests of the notebook
-SMALL = {"seeds": 2, "episodes": 4, "eval_episodes": 1, "cores": 1}
-SMALL_TD3 = {"seeds": 2, "steps": 200, "learning_starts": 100, "batch_size": 4, "eval_episodes": 1, "cores": 1}
-SMALL_GYM = {"seeds": 2, "steps": 2000, "cores": 1}
 CLASSES = (TD3Config, GymConfig, RunConfig)
 FIELDS = {name: field for cls in CLASSES for name, field in cls.model_fields.items()}  # of any algorithm
 TYPE_LABEL = {"seen": "Seen", "intra": "Intra", "extra": "Extra", "all": "All 18"}
@@ -45,7 +40,7 @@ def given(before: set[str], after: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings(before: set[str], after: Mapping[str, Any]) -> Config:
-    """The run's settings from a notebook's globals; shrunk under LNLAB_SMALL=1.
+    """The run's settings from a notebook's globals.
 
     Raises:
         ConfigError: a parameter is unknown, missing, or has a value that is not allowed.
@@ -53,8 +48,7 @@ def settings(before: set[str], after: Mapping[str, Any]) -> Config:
     parameters = given(before, after)
     if missing := [name for name in FIELDS if name not in parameters]:
         raise ConfigError(f"the parameters cell has not run, or does not define {', '.join(missing)}")
-    config = parse(_that_apply(parameters))
-    return _smaller(config) if os.environ.get("LNLAB_SMALL") == "1" else config
+    return parse(_that_apply(parameters))
 
 
 def _that_apply(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -293,11 +287,6 @@ def require_complete(run: Run) -> None:
     for name in [*tables, *([tests] if getattr(run.config, "eval_episodes", 0) else [])]:
         if missing := set(run.config.seed_list) - set(run.table(name).seed):
             raise RuntimeError(f"table {name} of run {run.id} lacks seeds {sorted(missing)}")
-
-
-def _smaller(config: Config) -> Config:
-    sizes = {RunConfig: SMALL, GymConfig: SMALL_GYM, TD3Config: SMALL_TD3}[type(config)]
-    return config.model_copy(update={name: min(getattr(config, name), size) or size for name, size in sizes.items()})
 
 
 def _blocks(episodes: pd.Series, points: int = 100) -> pd.Series:

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lnlab.book import output, style, tidy, words
 from lnlab.book.needs import stated
-from lnlab.claims.studies import Data
+from lnlab.claims.studies import DRIVING, Data
 from lnlab.config import EXECUTION, Config, RunConfig, TD3Config
 from lnlab.diverged import sentence
 from lnlab.paths import NOTEBOOKS
@@ -37,7 +37,7 @@ OFF_POLICY = {
     ("growth of the actor's features", ALL): "growth.actor_feature_norm_probe",
     ("saturated actions, late", ALL): "late.saturation",
 }
-WIDE, HIGH, LEFT, LOW, RIM = 640, 230, 58, 40, 8  # of a curve, and its margins, in pixels
+WIDE, HIGH, LEFT, LOW, TOP, RIM = 420, 220, 48, 40, 24, 8  # of a curve, and its margins, in pixels
 POINTS = 80  # of a curve
 
 
@@ -47,14 +47,14 @@ def pages(book: Path, data: Data) -> dict[str, str]:
     for name, page in data.paged.items():
         run = data.run(name)
         users = [f"{{doc}}`{document} </{document.lower()}>` ({', '.join(each)})" for document, each in
-                 claims.get(page, {}).items()]  # fmt: skip
-        users += [f"{{doc}}`/{each}`" for each, rests in needs.items() if rests & {name, run.dir.parent.name}]
+                 claims.get(name, {}).items()]  # fmt: skip
+        users += [f"{{doc}}`/{each}`" for each, rests in needs.items() if rests & {name, page, run.dir.parent.name}]
         found[page] = "\n\n".join(part for part in _parts(data, name, run, users) if part) + "\n"
     return found
 
 
 def _claims(book: Path) -> dict[str, dict[str, list[str]]]:
-    """Page of a run → document → the claims that its verdict rests on the run for."""
+    """Run → document → the claims that its verdict rests on the run for."""
     ledger, found = book / "figures" / "claims-verdicts.json", dict[str, dict[str, list[str]]]()
     for claim in json.loads(ledger.read_text(encoding="utf-8"))["claims"] if ledger.exists() else []:
         for run in claim["runs"].split():
@@ -73,7 +73,7 @@ def _parts(data: Data, name: str, run: Run, users: list[str]) -> Iterator[str]:
     config, facts = run.config, run.provenance
     study = run.dir.parent.name
     about = f": {profiles()[study]}" if study in profiles() else ""
-    yield f"# {title(config)}"
+    yield f"# {title(config)}{f', {study}' * ('/' in name and study != DRIVING)}"
     speed = f" at {facts['steps_per_second']:,.0f} environment steps a second" if facts.get("steps_per_second") else ""
     yield f":::{{card}} Run `{run.id}` of the study `{study}`{about}"
     yield f"{extent(config)}, {minutes(facts['seconds'])} on {machine(facts)}{speed}. All runs: {{doc}}`/runs`."
@@ -211,27 +211,24 @@ def _drawing(bands: pd.DataFrame, x: str, what: str, told: str) -> str:
     right, low, high = bands[x].max(), bands.low.min(), bands.high.max()
 
     def across(value: Any) -> Any:
-        return LEFT + (WIDE - LEFT - RIM) * value / right
+        return LEFT + (WIDE - LEFT - 2 * RIM) * value / right
 
     def up(value: Any) -> Any:
-        return RIM + (HIGH - LOW - RIM) * (high - value) / (high - low or 1)
+        return TOP + (HIGH - LOW - TOP) * (high - value) / (high - low or 1)
 
     def points(column: str) -> list[str]:
         return [f"{a:.1f},{b:.1f}" for a, b in zip(across(bands[x]), up(bands[column]), strict=True)]
 
-    def text(a: float, b: float, words: str, rest: str = "") -> str:
-        return f'<text x="{a:.1f}" y="{b:.1f}"{rest}>{words}</text>'
+    def text(a: float, b: float, words: str, place: str = "middle") -> str:
+        return f'<text x="{a:.1f}" y="{b:.1f}" text-anchor="{place}">{words}</text>'
 
     beside, below = MaxNLocator(4).tick_values(low, high), MaxNLocator(4).tick_values(0, right)
-    ticks = [text(LEFT - 6, up(at) + 4, f"{at:g}", ' class="left"') for at in beside if low <= at <= high]
+    ticks = [text(LEFT - 6, up(at) + 4, f"{at:g}", "end") for at in beside if low <= at <= high]
     ticks += [text(across(at), HIGH - LOW + 16, f"{at:g}") for at in below if at <= right]
-    ticks += [
-        text(WIDE / 2, HIGH - 6, x),
-        text(0, 0, what, f' transform="translate(14 {HIGH / 2 - LOW / 2}) rotate(-90)"'),
-    ]
+    ticks += [text(WIDE / 2, HIGH - 6, x), text(2, 13, what, "start")]
     return (
         f'<svg class="run-curve" role="img" aria-label="{told}" viewBox="0 0 {WIDE} {HIGH}">'
         f'<polygon points="{" ".join([*points("low"), *points("high")[::-1]])}"/>'
         f'<polyline points="{" ".join(points("mean"))}"/>'
-        f'<path d="M{LEFT} {RIM}V{HIGH - LOW}H{WIDE - RIM}"/>{"".join(ticks)}</svg>'
+        f'<path d="M{LEFT} {TOP}V{HIGH - LOW}H{WIDE - RIM}"/>{"".join(ticks)}</svg>'
     )

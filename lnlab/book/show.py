@@ -1,5 +1,6 @@
 """What a cell shows: tables of estimates as words, figures, sentences that hold. Captions tell n and the interval."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -86,6 +87,12 @@ def extremes(data: pd.DataFrame) -> str:
         ends = (f"{end} {row[who]} {row[value]:.3g}" for end, row in (("lowest", low), ("highest", high)))
         said.append(f"{' '.join(str(name).split())}: {', '.join(ends)}.".replace("-", "−"))
     return " ".join(said)
+
+
+def widget(name: str, kind: str, data: Any) -> output.Text:
+    """What book/_static/`name`.js makes of JSON. Without scripts nothing is shown, so a figure belongs below it."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+    return output.Text(f'<div class="{name}" data-kind="{kind}"><script type="application/json">{text}</script></div>')
 
 
 def text(said: str) -> output.Text:

@@ -226,7 +226,7 @@ def curves(data: Data, quantities: Names, arms: Names, *, table: str = "curves")
 
 
 def through_training(data: Data, quantities: Names, arms: Names) -> pd.DataFrame:
-    """Diagnostics (`lnlab.analysis.quantities`) at every moment they were taken: columns as of `curves`.
+    """Diagnostics (lnlab/quantities.toml) at every moment they were taken: columns as of `curves`.
 
     A learner for which one is not defined is left out of its seed's mean: a constant critic correlates with nothing.
     Arms that have none of a quantity have no rows of it.

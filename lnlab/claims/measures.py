@@ -8,7 +8,7 @@ test.greedy, test.sampled  return in the 18 scenarios; `test.greedy.extra` in on
 over_scenarios.greedy, …   SD of the return over the 18 scenarios
 sweep.greedy, …            return over all velocities of D2 and D4; `sweep.greedy.75` at one of them, in km/h
 constant.greedy, …         share of learners that take one action more than 99 times in 100
-inside.state_saturated     a diagnostic of `lnlab.analysis.quantities` at the end of training; `before.…` at its start
+inside.state_saturated     a diagnostic of lnlab/quantities.toml at the end of training; `before.…` at its start
 through.value_explained    the same, mean over time through training; `through_500.` and `after_500.` in the first 500
                            episodes, in which A3C without norm explodes and recovers, and after them
 
@@ -41,11 +41,10 @@ from typing import NamedTuple
 import numpy as np
 
 from lnlab.analysis.metrics import EXPLOSION, METRICS
-from lnlab.analysis.quantities import QUANTITIES
 from lnlab.analysis.stats import Statistic
 from lnlab.claims import pooled
 from lnlab.claims.studies import Array, Data, Missing, defined
-from lnlab.columns import COLUMNS
+from lnlab.columns import COLUMNS, QUANTITIES
 from lnlab.config import EPISODE_STEPS
 from lnlab.trainers.monitor import RULES, first_fired
 

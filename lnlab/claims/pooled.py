@@ -77,7 +77,6 @@ STATISTICS: dict[str, Statistic] = {
     "sd": _of_seeds(4, _sd),
     "cv": _of_seeds(4, _cv),
     "log_cv": _of_seeds(4, lambda of: np.log(_cv(of))),
-    "worst": _of_seeds(4, lambda of: of[..., 2].min(axis=-1)),
     "worst_of_five": _of_seeds(4, _worst_of_five),
 }
 gap = _of_seeds(2, lambda of: 100 * (_mean(of) / np.asarray(of[..., 1].mean(axis=-1)) - 1))

@@ -289,7 +289,7 @@ class Data:
         return found
 
     def diagnostic(self, arm: str, quantity: str, step: int = -1, *, empty: float | None = None) -> Array:
-        """(n_seeds,) a quantity of `lnlab.analysis.quantities.QUANTITIES` after `step` episodes; −1 is the last step.
+        """(n_seeds,) a quantity of lnlab/quantities.toml after `step` episodes; −1 is the last step.
 
         The mean over learners; `empty` as in `metric`.
         """

@@ -5,6 +5,7 @@ The physics are Gymnasium's (`lnlab.envs.track`), the pictures come from `lnlab.
 """
 
 import math
+from collections import deque
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -12,7 +13,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict
 
 from lnlab.envs import driving_reward
-from lnlab.envs.images import SIDE, FrameStack, Observation, image_space
+from lnlab.envs.images import FRAMES, PAD, SIDE, Observation, image_space
 from lnlab.envs.road import Painter, Pose, large_painter
 from lnlab.envs.rules import check_choice, check_number
 from lnlab.envs.track import HALF_WIDTH, PHYSICS_RATE, CentreLine, Position, Race, wrap
@@ -113,7 +114,6 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
         self.observation_space = Dict(image=image_space(), vector=Box(-np.inf, np.inf, (VECTOR,), np.float32))
         self.race = Race()
         self._built: int | None = None  # the seed of the track that stands
-        self._stack = FrameStack()
         self._running = False
 
     def reset(
@@ -127,8 +127,8 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
         self._steps, self._next_waypoint, self._running = 0, 0, True
         self._acceleration = (0.0, 0.0)  # m/s², forward and right, in the step before
         self._motion = self._measure(segment=0)
-        image = self._stack.start(self._painter.draw(*self._motion.pose))
-        return {"image": image, "vector": self._vector()}, self._info()
+        self._frames = deque([np.full((SIDE, SIDE), PAD, np.uint8)] * FRAMES, maxlen=FRAMES)
+        return self._observation(), self._info()
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Observation, reward, terminated, truncated, info.
@@ -151,9 +151,8 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
         terminated = situation.goal or off_lane or self.race.outside
         truncated = not terminated and self._steps >= self.max_steps
         self._running = not (terminated or truncated)
-        image = self._stack.push(self._painter.draw(*self._motion.pose))
-        observation = {"image": image, "vector": self._vector()}
-        return observation, sum(rewards.values()), terminated, truncated, self._info() | {"reward": rewards}
+        told = self._info() | {"reward": rewards}
+        return self._observation(), sum(rewards.values()), terminated, truncated, told
 
     def render(self) -> np.ndarray | None:
         """The view around the car in colour, (400, 500, 3) uint8."""
@@ -206,6 +205,10 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
         jerk = math.dist(acceleration, self._acceleration) / interval
         self._acceleration = acceleration
         return jerk
+
+    def _observation(self) -> Observation:
+        self._frames.append(self._painter.draw(*self._motion.pose))
+        return {"image": np.stack(self._frames), "vector": self._vector()}
 
     def _vector(self) -> np.ndarray:
         now = self._motion

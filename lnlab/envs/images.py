@@ -1,4 +1,4 @@
-"""One observation layout for every environment with a continuous action, and the stack of frames in it.
+"""One observation layout for every environment with a continuous action.
 
 Observations become a Dict with "image", the last four grey frames, "vector", or both; actions lie in [-1, 1].
 """
@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict
+from gymnasium.wrappers import FrameStackObservation, RescaleAction, TransformObservation
 
 import lnlab.envs  # noqa: F401  (registers the environments)
 from lnlab.config import ConfigError
@@ -23,68 +24,6 @@ Observation = dict[str, np.ndarray]
 def image_space() -> Box:
     """Four grey frames of 84 × 84, oldest first."""
     return Box(0, 255, (FRAMES, SIDE, SIDE), np.uint8)
-
-
-class FrameStack:
-    """The last four frames of an episode, (4, 84, 84) uint8, oldest first; PAD where there was none yet."""
-
-    def __init__(self) -> None:
-        self._frames = np.full((FRAMES, SIDE, SIDE), PAD, np.uint8)
-
-    def start(self, frame: np.ndarray) -> np.ndarray:
-        """The stack of an episode's first frame, (84, 84) uint8."""
-        self._frames = np.full((FRAMES, SIDE, SIDE), PAD, np.uint8)
-        self._frames[-1] = frame
-        return self._frames
-
-    def push(self, frame: np.ndarray) -> np.ndarray:
-        """The stack with a further frame; a new array, so that observations kept by the caller stay as they were."""
-        frames = np.empty_like(self._frames)
-        frames[:-1] = self._frames[1:]
-        frames[-1] = frame
-        self._frames = frames
-        return frames
-
-
-class ImageView(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """An environment of pictures, (H, W, 3) or (H, W) uint8: made grey, scaled to 84 × 84 by area, stacked."""
-
-    def __init__(self, env: gymnasium.Env[np.ndarray, Any]) -> None:
-        import cv2  # only environments of pictures need OpenCV
-
-        super().__init__(env)
-        self._cv2 = cv2
-        self._stack = FrameStack()
-        self.observation_space = Dict(image=image_space())
-
-    def reset(self, **options: Any) -> tuple[Observation, dict[str, Any]]:
-        """Start an episode."""
-        picture, info = self.env.reset(**options)
-        return {"image": self._stack.start(self._frame(picture))}, info
-
-    def step(self, action: Any) -> tuple[Observation, Any, bool, bool, dict[str, Any]]:
-        """One step of the environment."""
-        picture, reward, terminated, truncated, info = self.env.step(action)
-        return {"image": self._stack.push(self._frame(picture))}, reward, terminated, truncated, info
-
-    def _frame(self, picture: np.ndarray) -> np.ndarray:
-        grey = picture if picture.ndim == 2 else self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2GRAY)
-        return self._cv2.resize(grey, (SIDE, SIDE), interpolation=self._cv2.INTER_AREA)
-
-
-class VectorView(gymnasium.ObservationWrapper[Any, Any, Any]):
-    """An environment of number lists, (V,): as float32 under the name "vector"."""
-
-    def __init__(self, env: gymnasium.Env[np.ndarray, Any]) -> None:
-        super().__init__(env)
-        space = env.observation_space
-        assert isinstance(space, Box)
-        low, high = space.low.astype(np.float32), space.high.astype(np.float32)
-        self.observation_space = Dict(vector=Box(low, high, dtype=np.float32))
-
-    def observation(self, observation: np.ndarray) -> Observation:
-        """The numbers by name."""
-        return {"vector": np.asarray(observation, np.float32)}
 
 
 def make_env(name: str, **options: Any) -> gymnasium.Env[Observation, np.ndarray]:
@@ -138,13 +77,27 @@ def _with_named_observation(name: str, env: gymnasium.Env[Any, Any]) -> gymnasiu
     if isinstance(space, Dict) and _is_named(space):
         return env
     if isinstance(space, Box) and space.dtype == np.uint8 and (len(space.shape) == 2 or space.shape[2:] == (3,)):
-        return ImageView(env)
+        return _stacked(env)
     if isinstance(space, Box) and len(space.shape) == 1:
-        return VectorView(env)
+        vector = Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
+        return TransformObservation(env, lambda each: {"vector": np.asarray(each, np.float32)}, Dict(vector=vector))
     raise ConfigError(
         f"env={name!r} is not allowed: it observes {space}; needed: a Box of pictures (H, W, 3) or (H, W) of uint8, "
         f'a Box (V,), or a Dict of "image" {(FRAMES, SIDE, SIDE)} uint8 and "vector" (V,) float32'
     )
+
+
+def _stacked(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    """Pictures (H, W, 3) or (H, W): made grey, scaled to 84 × 84 by area, stacked."""
+    import cv2  # only environments of pictures need OpenCV
+
+    def frame(picture: np.ndarray) -> np.ndarray:
+        grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        return cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+
+    frames = TransformObservation(env, frame, Box(0, 255, (SIDE, SIDE), np.uint8))
+    stack = FrameStackObservation(frames, FRAMES, padding_type=np.full((SIDE, SIDE), PAD, np.uint8))
+    return TransformObservation(stack, lambda images: {"image": images}, Dict(image=image_space()))
 
 
 def _is_named(space: Dict) -> bool:
@@ -163,4 +116,4 @@ def _with_unit_action(name: str, env: gymnasium.Env[Any, Any]) -> gymnasium.Env[
         raise ConfigError(f"env={name!r} is not allowed: it acts by {space}; needed: a Box (A,) with finite bounds")
     if np.array_equal(space.low, -np.ones(space.shape)) and np.array_equal(space.high, np.ones(space.shape)):
         return env
-    return gymnasium.wrappers.RescaleAction(env, np.float32(-1.0), np.float32(1.0))
+    return RescaleAction(env, np.float32(-1.0), np.float32(1.0))

@@ -1,7 +1,7 @@
 """Every norm by name, a row each: what readers call it, its colour, and the layers that have one in each network.
 
 Settings, networks, figures and pages read this table; adding a norm is one row here and its code in
-`lnlab.models.stacked`, under the row's `kind`, or in `lnlab.models.cnn`. Nothing is imported, so that settings are read
+`lnlab.models.stacked` (`KINDS`), or in `lnlab.models.cnn`. Nothing is imported, so that settings are read
 without torch.
 """
 

@@ -163,13 +163,20 @@ class StackedTD3:
         width, actions = self.width, noise.shape[-1]
         state_action, reward, terminated, after = batch.split([width + actions, 1, 1, width], -1)
         target = self._target(after, reward, terminated, noise)
-        loss, norm = self._improve_critics(state_action, target, seen)
-        self._note("critic", loss, norm, seen)
+        alive = self.alive.clone()
+        found: Seen | None = None if seen is None else {}
+        loss, norm = self._improve_critics(state_action, target, found)
+        self._note("critic", loss, norm, found, alive)
         if self.updates % self.config.policy_delay == 0:
-            loss, norm = self._improve_actors(state_action[..., :width], seen)
-            self._note("actor", loss, norm, seen)
+            alive.copy_(self.alive)
+            acted: Seen | None = None if seen is None else {}
+            loss, norm = self._improve_actors(state_action[..., :width], acted)
+            self._note("actor", loss, norm, acted, alive)
+            found = None if found is None or acted is None else found | acted
             for side in (self.actor, self.critic):
                 side.follow(self.config.tau, self.alive)
+        if seen is not None and found is not None:
+            seen |= found
 
     def _target(self, after: Tensor, reward: Tensor, terminated: Tensor, noise: Tensor) -> Tensor:
         """r + γ (1 − terminated) min Q'(s', clip(π'(s') + clipped noise)), (N, B, 1)."""
@@ -210,12 +217,14 @@ class StackedTD3:
             seen["saturation"] = (action.abs() > SATURATED).to(loss.dtype).mean((1, 2))
         return loss, actor.step(self.alive)
 
-    def _note(self, who: str, loss: Tensor, norm: Tensor, seen: Seen | None) -> None:
+    def _note(self, who: str, loss: Tensor, norm: Tensor, seen: Seen | None, alive: Tensor) -> None:
+        """What both sides note; of learners that were frozen before the step, no number."""
         side = self.actor if who == "actor" else self.critic
         if seen is not None:
             clip = torch.full_like(norm, side.clip)
             seen |= {f"{who}_grad_norm": norm, f"{who}_mlp_grad_norm": norm, f"{who}_cnn_grad_norm": norm * 0.0}
             seen[f"{who}_clip_scale"] = (clip / (norm + 1e-6)).clamp_max(1.0)
+            seen |= {name: value.where(alive, math.nan) for name, value in seen.items()}
         if not self.alive.all():
             for row in (~self.alive).nonzero().flatten().tolist():
                 self._froze(row, f"{who} gradient" if loss[row].isfinite() else f"{who} loss")
