@@ -384,7 +384,7 @@ class StackedTrainer:
         }
         columns |= {name: means[name].to_numpy() for name in means}
         columns |= {name: seen[name].double().cpu().numpy() if name in seen else math.nan for name in UPDATE}
-        columns |= dict.fromkeys(set(COLUMNS["records"]) - {"seed", *columns}, math.nan)  # of a CNN
+        columns |= {name: math.nan for name in COLUMNS["records"] if name not in {"seed", *columns}}  # of a CNN
         columns["actor_mlp_weight_std"] = self._weight_std()
         shape = (len(self.seeds), 1)
         return {"record": self.episode} | {
