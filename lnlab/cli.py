@@ -406,16 +406,14 @@ def _publish(options: argparse.Namespace, _: list[str]) -> int:
     },
 )
 def _compare(options: argparse.Namespace, _: list[str]) -> int:
+    from pathlib import Path
+
     from lnlab.compare.page import answer
 
-    print(
-        answer(
-            options.question,
-            **{
-                name: getattr(options, name) for name in ("against", "margin", "failed_below", "until", "budget", "out")
-            },
-        )
-    )
+    words = options.question
+    question = Path(words[0]) if len(words) == 1 and "=" not in words[0] else settings(words)
+    asked = ("against", "margin", "failed_below", "until", "budget", "out")
+    print(answer(question, **{name: getattr(options, name) for name in asked}))
     return 0
 
 

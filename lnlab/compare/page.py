@@ -3,13 +3,12 @@
 import html
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lnlab.cli import settings
 from lnlab.compare.arms import compare
 from lnlab.compare.plan import Plan, trained
 from lnlab.compare.scores import read
@@ -32,25 +31,24 @@ NEEDS = "pip install 'lnlab[book]'"
 
 
 def answer(
-    question: Sequence[str], *, against: str = "", margin: float | None = None, failed_below: float | None = None,
-    until: str | None = None, budget: float | None = None, out: str | None = None,
+    question: Mapping[str, str] | Path, *, against: str = "", margin: float | None = None,
+    failed_below: float | None = None, until: str | None = None, budget: float | None = None, out: str | None = None,
 ) -> str:  # fmt: skip
     """Scores of runs, trained where they are missing, or of a file or folder; leaves the page and returns the answer.
 
     Raises:
         ConfigError: the question names no two arms, or a setting, file or arm that is not there.
     """
-    if len(question) == 1 and "=" not in question[0]:
-        scores, name = read(Path(question[0])), Path(question[0]).stem
+    if isinstance(question, Path):
+        scores, name = read(question), question.stem
         if until or budget:
             raise ConfigError(
                 "--until and --budget add seeds to runs: they go with settings, not with a file of scores"
             )
     else:
-        plan = Plan.of(settings(question))
-        name = re.sub(r"[^A-Za-z0-9.]+", "-", " ".join(word for word in question if "seeds=" not in word)).strip("-")[
-            :80
-        ]
+        plan = Plan.of(question)
+        words = [f"{name}={text}" for name, text in question.items() if name != "seeds"]
+        name = re.sub(r"[^A-Za-z0-9.]+", "-", " ".join(words)).strip("-")[:80]
         if against and against not in plan.arms:
             raise ConfigError(f"there is no arm {against!r}; there are {', '.join(plan.arms)}")
         scores = trained(plan, until=until == "decided", margin=margin, seconds=budget, against=against)
