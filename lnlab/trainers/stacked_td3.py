@@ -408,7 +408,7 @@ class StackedTrainer:
         action, phase = self._action(at, streams)
         observed, reward, terminated, truncated, _ = self.envs.step(action)
         after = np.array(observed["vector"])
-        self.replay.add(before, action, reward[:, None], terminated[:, None], after)
+        self.replay.add(before, action, self.config.reward_scale * reward[:, None], terminated[:, None], after)
         self.steps, self._obs = at, after
         for steps in (self._windows, self._episodes):
             for each, own, gained in zip(steps, action, reward.tolist(), strict=True):
