@@ -118,6 +118,13 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    number, unit = text[:-1], text[-1:]
+    if not (number.replace(".", "", 1).isdecimal() and unit in "smh" and unit):
+        raise argparse.ArgumentTypeError(f"must be a time such as 90s, 60m or 2h; got {text!r}")
+    return float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+
+
 class Command(NamedTuple):
     run: Callable[[argparse.Namespace, list[str]], int]
     help: str
@@ -363,6 +370,81 @@ def _publish(options: argparse.Namespace, _: list[str]) -> int:
         publish_pages(options.profile)
     print(f"{digests.write(PUBLISHED.parent)} files listed in {PUBLISHED.parent / digests.LIST}")
     return 0
+
+
+@_command(
+    "which arm is better? trains what is missing and answers, or takes the scores of other people's runs",
+    "lnlab compare env=CartPole-v1 norm=none,ln lr=3e-4,1e-3,3e-3 seeds=10 steps=100000",
+    "lnlab compare env=CartPole-v1 norm=none,ln seeds=40 steps=100000 --until decided --budget 60m",
+    "lnlab compare scores.csv --against baseline --margin 5",
+    "lnlab compare monitors/          (ARM/SEED/monitor.csv of Stable-Baselines3)",
+    needs=("notebooks/compare.ipynb",),
+    arguments={
+        "question": {
+            "metavar": "NAME=VALUES|FILE",
+            "nargs": "+",
+            "help": "settings of `lnlab train`, some with several values; or scores: a CSV file, or monitor files",
+        },
+        "--against": {
+            "metavar": "ARM",
+            "default": "",
+            "help": "the arm that others are compared with (default: none, or the first)",
+        },
+        "--margin": {
+            "metavar": "X",
+            "type": float,
+            "help": "largest difference that does not matter, in units of the score",
+        },
+        "--failed-below": {"metavar": "X", "type": float, "help": "a seed with a lower score failed"},
+        "--until": {"choices": ["decided"], "help": "look after each ten seeds, and stop where the answer is clear"},
+        "--budget": {
+            "metavar": "TIME",
+            "type": _seconds,
+            "help": "such as 90s, 60m, 2h: no more seeds that would take longer",
+        },
+        "--out": {"metavar": "FOLDER", "help": "where the page goes (default: comparisons/ and a name)"},
+    },
+)
+def _compare(options: argparse.Namespace, _: list[str]) -> int:
+    from pathlib import Path
+
+    from lnlab.compare.page import answer
+
+    words = options.question
+    question = Path(words[0]) if len(words) == 1 and "=" not in words[0] else settings(words)
+    asked = ("against", "margin", "failed_below", "until", "budget", "out")
+    print(answer(question, **{name: getattr(options, name) for name in asked}))
+    return 0
+
+
+@_command(
+    "look a network over for known faults of normalisation, without training",
+    "lnlab doctor my_agent.py:make_net --expect-norm",
+    "lnlab doctor package.agents:critic --observations obs.npy --actions act.npy",
+    "lnlab doctor ppo_cartpole.zip    (of Stable-Baselines3)",
+    arguments={
+        "where": {
+            "metavar": "MODULE",
+            "help": "FILE.py:NAME or PACKAGE:NAME of a torch module or what makes one, or a .zip of Stable-Baselines3",
+        },
+        "--observations": {"metavar": "FILE.npy", "help": "(B, …) such as it meets (default: made up)"},
+        "--actions": {"metavar": "FILE.npy", "help": "(B, A), for a module that takes actions"},
+        "--expect-norm": SWITCH | {"help": "its settings ask for a norm"},
+    },
+)
+def _doctor(options: argparse.Namespace, _: list[str]) -> int:
+    from lnlab import doctor
+
+    try:
+        module = doctor.load(options.where)
+        observations = doctor.array(options.observations) if options.observations else doctor.observations_for(module)
+        actions = doctor.array(options.actions) if options.actions else None
+        found = doctor.examine(module, observations, actions, expects_norm=options.expect_norm)
+    except ValueError as error:
+        _refuse(str(error))
+    print(*found, sep="\n\n")
+    print(f"{options.where}: {len(found)} found" if found else f"{options.where}: nothing found")
+    return ERROR if found else 0
 
 
 @_command(

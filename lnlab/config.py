@@ -306,6 +306,9 @@ class TD3Config(Settings):
     steps: int = _setting(5000, "environment steps of a seed", ge=RECORD_STEPS, le=10**8, multiple_of=RECORD_STEPS)
     norm_in: Literal["both", "actor", "critic"] = _setting("both", "the side that has the norm", "norm-{}")
     batch_size: int = _setting(256, "transitions in an update", "b{}", ge=1, le=10**6)
+    reward_scale: float = _setting(
+        1.0, "what rewards are multiplied by before they are learned from; tables have them as they are", "rs{}", gt=0
+    )
     updates_per_step: int = _setting(1, "critic updates after each environment step", "u{}", ge=1, le=20)
     final_activation: Literal["original", "linear", "leaky_relu"] = _setting(
         "original", "after the CNN's last layer; original: linear without norm, leaky_relu with one", "{}"

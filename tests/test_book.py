@@ -105,6 +105,19 @@ def test_a_missing_picture_or_reference_stops_the_build(tmp_path: Path, text: st
         build.render(tmp_path)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("url", ["", "https://github.com/example/lnlab"])
+def test_a_commit_leads_to_the_repository_if_its_address_is_known(tmp_path: Path, url: str) -> None:
+    shutil.copytree(BOOK / "_ext", tmp_path / "book" / "_ext")
+    config = "title: t\nonly_build_toc_files: true\nsphinx:\n  local_extensions: {offline: book/_ext}\n"
+    pages.write(tmp_path / "_config.yml", config + f"repository: {{url: {url}}}\n" * bool(url))
+    pages.write(tmp_path / "book" / "_toc.yml", "format: jb-book\nroot: intro\n")
+    pages.write(tmp_path / "book" / "intro.md", "# Title\n\n{commit}`0123456789abcdef`\n")
+    html = (build.render(tmp_path).parent / "intro.html").read_text(encoding="utf-8")
+    assert re.findall(r'href="([^"]*/commit/[^"]*)"', html) == [f"{url}/commit/0123456789abcdef"] * bool(url)
+    assert ">0123456789<" in html
+
+
 # -- parts, contents, needs -------------------------------------------------------------------------------------------
 @pytest.fixture
 def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -82,8 +82,8 @@ def names(html: Path) -> list[str]:
 
 
 def pages_of(html: Path) -> list[Path]:
-    """All pages; the theme's templates among the static files are none."""
-    return sorted(path for path in html.rglob("*.html") if "_static" not in path.parts)
+    """All pages; the theme's templates among the static files are none, and the index only leads to the first."""
+    return sorted(path for path in html.rglob("*.html") if "_static" not in path.parts and path.name != "index.html")
 
 
 # -- every page -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The README's papermill lines, run for real: the literal one, that of TD3, and one with mistakes."""
+"""The README's papermill lines, run for real: the literal one, that of TD3, and one with mistakes; and nbval."""
 
 import json
 import shlex
@@ -7,8 +7,9 @@ import sys
 from typing import Any
 
 import nbformat
+from papermill import execute_notebook
 
-from lnlab.paths import RESULTS, ROOT
+from lnlab.paths import NOTEBOOKS, RESULTS, ROOT
 from lnlab.runs import Run
 
 LITERAL = "papermill notebooks/train.ipynb -p norm ln"
@@ -44,6 +45,16 @@ def test_the_literal_line_prints_the_notebook_and_records_the_run():
     run = Run(RESULTS / "scratch" / "a3c-gru-ln")
     assert run.complete
     assert run.provenance["norm_layers"] == ["embed.norm", "core.norm"]
+
+
+def test_nbval_runs_the_notebook_cell_by_cell(tmp_path):
+    small = tmp_path / "small.ipynb"
+    extent = {"seeds": 2, "episodes": 4, "eval_episodes": 1, "cores": 1, "profile": "nbval"}
+    execute_notebook(str(NOTEBOOKS / "train.ipynb"), str(small), extent, prepare_only=True, progress_bar=False)
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-current-env"]
+    done = subprocess.run([*words, str(small)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert f"{sum(cell.cell_type == 'code' for cell in nbformat.read(small, 4).cells)} passed" in done.stdout
 
 
 def test_none_for_the_norm_and_a_mistyped_name_fail_and_name_the_allowed_ones(tmp_path):

@@ -114,6 +114,15 @@ def test_cards_and_ledger_offer_their_numbers_for_download() -> None:
     assert cards.count_table([entry(*EVIDENCE), entry(number=2)]).shown.D9.tolist() == [0, 0, 1, 0, 0, 1]
 
 
+def test_verdicts_before_and_now_are_told_of_published_runs_alone() -> None:
+    first = replace(entry(*EVIDENCE), id="D1.4")
+    told = cards.changes([first]).shown
+    assert told[["claim", "before", "now"]].to_numpy().tolist() == [["D1.4", "direction only", "false"]]
+    assert cards.change_counts([first]).shown.set_index("before").loc["direction only", "false"] == 1
+    for each in (cards.changes, cards.change_counts):
+        assert "published runs" in each([replace(first, found="")])
+
+
 def test_a_sentence_that_names_no_row_stops_the_book() -> None:
     wrong = replace(entry(*EVIDENCE), found="It is {efect}.")
     with pytest.raises(KeyError, match="efect"):

@@ -5,6 +5,7 @@ may not read others, so that a script could not turn the figure into a PNG); num
 for the excerpts of the search; the drawing library of the explorer; commits that lead to the repository if it is known.
 """
 
+import functools
 import json
 import re
 from html import unescape
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import vl_convert
+import yaml
 from docutils import nodes
 from sphinx.addnodes import download_reference
 from sphinx.application import Sphinx
@@ -72,9 +74,16 @@ def _text(doctree: nodes.document) -> str:
     return " ".join(unescape(words).split())[:LONGEST]
 
 
+@functools.cache
+def repository(config: Path) -> str:
+    """The address that Jupyter Book's settings give (`repository.url`), "" if none; Sphinx does not get to know it."""
+    settings = yaml.safe_load(config.read_text(encoding="utf-8")) if config.exists() else {}
+    return str(settings.get("repository", {}).get("url", ""))
+
+
 def commit(name: str, raw: str, text: str, line: int, inliner: Any, *_: object) -> tuple[list[nodes.Node], list[Any]]:
     """The role {commit}: the first ten digits, a link if the repository's address is known (_config.yml)."""
-    url = inliner.document.settings.env.app.config.html_theme_options.get("repository_url", "")
+    url = repository(Path(inliner.document.settings.env.srcdir).parent / "_config.yml")
     shown = nodes.literal("", text[:10])
     return [nodes.reference("", "", shown, refuri=f"{url.rstrip('/')}/commit/{text}") if url else shown], []
 

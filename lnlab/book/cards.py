@@ -112,8 +112,13 @@ def count_table(found: Sequence[Entry], name: str = "counts") -> output.TableOut
     return output.table(name, rows, caption=caption)
 
 
-def changes(found: Sequence[Entry], name: str = "changes") -> output.TableOutput:
-    """Each claim's verdict under the rule before, its verdict now, and why."""
+ELSEWHERE = output.Text("*The verdicts before are those of the published runs; these are others.*")
+
+
+def changes(found: Sequence[Entry], name: str = "changes") -> output.TableOutput | output.Text:
+    """Each claim's verdict under the rule before, its verdict now, and why; words where other runs are judged."""
+    if not all(each.found for each in found):
+        return ELSEWHERE
     before = pd.read_csv(BEFORE).set_index("claim")
     rows = [
         {"claim": each.id, "before": before.verdict[each.id], "now": str(each.verdict), "why": each.verdict.reason}
@@ -123,8 +128,10 @@ def changes(found: Sequence[Entry], name: str = "changes") -> output.TableOutput
     return output.table(name, pd.DataFrame(rows), caption=caption)
 
 
-def change_counts(found: Sequence[Entry], name: str = "change-counts") -> output.TableOutput:
-    """How many claims went from which verdict to which."""
+def change_counts(found: Sequence[Entry], name: str = "change-counts") -> output.TableOutput | output.Text:
+    """How many claims went from which verdict to which; words where other runs are judged."""
+    if not all(each.found for each in found):
+        return ELSEWHERE
     before = pd.read_csv(BEFORE).set_index("claim").verdict
     now = [each.verdict.verdict for each in found]
     counted = pd.crosstab([before[each.id] for each in found], now, margins=True, margins_name="all")

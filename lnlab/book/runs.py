@@ -47,14 +47,14 @@ def pages(book: Path, data: Data) -> dict[str, str]:
     for name, page in data.paged.items():
         run = data.run(name)
         users = [f"{{doc}}`{document} </{document.lower()}>` ({', '.join(each)})" for document, each in
-                 claims.get(name, {}).items()]  # fmt: skip
+                 (claims.get(page) or claims.get(name, {})).items()]  # fmt: skip
         users += [f"{{doc}}`/{each}`" for each, rests in needs.items() if rests & {name, page, run.dir.parent.name}]
         found[page] = "\n\n".join(part for part in _parts(data, name, run, users) if part) + "\n"
     return found
 
 
 def _claims(book: Path) -> dict[str, dict[str, list[str]]]:
-    """Run → document → the claims that its verdict rests on the run for."""
+    """Run, by page or name → document → the claims whose verdict rests on it."""
     ledger, found = book / "figures" / "claims-verdicts.json", dict[str, dict[str, list[str]]]()
     for claim in json.loads(ledger.read_text(encoding="utf-8"))["claims"] if ledger.exists() else []:
         for run in claim["runs"].split():

@@ -4,6 +4,11 @@ import gymnasium
 
 gymnasium.register(id="lnlab/Offloading-v0", entry_point="lnlab.envs.gym_view:OffloadingEnv")
 gymnasium.register(id="lnlab/Driving-v0", entry_point="lnlab.envs.driving:DrivingEnv")
+gymnasium.register(  # driving that is learnt: no pay for standing still, a decision each 0.08 s
+    id="lnlab/DrivingVector-v0",
+    entry_point="lnlab.envs.driving:DrivingEnv",
+    kwargs={"images": False, "standing_bonus": False, "frame_skip": 4, "max_steps": 600},
+)
 gymnasium.register(
     id="lnlab/CartPoleMasked-v0",
     entry_point="lnlab.envs.cartpole:MaskedCartPole",

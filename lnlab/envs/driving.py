@@ -49,7 +49,7 @@ class Motion(NamedTuple):
 
 
 class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
-    """Follow a route of about 264 m; registered as `lnlab/Driving-v0`.
+    """Follow a route of about 264 m; registered as `lnlab/Driving-v0`, and without images as `lnlab/DrivingVector-v0`.
 
     Action: steer in [-1, 1], positive to the right; throttle in [-1, 1], positive gas, negative brake. Values outside
     are cut off.
@@ -75,6 +75,7 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
         track_seed: the track of "fixed", the one stock CarRacing-v3 makes of this seed.
         terminate_off_lane: whether an episode ends off the road.
         standing_bonus: whether the reward pays for standing still, as the original's did.
+        images: whether pictures are drawn and observed; without them "vector" is all there is.
         max_steps: decisions until truncation.
         frame_skip: physics steps of 0.02 s per decision; 2 is nearest to the original's 20 decisions a second.
         route_length: m.
@@ -93,6 +94,7 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
         track_seed: int = 0,
         terminate_off_lane: bool = True,
         standing_bonus: bool = True,
+        images: bool = True,
         max_steps: int = 1000,
         frame_skip: int = 2,
         route_length: float = 264.0,
@@ -102,6 +104,7 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
         check_choice("render_mode", render_mode, (*RENDER_MODES, None))
         check_choice("terminate_off_lane", terminate_off_lane, (True, False))
         check_choice("standing_bonus", standing_bonus, (True, False))
+        check_choice("images", images, (True, False))
         _check_count("max_steps", max_steps, least=1)
         _check_count("frame_skip", frame_skip, least=1)
         _check_count("track_seed", track_seed, least=0)
@@ -111,7 +114,9 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
         self.max_steps, self.frame_skip, self.render_mode = max_steps, frame_skip, render_mode
         self.metadata = self.metadata | {"render_fps": PHYSICS_RATE // frame_skip}
         self.action_space = Box(-1.0, 1.0, (2,), np.float32)
-        self.observation_space = Dict(image=image_space(), vector=Box(-np.inf, np.inf, (VECTOR,), np.float32))
+        vector = Box(-np.inf, np.inf, (VECTOR,), np.float32)
+        self.observation_space = Dict(image=image_space(), vector=vector) if images else Dict(vector=vector)
+        self.images = images
         self.race = Race()
         self._built: int | None = None  # the seed of the track that stands
         self._running = False
@@ -207,6 +212,8 @@ class DrivingEnv(gymnasium.Env[Any, np.ndarray]):
         return jerk
 
     def _observation(self) -> Observation:
+        if not self.images:
+            return {"vector": self._vector()}
         self._frames.append(self._painter.draw(*self._motion.pose))
         return {"image": np.stack(self._frames), "vector": self._vector()}
 

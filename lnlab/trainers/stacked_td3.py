@@ -384,7 +384,7 @@ class StackedTrainer:
         }
         columns |= {name: means[name].to_numpy() for name in means}
         columns |= {name: seen[name].double().cpu().numpy() if name in seen else math.nan for name in UPDATE}
-        columns |= dict.fromkeys(set(COLUMNS["records"]) - {"seed", *columns}, math.nan)  # of a CNN
+        columns |= {name: math.nan for name in COLUMNS["records"] if name not in {"seed", *columns}}  # of a CNN
         columns["actor_mlp_weight_std"] = self._weight_std()
         shape = (len(self.seeds), 1)
         return {"record": self.episode} | {
@@ -408,7 +408,7 @@ class StackedTrainer:
         action, phase = self._action(at, streams)
         observed, reward, terminated, truncated, _ = self.envs.step(action)
         after = np.array(observed["vector"])
-        self.replay.add(before, action, reward[:, None], terminated[:, None], after)
+        self.replay.add(before, action, self.config.reward_scale * reward[:, None], terminated[:, None], after)
         self.steps, self._obs = at, after
         for steps in (self._windows, self._episodes):
             for each, own, gained in zip(steps, action, reward.tolist(), strict=True):

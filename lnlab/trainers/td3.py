@@ -407,7 +407,7 @@ class OffPolicyTrainer:
         action, phase = self._action(at)
         self._obs, reward, terminated, truncated, info = self.env.step(action)
         ended = terminated or truncated
-        self.replay.add(action, float(reward), terminated, self._obs, ended=ended)
+        self.replay.add(action, float(reward) * self.config.reward_scale, terminated, self._obs, ended=ended)
         for steps in (self._window, self._episode):
             steps.add(phase, action, float(reward), info)
         self.steps = at
