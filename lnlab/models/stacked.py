@@ -232,9 +232,8 @@ class BatchNorm(ByAutograd):
             self.seen = None
             return self.forward(p, x)
         rows, batch, width = x.shape
-        samples = (
-            x.transpose(0, 1).reshape(batch, rows * width).contiguous()
-        )  # the features of all learners side by side
+        # the features of all learners side by side; of one learner's strided rows torch's last bits would be others
+        samples = x.transpose(0, 1).reshape(batch, rows * width).contiguous()
         var, mean = torch.var_mean(samples.detach(), dim=0)
         self.seen = mean.view(rows, width), var.view(rows, width)
         gain, bias = (p[name].flatten().contiguous() for name in (self.gain, self.bias))  # else it reads past strides
