@@ -7,7 +7,6 @@ both at each moment, greedy, on the same tasks, which training never saw. The re
 published curves, so that these are the agents of those runs.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
