@@ -114,7 +114,14 @@ SEPARATE = {"trunks": "separate", "norm_in": "critic"}
 
 
 @pytest.mark.parametrize(
-    "settings", [{"gradient_carry": True}, {"algorithm": "individual"}, {"schedule": "sync"}, SEPARATE]
+    "settings",
+    [
+        {"gradient_carry": True},
+        {"algorithm": "individual"},
+        {"schedule": "sync"},
+        SEPARATE,
+        SEPARATE | {"core": "ff", "norm": "rms"},
+    ],
 )
 def test_a_seed_alone_equals_the_seed_in_a_stack_to_the_bit(settings: dict[str, object]) -> None:
     stack, alone = (

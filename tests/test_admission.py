@@ -144,6 +144,7 @@ def test_a_run_with_the_norm_on_one_side_says_where_from_the_command_line_on(env
     assert run.id.startswith("a3c-gru-ln-separate-norm-critic")
     assert run.provenance["norm_layers"] == ["critic.embed.norm", "critic.core.norm"]
     assert run.status == "complete"
+    assert not (run.dir / "diagnostics.parquet").exists()  # which speaks of features that both share
 
 
 # -- every kind of norm counts ----------------------------------------------------------------------------------------

@@ -291,9 +291,9 @@ class SeparateActorCritic(ActorCritic):
     def backward(self, p: Views, g: Views, tape: Tape, dout: Tensor) -> None:
         for side, own, part in zip(self.sides, tape.sides, self._by_side(dout), strict=True):
             side.keep = self.keep
-            d_part = part.contiguous()  # torch's products of a part of wider rows depend in their last bits on N
+            d_part = part.contiguous()  # else the last bits of the products depend on N
             side.backward(p, g, own, d_part)
-            g[side.heads.bias].copy_(d_part.cumsum(0)[-1])  # so does its sum over so few columns
+            g[side.heads.bias].copy_(d_part.cumsum(0)[-1])  # torch.sum of a single output goes by N too
 
 
 CORES: dict[str, type[ActorCritic]] = {"gru": RecurrentActorCritic, "ff": FeedForwardActorCritic}
