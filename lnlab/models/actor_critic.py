@@ -291,9 +291,8 @@ class SeparateActorCritic(ActorCritic):
     def backward(self, p: Views, g: Views, tape: Tape, dout: Tensor) -> None:
         for side, own, part in zip(self.sides, tape.sides, self._by_side(dout), strict=True):
             side.keep = self.keep
-            d_part = part.contiguous()  # else the last bits of the products depend on N
-            side.backward(p, g, own, d_part)
-            g[side.heads.bias].copy_(d_part.cumsum(0)[-1])  # torch.sum of a single output goes by N too
+            side.backward(p, g, own, part)
+            g[side.heads.bias].copy_(part.cumsum(0)[-1])  # the last bits of torch.sum over a single output go by N
 
 
 CORES: dict[str, type[ActorCritic]] = {"gru": RecurrentActorCritic, "ff": FeedForwardActorCritic}
