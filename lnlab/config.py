@@ -163,6 +163,10 @@ class ActorCriticConfig(Settings):
     norm_at: Literal["usual", "embed", "core", "heads"] = _setting(
         USUAL, "the only part that has the norm; usual: where its row in lnlab.models.norms says", "at-{}"
     )
+    trunks: Literal["shared", "separate"] = _setting(
+        "shared", "embedding and core of actor and critic: one for both, or one each", "{}"
+    )
+    norm_in: Literal["both", "actor", "critic"] = _setting("both", "the side that has the norm", "norm-{}")
     env: str = _setting(OFFLOADING, "Gymnasium id; numbers observed, choices or a Box acted", "{}", **ID)
     workers: int = _setting(
         5, "environments of a seed; offloading: vehicles, each with its speed", "w{}", **UP_TO_10_000
@@ -190,6 +194,12 @@ class ActorCriticConfig(Settings):
         if self.norm_at not in allowed:
             choose = " or ".join(allowed)
             raise ValueError(f"norm_at={self.norm_at!r} has no meaning with norm={self.norm!r}; choose {choose}")
+        if self.norm_in != "both":
+            named = f"norm_in={self.norm_in!r} has no meaning with"
+            if self.trunks == "shared":
+                raise ValueError(f"{named} trunks='shared': actor and critic see the same features; choose separate")
+            if self.norm == "none":
+                raise ValueError(f"{named} norm='none': there is no norm; choose both or another norm")
         if self.core == "ff" and "core.gates" in placed(self.norm, self.norm_at):
             raise ValueError(f"norm={self.norm!r} stands in a GRU: core='ff' has none; choose core=gru or another norm")
         return self

@@ -66,7 +66,9 @@ def evaluate(
         One row per learner, scenario, mode and cloud: seed, worker (−1 for a shared model), the scenario, mode, cloud,
         episodes, return_mean, return_std (over episodes, ddof 0), share_local, share_offload, share_discard.
     """
-    net = make_actor_critic(config.core, config.norm, at=config.norm_at, hidden=config.hidden)
+    net = make_actor_critic(
+        config.core, config.norm, at=config.norm_at, trunks=config.trunks, norm_in=config.norm_in, hidden=config.hidden
+    )
     per_learner = len(scenario_table(groups)) * config.eval_episodes
     chunk = max(1, ROWS // per_learner)
     tables: list[pd.DataFrame] = []

@@ -75,8 +75,9 @@ def _actor_critics(config: Any, seeds: int) -> int:
     """A process that trains `seeds` side by side, and tests them afterwards."""
     hidden, vehicles = config.hidden, seeds * config.workers
     learners = seeds * config.learners_per_seed
-    size = (6 if config.core == "gru" else 1) * hidden**2 + 64 * hidden
-    activations = FLOAT * (10 * hidden + 52)  # of one vehicle in one step
+    trunks = 1 if config.trunks == "shared" else 2
+    size = trunks * ((6 if config.core == "gru" else 1) * hidden**2 + 64 * hidden)
+    activations = FLOAT * (trunks * 10 * hidden + 52)  # of one vehicle in one step
     # parameters, gradient, Adam's moments, and all but the gradient once more in a checkpoint; the workers' snapshots
     # and gradients, the snapshots once more
     parameters = FLOAT * size * (7 * learners + (3 + 2 * config.gradient_carry) * vehicles)

@@ -93,7 +93,7 @@ def test_gradient_of_a_rollout_is_that_of_autograd_through_torch_modules(core: s
     ours._roll_out(torch.rand(20, 2))
     ours._differentiate(torch.ones(()))
     for row in range(2):
-        twin = torch_twin(ours.net, ours.net.layout.views(before), row, core, norm)
+        twin = torch_twin(ours.net.layout.views(before), row, core, norm)
         h, outs = ours.tape.state[0, row], []
         for t in range(21):
             out, h = twin(ours.tape.obs[t, row], h)
@@ -110,7 +110,19 @@ def test_gradient_of_a_rollout_is_that_of_autograd_through_torch_modules(core: s
         torch.testing.assert_close(views["embed.weight"][row].T, twin.embed.weight.grad, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("settings", [{"gradient_carry": True}, {"algorithm": "individual"}, {"schedule": "sync"}])
+SEPARATE = {"trunks": "separate", "norm_in": "critic"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"gradient_carry": True},
+        {"algorithm": "individual"},
+        {"schedule": "sync"},
+        SEPARATE,
+        SEPARATE | {"core": "ff", "norm": "rms"},
+    ],
+)
 def test_a_seed_alone_equals_the_seed_in_a_stack_to_the_bit(settings: dict[str, object]) -> None:
     stack, alone = (
         trainer(seeds=3, hidden=128, episodes=2, **settings),
@@ -199,7 +211,7 @@ def test_the_carried_gradient_is_the_clipped_sum_with_the_last_one() -> None:
     torch.testing.assert_close(ours.carried, wanted * 2 / wanted.norm(), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("settings", [{"gradient_carry": True}, {"algorithm": "individual", "core": "ff"}])
+@pytest.mark.parametrize("settings", [{"gradient_carry": True}, {"algorithm": "individual", "core": "ff"}, SEPARATE])
 def test_a_saved_and_loaded_trainer_goes_on_to_the_same_bits(settings: dict[str, object]) -> None:
     straight, stopped = trainer(**settings), trainer(**settings)
     reports = list(straight)
@@ -219,16 +231,19 @@ def test_it_learns_to_beat_the_uniform_policy_within_seconds() -> None:
     assert np.sort(seeds)[-2] > uniform + 25  # at such a rate seeds collapse, and rounding decides which and how many
 
 
-def test_a_tick_never_asks_the_device_for_a_value() -> None:
+@pytest.mark.parametrize("settings", [{}, SEPARATE], ids=["shared", "separate"])
+def test_a_tick_never_asks_the_device_for_a_value(settings: dict[str, object]) -> None:
     """On torch's meta device reading a value raises: what passes here can be captured as a CUDA graph."""
-    learner = ActorCriticTrainer(parse(SMALL), "meta")
+    learner = ActorCriticTrainer(parse(SMALL | settings), "meta")
     order = torch.zeros(learner.members, learner.learners, dtype=torch.int64, device="meta")
     with torch.no_grad():
         learner.tick(torch.zeros(20, learner.rows, device="meta"), order, torch.ones((), device="meta"))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("settings", [{"gradient_carry": True}, {"algorithm": "individual"}, {"schedule": "sync"}])
+@pytest.mark.parametrize(
+    "settings", [{"gradient_carry": True}, {"algorithm": "individual"}, {"schedule": "sync"}, SEPARATE]
+)
 def test_a_gpu_follows_the_cpu_over_the_first_updates(settings: dict[str, object]) -> None:
     cpu, gpu = trainer(lr=1e-4, **settings), make_trainer(parse(SMALL | {"lr": 1e-4} | settings), "cuda")
     for _ in range(2):

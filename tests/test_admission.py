@@ -134,6 +134,19 @@ def test_every_published_run_holds_the_norm_of_its_name() -> None:
         admission.require_norm(run.config, run.provenance["norm_layers"])
 
 
+@pytest.mark.parametrize("env", ["lnlab/Offloading-v0", "CartPole-v1"])
+def test_a_run_with_the_norm_on_one_side_says_where_from_the_command_line_on(env: str) -> None:
+    extent = {"episodes": 2, "eval_episodes": 1} if env == "lnlab/Offloading-v0" else {"steps": 1000, "env": env}
+    settings = {"seeds": 1, "cores": 1, "profile": "test", "hidden": 8, "trunks": "separate", "norm_in": "critic"}
+    settings |= extent
+    assert main(["train", *(f"{name}={value}" for name, value in settings.items())]) == 0
+    run = Run.at(parse(settings))
+    assert run.id.startswith("a3c-gru-ln-separate-norm-critic")
+    assert run.provenance["norm_layers"] == ["critic.embed.norm", "critic.core.norm"]
+    assert run.status == "complete"
+    assert not (run.dir / "diagnostics.parquet").exists()  # which speaks of features that both share
+
+
 # -- every kind of norm counts ----------------------------------------------------------------------------------------
 class Scale:
     """A norm of our own, with parameters of other names, or with none."""
@@ -174,6 +187,12 @@ def test_the_norms_of_the_table_are_those_that_are_found() -> None:
                 net = actor_critic.make_actor_critic("gru", name, at=at, hidden=4)
                 found = actor_critic.norm_layers(net, actor_critic.seeded_rows(net, [[0]]))
                 admission.require_norm(parse({"norm": name, "norm_at": at}), found)
+                for side in ("both", "actor", "critic") if name != "none" else ():
+                    settings = {"trunks": "separate", "norm_in": side}
+                    net = actor_critic.make_actor_critic("gru", name, at=at, hidden=4, **settings)
+                    found = actor_critic.norm_layers(net, actor_critic.seeded_rows(net, [[0]]))
+                    assert all(place.startswith(("actor.", "critic.") if side == "both" else side) for place in found)
+                    admission.require_norm(parse({"norm": name, "norm_at": at} | settings), found)
         if norm.cnn is not None:
             places = CNN((4, 84, 84), name, "linear").norm_layers
             found = [f"{who}.{place}" for who in ("critic", "actor") for place in places]

@@ -21,6 +21,7 @@ from lnlab.trainers.actions import Choice, Choices, Gaussian
 from lnlab.trainers.returns import Boundaries, actor_critic_gradient, n_step_returns
 
 SMALL = {"env": "Walk-v0", "seeds": 2, "workers": 3, "rollout": 8, "hidden": 8, "steps": 2000, "lr": 1e-2, "cores": 1}
+SEPARATE = {"env": "CartPole-v1", "core": "gru", "norm": "ln", "trunks": "separate", "norm_in": "critic"}
 ACTIONS = {
     "one": spaces.Discrete(3, start=2),
     "several": spaces.MultiDiscrete([2, 3]),
@@ -118,9 +119,10 @@ def differentiable(net: Any, p: dict, obs: torch.Tensor, state: torch.Tensor, ov
 @pytest.mark.parametrize("core", ["gru", "ff"])
 @pytest.mark.parametrize("norm", ["none", "ln"])
 @pytest.mark.parametrize("env", ["Walk-v0", "Several-v0", "Numbers-v0"])
-def test_the_update_sees_what_was_acted_on_over_the_ends_of_episodes(env, norm, core, monkeypatch):
+@pytest.mark.parametrize("trunks", ["shared", "separate"])
+def test_the_update_sees_what_was_acted_on_over_the_ends_of_episodes(env, norm, core, trunks, monkeypatch):
     """A rollout played again gives the same log-probabilities, and autograd the same gradient, ends included."""
-    made = after(1, trainer(env=env, norm=norm, core=core))
+    made = after(1, trainer(env=env, norm=norm, core=core, trunks=trunks))
     seen: dict[str, Any] = {}
 
     def watched(*args: Any) -> None:
@@ -145,7 +147,17 @@ def test_the_update_sees_what_was_acted_on_over_the_ends_of_episodes(env, norm, 
     p = {name: view.double().requires_grad_() for name, view in seen["views"].items()}
     obs, state = seen["obs"].squeeze(2).double(), seen["state"].squeeze(1).double()
     whole = torch.cat([over, torch.zeros_like(over[:1])])
-    out = differentiable(made.net, p, obs, state, whole)
+    out = (
+        differentiable(made.net, p, obs, state, whole)
+        if trunks == "shared"
+        else torch.cat(
+            [
+                differentiable(made.net, {k.removeprefix(f"{side}."): v for k, v in p.items()}, obs, half, whole)
+                for side, half in zip(("actor", "critic"), state.chunk(2, -1), strict=True)
+            ],
+            -1,
+        )
+    )
 
     def log_prob(out: torch.Tensor, log_std: Any) -> torch.Tensor:
         kind = made.actions
@@ -248,6 +260,7 @@ EVERYWHERE = [
     ("lnlab/CartPoleMasked-v0", "", {"norm": "ln_gates"}),
     ("Acrobot-v1", "", {"core": "ff"}),
     ("Pendulum-v1", "", NORMS),
+    ("CartPole-v1", "", SEPARATE),
     ("LunarLander-v3", "Box2D", {}),
     ("Hopper-v5", "mujoco", NORMS | {"action_bounds": "clip", "core": "ff"}),
 ]
@@ -257,7 +270,7 @@ EVERYWHERE = [
 def test_a_stopped_training_goes_on_to_the_same_bits(env, needs, settings):
     if needs and importlib.util.find_spec(needs) is None:
         pytest.skip(f"{needs} is not installed")
-    whole, second = after(1, trainer(env=env, **settings)), trainer(env=env, **settings)
+    whole, second = after(1, trainer(**settings | {"env": env})), trainer(**settings | {"env": env})
     second.load_state_dict(kept(whole))
     for _ in range(2):
         one, other = whole.train_episode(), second.train_episode()
@@ -276,7 +289,9 @@ def test_an_environment_that_is_no_function_of_its_seed_is_not_resumed(monkeypat
         trainer().load_state_dict(state)
 
 
-@pytest.mark.parametrize("settings", [{}, NORMS, {"env": "CartPole-v1"}, {"algorithm": "individual"}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, NORMS, {"env": "CartPole-v1"}, {"algorithm": "individual"}, SEPARATE], ids=str
+)
 def test_a_seed_does_not_depend_on_the_seeds_beside_it(settings):
     both, alone = trainer(**settings), trainer(**settings | {"seeds": 1, "first_seed": 1})
     for _ in range(2):

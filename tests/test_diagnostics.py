@@ -87,7 +87,7 @@ def test_features_agree_with_torch_modules_and_numpy(core: str, norm: str) -> No
     ours = representation(net, parameters)
     probes = probe_observations()
     for learner in range(2):
-        twin = torch_twin(net, net.layout.views(parameters), learner, core, norm)
+        twin = torch_twin(net.layout.views(parameters), learner, core, norm)
         seen = {name: inputs_of(module) for name, module in twin.named_children()}
         h = torch.zeros(10, H)
         for observation in probes:

@@ -22,6 +22,7 @@ def tensor_bytes() -> int:
     "sizes",
     [
         {"hidden": 256, "workers": 20, "seeds": 2},
+        {"hidden": 256, "workers": 20, "seeds": 2, "trunks": "separate", "eval_episodes": 0},
         {"hidden": 16, "workers": 300, "seeds": 2, "gradient_carry": True, "eval_episodes": 0},
         {"algorithm": "td3", "capacity": 20_000, "hidden": 512, "seeds": 1, "batch_size": 32},
         {"algorithm": "td3", "capacity": 200_000, "hidden": 1024, "seeds": 1, "env": "Pendulum-v1", "norm": "none"},

@@ -18,12 +18,12 @@ N, T, H, A, OBS = 3, 6, 16, 3, 48
 class TorchNet(nn.Module):
     """The same network written the usual way, one learner, one sample at a time."""
 
-    def __init__(self, core: str, norm: str) -> None:
+    def __init__(self, core: str, norm: str, outputs: int = A + 1) -> None:
         super().__init__()
         self.embed, self.core = nn.Linear(OBS, H), nn.GRUCell(H, H) if core == "gru" else nn.Linear(H, H)
         self.embed_norm = nn.LayerNorm(H) if norm in ("ln", "ln_embed") else nn.Identity()
         self.core_norm = nn.LayerNorm(H) if norm in ("ln", "ln_core") else nn.Identity()
-        self.heads = nn.Linear(H, A + 1)
+        self.heads = nn.Linear(H, outputs)
 
     def forward(self, obs: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         active = torch.relu(self.embed_norm(self.embed(obs)))
@@ -51,14 +51,79 @@ NAMES = {
 }
 
 
-def torch_twin(net, views, row: int, core: str, norm: str) -> TorchNet:
-    twin = TorchNet(core, norm)
+def torch_twin(views, row: int, core: str, norm: str, outputs: int = A + 1) -> TorchNet:
+    twin = TorchNet(core, norm, outputs)
     parameters = dict(twin.named_parameters())
     assert {NAMES[name][0] for name in views} == set(parameters)
     for name, view in views.items():
         theirs, transpose = NAMES[name]
         parameters[theirs].data.copy_(view[row].T if transpose else view[row])
     return twin
+
+
+SIDES = {"actor": A, "critic": 1}
+
+
+@pytest.mark.parametrize("core", ["gru", "ff"])
+@pytest.mark.parametrize(("norm", "norm_in"), [("none", "both"), ("ln", "both"), ("ln", "actor"), ("ln", "critic")])
+def test_separate_trunks_are_two_networks_each_with_the_gradient_of_its_own_outputs(
+    core: str, norm: str, norm_in: str
+) -> None:
+    torch.manual_seed(0)
+    net = make_actor_critic(core, norm, trunks="separate", norm_in=norm_in, hidden=H)
+    flat = torch.randn(N, net.layout.size) * 0.3
+    grads = torch.full_like(flat, 7.0)
+    p, g = net.layout.views(flat), net.layout.views(grads)
+    tape = net.tape(T, N)
+    tape.obs.normal_()
+    tape.state[0].normal_()
+    for t in range(T + 1):
+        net.step(p, tape, t)
+    dout = torch.randn(T, N, A + 1)
+    net.backward(p, g, tape, dout)
+    states, outs, douts = tape.state.chunk(2, -1), tape.out.split([A, 1], -1), dout.split([A, 1], -1)
+    for (side, outputs), state, out, part in zip(SIDES.items(), states, outs, douts, strict=True):
+        own, gradients = (
+            {name.removeprefix(f"{side}."): view for name, view in views.items() if name.startswith(side)}
+            for views in (p, g)
+        )
+        for row in range(N):
+            twin = torch_twin(own, row, core, norm if norm_in in ("both", side) else "none", outputs)
+            h = state[0, row] if net.recurrent else torch.zeros(1, H)
+            theirs = []
+            for t in range(T + 1):
+                each, h = twin(tape.obs[t, row], h)
+                theirs.append(each)
+            torch.testing.assert_close(torch.stack(theirs), out[:, row], rtol=1e-5, atol=1e-5)
+            (torch.cat(theirs[:T]) * part[:, row]).sum().backward()
+            wanted = {name: parameter.grad for name, parameter in twin.named_parameters()}
+            for name, view in gradients.items():
+                theirs_name, transpose = NAMES[name]
+                grad = view[row].T if transpose else view[row]
+                torch.testing.assert_close(grad, wanted[theirs_name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("core", ["gru", "ff"])
+def test_separate_trunks_start_alike_whatever_the_norm_and_its_side_and_the_actor_as_the_shared_policy(
+    core: str,
+) -> None:
+    def rows(norm: str, **settings: str) -> dict[str, Tensor]:
+        net = make_actor_critic(core, norm, hidden=H, **settings)
+        return net.layout.views(seeded_rows(net, [[1, 2, 0], [1, 2, 1]]))
+
+    plain = rows("none", trunks="separate")
+    for norm in ("ln", "weight", "ln_project", "batch"):
+        for norm_in in ("both", *SIDES):
+            other = rows(norm, trunks="separate", norm_in=norm_in)
+            assert all(torch.equal(view, other[name]) for name, view in plain.items())
+            sides = {name.partition(".")[0] for name in other.keys() - plain.keys()}
+            assert sides == (set(SIDES) if norm_in == "both" else {norm_in})
+    for name, view in rows("none").items():
+        alike = view[..., :A] if name.startswith("heads") else view
+        assert torch.equal(plain[f"actor.{name}"], alike)
+        assert not name.endswith("weight") or not torch.equal(plain[f"critic.{name}"], view)
+    head = plain["critic.heads.weight"]
+    torch.testing.assert_close(head.norm(dim=(1, 2)), torch.ones(2))
 
 
 @pytest.mark.parametrize("core", ["gru", "ff"])
@@ -77,7 +142,7 @@ def test_forward_and_backward_agree_with_autograd_through_torch_modules(core: st
     dout = torch.randn(T, N, A + 1)
     net.backward(p, g, tape, dout)
     for row in range(N):
-        twin = torch_twin(net, p, row, core, norm)
+        twin = torch_twin(p, row, core, norm)
         h = tape.state[0, row] if net.recurrent else torch.zeros(1, H)
         outs = []
         for t in range(T + 1):

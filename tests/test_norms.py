@@ -1,5 +1,7 @@
 """Every norm in a training: resumed to the bit, untouched by the seeds beside it, refused where it has no place."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -18,12 +20,20 @@ def trainer(**settings: object) -> ActorCriticTrainer:
     )
 
 
-@pytest.mark.parametrize("norm", OWN)
-def test_a_seed_is_resumed_to_the_bit_and_does_not_depend_on_the_seeds_beside_it(norm: str) -> None:
-    straight, stopped, beside = trainer(norm=norm), trainer(norm=norm), trainer(norm=norm, seeds=3)
+SHARED: dict[str, Any] = {"trunks": "shared"}
+SEPARATE: dict[str, Any] = {"trunks": "separate", "norm_in": "critic"}
+
+
+@pytest.mark.parametrize(
+    ("norm", "trunks"), [*((norm, SHARED) for norm in OWN), ("batch", SEPARATE), ("rms", SEPARATE | {"core": "ff"})]
+)
+def test_a_seed_is_resumed_to_the_bit_and_does_not_depend_on_the_seeds_beside_it(
+    norm: str, trunks: dict[str, Any]
+) -> None:
+    straight, stopped, beside = (trainer(norm=norm, seeds=seeds, **trunks) for seeds in (1, 1, 3))
     reports = list(straight)
     next(iter(stopped))
-    again = trainer(norm=norm)
+    again = trainer(norm=norm, **trunks)
     again.load_state_dict(stopped.state_dict())
     for report, resumed in zip(reports[1:], again, strict=True):
         for name in report:
@@ -50,6 +60,15 @@ def test_projected_weights_keep_their_length_and_all_else_moves() -> None:
     torch.testing.assert_close(weight.norm(), before["embed.weight"].norm())
 
 
+def test_weights_are_held_on_the_side_that_has_the_norm() -> None:
+    held = trainer(norm="ln_project", trunks="separate", norm_in="actor", lr=0.03)
+    before = {name: view.norm() for name, view in held.net.layout.views(held.parameters).items()}
+    list(held)
+    for name, view in held.net.layout.views(held.parameters).items():
+        if name.endswith(".weight"):
+            assert torch.isclose(view.norm(), before[name], rtol=1e-4) == name.startswith("actor.")
+
+
 def test_running_statistics_are_the_learners_and_its_workers_act_by_them() -> None:
     ours = trainer(norm="batch")
     list(ours)
@@ -68,6 +87,13 @@ def test_running_statistics_are_the_learners_and_its_workers_act_by_them() -> No
         ({"norm": "ln_core", "norm_at": "embed"}, "choose usual"),
         ({"norm": "ln_gates", "norm_at": "embed"}, "choose usual or core"),
         ({"norm": "ln_output"}, "norm='ln_output' is not allowed"),
+        ({"norm_in": "actor"}, "norm_in='actor' has no meaning with trunks='shared': actor and critic see the same"),
+        (
+            {"norm_in": "critic", "norm": "none", "trunks": "separate"},
+            "norm_in='critic' has no meaning with norm='none'",
+        ),
+        ({"norm_in": "value", "trunks": "separate"}, "norm_in='value' is not allowed"),
+        ({"trunks": "apart"}, "trunks='apart' is not allowed"),
     ],
 )
 def test_a_norm_without_a_place_is_refused(settings: dict[str, str], said: str) -> None:

@@ -55,7 +55,8 @@ class Diagnostics(Watcher):
 
     @staticmethod
     def wants(trainer: Any) -> bool:
-        return isinstance(trainer.config, RunConfig)
+        """Of one trunk: lnlab/quantities.toml speaks of the features that policy and value share."""
+        return isinstance(trainer.config, RunConfig) and trainer.config.trunks == "shared"
 
     def __call__(self, report: dict[str, Any]) -> None:
         episode = self.trainer.episode

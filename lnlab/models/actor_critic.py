@@ -5,9 +5,12 @@
 
 The two norms are called embed.norm and core.norm; a third, heads.norm, may stand right before the heads.
 
-One head product gives the policy's logits and the value. Forward and backward are written out, since a rollout's
-activations are those of the acting pass (same weights, same states): the differentiable pass has nothing left to
-compute forward. Checked against plain autograd through torch.nn modules.
+One head product gives the policy's logits and the value. With separate trunks the actor and the critic are two such
+networks side by side, one with the logits' head alone, the other with the value's.
+
+Forward and backward are written out, since a rollout's activations are those of the acting pass (same weights, same
+states): the differentiable pass has nothing left to compute forward. Checked against plain autograd through torch.nn
+modules.
 """
 
 from collections.abc import Mapping
@@ -20,6 +23,7 @@ from torch import Tensor
 from lnlab.models.norms import ACTOR_CRITIC, USUAL, placed
 from lnlab.models.stacked import (
     GRU,
+    AnyNorm,
     BatchNorm,
     GatesNorm,
     Layout,
@@ -45,29 +49,38 @@ class Tape(NamedTuple):
     hidden: Tensor  # (T+1, N, B, 3H) gru: h U + b; ff: empty
     core: Tensor  # (T+1, N, B, H)  input of the heads
     out: Tensor  # (T+1, N, B, A+1) logits | value
+    sides: tuple["Tape", ...]  # separate trunks: the actor's and the critic's, and nothing between state and out here
 
 
 class ActorCritic:
-    """What both networks share: embedding, heads, the flat layout and its initial values."""
+    """What both networks share: embedding, heads, the flat layout and its initial values.
+
+    Args:
+        heads: outputs of each head, side by side in one product: the policy's and the value's, or one of them.
+        prefix: before the name of every parameter and every norm: the side, where trunks are separate.
+    """
 
     recurrent = False
     keep: Tensor | None = None  # (T, N, 1): 0 where a step of the rollout ended its episode, else 1; None: none did
 
-    def __init__(self, inputs: int, hidden: int, actions: int, norm: str, at: str = USUAL) -> None:
-        self.inputs, self.hidden, self.actions, self.norm = inputs, hidden, actions, norm
-        self.layers = placed(norm, at)
+    def __init__(
+        self, inputs: int, hidden: int, heads: tuple[int, ...], norm: str, at: str = USUAL, prefix: str = ""
+    ) -> None:
+        self.inputs, self.hidden, self.outputs, self.prefix = inputs, hidden, heads, prefix
+        self.layers = tuple(prefix + layer for layer in placed(norm, at))
         self._acting_on: Tensor | None = None  # the state in which acting stands during an update
-        self.embed = make_linear(self.layers, "embed", inputs, hidden)
-        names = ("embed.norm", "core.norm", "heads.norm")
+        self.embed = make_linear(self.layers, f"{prefix}embed", inputs, hidden)
+        names = [f"{prefix}{part}.norm" for part in ("embed", "core", "heads")]
         self.norms = {name: make_norm(norm, self.layers, name, hidden) for name in names}
         self.embed_norm, self.core_norm, self.heads_norm = self.norms.values()
-        self.heads = make_linear(self.layers, "heads", hidden, actions + 1)
-        self.products: dict[str, Linear | GRU] = {"embed": self.embed, "core": self._core(), "heads": self.heads}
-        core = self.products["core"]
+        self.heads = make_linear(self.layers, f"{prefix}heads", hidden, sum(heads))
+        core = self._core(f"{prefix}core")
+        named = {"embed": self.embed, "core": core, "heads": self.heads}
+        self.products: dict[str, Linear | GRU] = {prefix + name: each for name, each in named.items()}
         parts = [self.embed, self.embed_norm, core, self.core_norm, self.heads_norm, self.heads]
         self.layout = Layout({name: shape for part in parts for name, shape in part.shapes.items()})
 
-    def _core(self) -> Linear | GRU:
+    def _core(self, name: str) -> Linear | GRU:
         raise NotImplementedError
 
     def initial(self, generator: torch.Generator) -> Tensor:
@@ -87,6 +100,7 @@ class ActorCritic:
         return row[0]
 
     def _fill(self, name: str, view: Tensor, generator: torch.Generator) -> None:
+        name = name.removeprefix(self.prefix)
         if name.endswith((".gain", ".var")):
             view.fill_(1.0)
         elif name.endswith((".scale", ".mean")) or ".norm." in name:
@@ -94,16 +108,16 @@ class ActorCritic:
         elif name.startswith("core.") and self.recurrent:
             view.uniform_(-(self.hidden**-0.5), self.hidden**-0.5, generator=generator)
         elif name == "heads.weight":  # policy and value are two layers, each orthogonal by itself
-            view[:, :-1].copy_(_orthogonal(self.actions, self.hidden, generator).T)
-            view[:, -1:].copy_(_orthogonal(1, self.hidden, generator).T)
+            for head in view.split(self.outputs, 1):
+                head.copy_(_orthogonal(head.shape[1], self.hidden, generator).T)
         elif name.endswith(".weight"):
             view.copy_(_orthogonal(view.shape[1], view.shape[0], generator).T)
 
     def tape(self, steps: int, rows: int, batch: int = 1, device: torch.device | str = "cpu") -> Tape:
         """Buffers for `steps` steps (and one for the bootstrap) of `rows` learners with `batch` environments each."""
         h, core = self.hidden, 3 * self.hidden if self.recurrent else self.hidden
-        widths = (self.inputs, h * self.recurrent, h, h, core, core * self.recurrent, h, self.actions + 1)
-        return Tape(*(torch.zeros(steps + 1, rows, batch, width, device=device) for width in widths))
+        widths = (self.inputs, h * self.recurrent, h, h, core, core * self.recurrent, h, sum(self.outputs))
+        return Tape._make([*(torch.zeros(steps + 1, rows, batch, width, device=device) for width in widths), ()])
 
     def step(self, p: Views, tape: Tape, t: int) -> Tensor:
         """Act at step t on tape.obs[t]: returns tape.out[t] (N, B, A+1); writes the next state to tape.state[t+1] if
@@ -121,16 +135,15 @@ class ActorCritic:
         if not any(isinstance(each, BatchNorm) for each in self.norms.values()):
             return
         self._acting_on, t = tape.state[steps].clone(), slice(None, steps)
-        tape.active[t] = torch.clamp_min(self._train(p, "embed.norm", tape.embed[t]), 0.0)
+        tape.active[t] = torch.clamp_min(self._train(p, self.embed_norm, tape.embed[t]), 0.0)
         self._core_train(p, tape, steps)
-        heads = self._train(p, "heads.norm", tape.core[t])
+        heads = self._train(p, self.heads_norm, tape.core[t])
         for step in range(steps):
             self.heads.forward(p, heads[step], tape.out[step])
 
-    def _train(self, p: Views, name: str, x: Tensor) -> Tensor:
+    def _train(self, p: Views, norm: AnyNorm, x: Tensor) -> Tensor:
         """A norm over a rollout, x (T, N, 1, H)."""
-        norm, rows = self.norms[name], x.squeeze(2).transpose(0, 1)
-        return norm.train(p, rows).transpose(0, 1).unsqueeze(2)
+        return norm.train(p, x.squeeze(2).transpose(0, 1)).transpose(0, 1).unsqueeze(2)
 
     def move_statistics(self, parameters: Tensor, snapshot: Tensor, alive: Tensor) -> None:
         """After a push: running statistics of the learners (L, size) towards the rollouts', then into the rows' (N,
@@ -143,13 +156,15 @@ class ActorCritic:
                     rows[name].copy_(views[name].repeat_interleave(len(rows[name]) // len(alive), 0))
 
     def projection(self, parameters: Tensor) -> Projection | None:
-        """What keeps the weights as long as those in `parameters` (N, size), if the norm asks for it."""
-        return Projection(self.layout.views(parameters)) if "weights" in self.layers else None
+        """What keeps the weights as long as those in `parameters` (N, size), of a side whose norm asks for it."""
+        held = tuple(layer.removesuffix("weights") for layer in self.layers if layer.endswith("weights"))
+        views = self.layout.views(parameters)
+        return Projection({name: view for name, view in views.items() if name.startswith(held)}) if held else None
 
     def backward(self, p: Views, g: Views, tape: Tape, dout: Tensor) -> None:
         """Gradient of the loss from dout (T, N, A+1), written over every view in `g`. The tape must hold one
         environment a row."""
-        obs, state, embed, active, gates, hidden, core, _ = (x[: len(dout)].squeeze(2) for x in tape)
+        obs, state, embed, active, gates, hidden, core = (x[: len(dout)].squeeze(2) for x in tape[:7])
         into = self.heads_norm.train(p, core.transpose(0, 1)).transpose(0, 1)
         d_into = self.heads.backward(p, g, into, dout)
         assert d_into is not None
@@ -176,10 +191,10 @@ class RecurrentActorCritic(ActorCritic):
 
     recurrent = True
 
-    def _core(self) -> GRU:
-        gates = "core.gates" in self.layers
+    def _core(self, name: str) -> GRU:
+        gates = f"{name}.gates" in self.layers
         self.core = (
-            GatesNorm("core", self.hidden, self.hidden) if gates else GRU("core", self.hidden, self.hidden, self.layers)
+            GatesNorm(name, self.hidden, self.hidden) if gates else GRU(name, self.hidden, self.hidden, self.layers)
         )
         return self.core
 
@@ -194,7 +209,7 @@ class RecurrentActorCritic(ActorCritic):
             self.core.forward(p, tape.active[t], tape.state[t], tape.gates[t], tape.hidden[t], tape.state[t + 1])
             if self.keep is not None:
                 tape.state[t + 1].mul_(self.keep[t].unsqueeze(-1))
-        tape.core[:steps] = self._train(p, "core.norm", self._output(tape, steps))
+        tape.core[:steps] = self._train(p, self.core_norm, self._output(tape, steps))
 
     def _output(self, tape: Tape, steps: int) -> Tensor:
         """What the GRU gave, (T, N, 1, H): the states that follow, but where an episode's end set them to zero."""
@@ -213,8 +228,8 @@ class FeedForwardActorCritic(ActorCritic):
     """48 → 128 → 128 → 3 + 1 in the source documents: 23,300 parameters; LN before each ReLU is our definition (512
     more)."""
 
-    def _core(self) -> Linear:
-        self.core = make_linear(self.layers, "core", self.hidden, self.hidden)
+    def _core(self, name: str) -> Linear:
+        self.core = make_linear(self.layers, name, self.hidden, self.hidden)
         return self.core
 
     def _core_step(self, p: Views, tape: Tape, t: int, active: Tensor) -> None:
@@ -224,7 +239,7 @@ class FeedForwardActorCritic(ActorCritic):
     def _core_train(self, p: Views, tape: Tape, steps: int) -> None:
         for t in range(steps):
             self.core.forward(p, tape.active[t], tape.gates[t])
-        tape.core[:steps] = torch.clamp_min(self._train(p, "core.norm", tape.gates[:steps]), 0.0)
+        tape.core[:steps] = torch.clamp_min(self._train(p, self.core_norm, tape.gates[:steps]), 0.0)
 
     def _core_backward(self, p: Views, g: Views, tape: Tape, parts: tuple[Tensor, ...], d_core: Tensor) -> Tensor:
         _, active, second, _, core = parts
@@ -232,6 +247,52 @@ class FeedForwardActorCritic(ActorCritic):
         d_active = self.core.backward(p, g, active, d_second)
         assert d_active is not None
         return d_active
+
+
+class SeparateActorCritic(ActorCritic):
+    """An actor and a critic with a trunk each, side by side in one layout: `actor.embed.weight`, `critic.embed.weight`.
+
+    The recurrent states stand side by side too, as the outputs do.
+    """
+
+    def __init__(self, actor: ActorCritic, critic: ActorCritic) -> None:
+        self.sides = actor, critic
+        self.recurrent = actor.recurrent
+        self.layers = actor.layers + critic.layers
+        self.norms, self.products = actor.norms | critic.norms, actor.products | critic.products
+        self.layout = Layout(actor.layout.shapes | critic.layout.shapes)
+
+    def _fill(self, name: str, view: Tensor, generator: torch.Generator) -> None:
+        for side in self.sides:
+            if name.startswith(side.prefix):
+                side._fill(name, view, generator)
+
+    def tape(self, steps: int, rows: int, batch: int = 1, device: torch.device | str = "cpu") -> Tape:
+        own = [side.tape(steps, rows, batch, device) for side in self.sides]
+        obs, nothing = own[0].obs, own[0].obs.new_empty(0)
+        state, out = torch.cat([each.state for each in own], -1), torch.cat([each.out for each in own], -1)
+        parts = zip(own, state.chunk(2, -1), self._by_side(out), strict=True)
+        sides = tuple(each._replace(obs=obs, state=half, out=part) for each, half, part in parts)
+        return Tape._make([obs, state, *[nothing] * 5, out, sides])
+
+    def _by_side(self, out: Tensor) -> tuple[Tensor, ...]:
+        return out.split([sum(side.outputs) for side in self.sides], -1)
+
+    def step(self, p: Views, tape: Tape, t: int) -> Tensor:
+        for side, own in zip(self.sides, tape.sides, strict=True):
+            side.step(p, own, t)
+        return tape.out[t]
+
+    def retrace(self, p: Views, tape: Tape, steps: int) -> None:
+        for side, own in zip(self.sides, tape.sides, strict=True):
+            side.keep = self.keep
+            side.retrace(p, own, steps)
+
+    def backward(self, p: Views, g: Views, tape: Tape, dout: Tensor) -> None:
+        for side, own, part in zip(self.sides, tape.sides, self._by_side(dout), strict=True):
+            side.keep = self.keep
+            side.backward(p, g, own, part)
+            g[side.heads.bias].copy_(part.cumsum(0)[-1])  # the last bits of torch.sum over a single output go by N
 
 
 CORES: dict[str, type[ActorCritic]] = {"gru": RecurrentActorCritic, "ff": FeedForwardActorCritic}
@@ -242,6 +303,8 @@ def make_actor_critic(
     norm: str,
     *,
     at: str = USUAL,
+    trunks: str = "shared",
+    norm_in: str = "both",
     inputs: int = 48,
     hidden: int = 128,
     actions: int = 3,
@@ -251,6 +314,8 @@ def make_actor_critic(
 
     Args:
         at: the only part that has the norm; usual: where its row says.
+        trunks: shared by actor and critic, or separate.
+        norm_in: both, or the only side of separate trunks that has the norm: actor or critic.
         gaussian: with a log standard deviation for each action, 0 at first.
 
     Raises:
@@ -263,7 +328,13 @@ def make_actor_critic(
         raise ValueError(f"unknown core {core!r}; choose one of {', '.join(CORES)}")
     if norm not in ACTOR_CRITIC:
         raise ValueError(f"unknown norm {norm!r}; choose one of {', '.join(ACTOR_CRITIC)}")
-    net = CORES[core](inputs, hidden, actions, norm, at)
+    if trunks == "shared":
+        net = CORES[core](inputs, hidden, (actions, 1), norm, at)
+    else:
+        norms = {side: norm if norm_in in ("both", side) else "none" for side in ("actor", "critic")}
+        actor = CORES[core](inputs, hidden, (actions,), norms["actor"], at, "actor.")
+        critic = CORES[core](inputs, hidden, (1,), norms["critic"], at, "critic.")
+        net = SeparateActorCritic(actor, critic)
     if gaussian:
         net.layout = Layout(net.layout.shapes | {"log_std": (actions,)})
     return net
@@ -278,7 +349,8 @@ def norm_layers(net: ActorCritic, parameters: Tensor) -> list[str]:
     views = net.layout.views(parameters)
     found = {place: part.shapes for place, part in net.norms.items() if not isinstance(part, NoNorm)}
     found |= {name + part.norm: part.shapes for name, part in net.products.items() if part.norm is not None}
-    held = ["weights"] if net.projection(parameters) else []
+    hold = net.projection(parameters)
+    held = [name.replace("heads.weight", "weights") for name in hold.lengths if "heads." in name] if hold else []
     return [place for place, shapes in found.items() if _lives(shapes, views)] + held
 
 

@@ -52,6 +52,6 @@ def placed(name: str, at: str = USUAL) -> tuple[str, ...]:
     (('embed.norm', 'core.norm'), ('heads.norm',), ('core',))
     """
     layers = NORMS[name].actor_critic or ()
-    if at == USUAL:
+    if at == USUAL or not layers:
         return layers
     return (at + layers[0].removeprefix(layers[0].partition(".")[0]), *(each for each in layers if each == "weights"))

@@ -232,7 +232,8 @@ class BatchNorm(ByAutograd):
             self.seen = None
             return self.forward(p, x)
         rows, batch, width = x.shape
-        samples = x.transpose(0, 1).reshape(batch, rows * width)  # the features of all learners side by side
+        # the features of all learners side by side; of one learner's strided rows torch's last bits would be others
+        samples = x.transpose(0, 1).reshape(batch, rows * width).contiguous()
         var, mean = torch.var_mean(samples.detach(), dim=0)
         self.seen = mean.view(rows, width), var.view(rows, width)
         gain, bias = (p[name].flatten().contiguous() for name in (self.gain, self.bias))  # else it reads past strides
@@ -303,7 +304,7 @@ def make_norm(norm: str, layers: tuple[str, ...], name: str, width: int) -> AnyN
 
 def make_linear(layers: tuple[str, ...], name: str, inputs: int, outputs: int) -> Linear:
     """A layer whose weight is normed if it, or the part that it belongs to, is one of `layers`."""
-    normed = name in layers or name.partition(".")[0] in layers
+    normed = any(name == layer or name.startswith(f"{layer}.") for layer in layers)
     return (WeightNorm if normed else Linear)(name, inputs, outputs)
 
 

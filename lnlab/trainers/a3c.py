@@ -58,8 +58,8 @@ class ActorCriticTrainer:
         self.diverged: list[dict[str, Any]] = []
         self.env, inputs, self.actions = self._world()
         self.net = make_actor_critic(
-            config.core, config.norm, at=config.norm_at, inputs=inputs, hidden=config.hidden,
-            actions=self.actions.outputs, gaussian=self.actions.gaussian,
+            config.core, config.norm, at=config.norm_at, trunks=config.trunks, norm_in=config.norm_in, inputs=inputs,
+            hidden=config.hidden, actions=self.actions.outputs, gaussian=self.actions.gaussian,
         )  # fmt: skip
         self._allocate()
 

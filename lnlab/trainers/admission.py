@@ -84,12 +84,14 @@ def require_norm(config: Config, found: Sequence[str]) -> None:
 
 
 def _promised(config: Config) -> list[str]:
+    sides = ("actor", "critic") if config.norm_in == "both" else (config.norm_in,)
     if not isinstance(config, TD3Config):
-        return [*placed(config.norm, config.norm_at)]
+        layers = placed(config.norm, config.norm_at)
+        return [*layers] if config.trunks == "shared" else [f"{who}.{layer}" for who in sides for layer in layers]
     from lnlab.envs.images import has_images
     from lnlab.models.cnn import PLACES
 
-    norm, sides = NORMS[config.norm], ("actor", "critic") if config.norm_in == "both" else (config.norm_in,)
+    norm = NORMS[config.norm]
     places = [PLACES[layer] for layer in norm.cnn or ()] if has_images(config.env) else norm.heads or ()
     return [f"{who}.{place}" for who in sides for place in places]
 
