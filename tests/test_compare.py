@@ -1,5 +1,6 @@
 """Comparisons of arms: scores from files, statistics against hand arithmetic and simulation, runs, and the page."""
 
+import itertools
 import json
 import re
 
@@ -9,7 +10,8 @@ import pytest
 
 from lnlab import cli
 from lnlab.analysis.choice import judged_apart
-from lnlab.compare.arms import compare, decided, seeds_wanted, sensitivity
+from lnlab.analysis.stats import sign_flip_test
+from lnlab.compare.arms import compare, decided, seeds_wanted, sensitivity, swap_test
 from lnlab.compare.plan import BLOCK, Plan, trained
 from lnlab.compare.scores import checked, late, read
 from lnlab.config import ConfigError
@@ -142,6 +144,21 @@ def test_the_seeds_wanted_would_decide():
     assert half < abs(again.mean()) * 1.05
 
 
+def test_the_swap_test_counts_the_differences_of_all_ways_to_swap():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 6, 2))
+    x += 1.0
+
+    def difference(sides: tuple[bool, ...]) -> float:
+        side = np.array(sides)[:, None]
+        return abs(judged_apart(np.where(side, y, x)).mean() - judged_apart(np.where(side, x, y)).mean())
+
+    every = [difference(sides) for sides in itertools.product([False, True], repeat=6)]
+    exact = np.mean(np.array(every) >= every[0] - 1e-12)
+    assert swap_test(x, y, 2000) == pytest.approx(exact, abs=0.03)
+    assert swap_test(x[:, :1], y[:, :1]) == sign_flip_test(x[:, 0], y[:, 0])
+
+
 DRAWS = {
     "normal": lambda rng, shape: rng.normal(size=shape),
     "skewed": lambda rng, shape: rng.lognormal(size=shape),
@@ -155,7 +172,7 @@ def found_unlike(draw, shift: float, repetitions: int) -> float:
     for repetition in range(repetitions):
         rng = np.random.default_rng(repetition)
         x, y = draw(rng, (30, 3)) + shift, draw(rng, (30, 3))
-        looks = (decided(judged_apart(x[:n]), judged_apart(y[:n]), looks=3) for n in (10, 20, 30))
+        looks = (decided(x[:n], y[:n], looks=3, swaps=199) for n in (10, 20, 30))
         hits += any(look in ("higher", "lower") for look in looks)
     return hits / repetitions
 
@@ -163,7 +180,7 @@ def found_unlike(draw, shift: float, repetitions: int) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 def test_equal_arms_are_called_unlike_in_at_most_one_of_twenty_comparisons(draw):
-    assert found_unlike(draw, 0.0, repetitions=150) <= 0.05
+    assert found_unlike(draw, 0.0, repetitions=400) <= 0.05
 
 
 @pytest.mark.slow

@@ -120,10 +120,9 @@ def contents(names: Sequence[str]) -> str:
     listed = {part: [{"file": name} for name in names if part_of(name) == part] for part in PARTS}
     listed["answer"] = [{"file": name} for name in names if name == SUMMARY] + listed["answer"]
     written = {
-        "answer": [*listed["answer"], {"file": "own-agent"}],
         "checks": [*listed["checks"], {"file": "limits"}],
         "reference": [
-            *({"file": name} for name in ("setup", "methods", "reproduce")),
+            *({"file": name} for name in ("own-agent", "setup", "methods", "reproduce")),
             *listed["reference"],
             {"file": "data-dictionary"},
         ],

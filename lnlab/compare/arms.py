@@ -12,12 +12,22 @@ from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
 from lnlab.analysis.choice import judged_apart
-from lnlab.analysis.stats import Array, Interval, interval, min_max_ipr90, paired_difference, sign_flip_test, wilson
+from lnlab.analysis.stats import (
+    ROUNDING,
+    Array,
+    Interval,
+    interval,
+    min_max_ipr90,
+    paired_difference,
+    sign_flip_test,
+    wilson,
+)
 from lnlab.config import ConfigError
 
 LEVEL = 0.05  # of the tests together
 FEWEST = 3  # seeds of a comparison
 TESTABLE = 6  # seeds from which on a sign-flip test can reject at 5 %
+SWAPS = 999  # random ones in a test
 MOST = 100_000  # seeds that are still worth naming
 
 
@@ -86,13 +96,14 @@ def compare(
             x, y = both[new][setting].to_numpy(), both[old][setting].to_numpy()
             effects.append({"task": task, "setting": setting, **_difference(x, y)})
         best = {arm: judged_apart(wide.to_numpy()) for arm, wide in both.items()}
-        change = _difference(best[new], best[old])
+        x, y = both[new].to_numpy(), both[old].to_numpy()
         tuned.append(
             {
                 "task": task,
                 "settings": max(wide.shape[1] for wide in both.values()),
-                **change,
-                "decision": decided(best[new], best[old], margin=margin),
+                **_difference(best[new], best[old]),
+                "p": swap_test(x, y),
+                "decision": decided(x, y, margin=margin),
                 "wanted": max(seeds_wanted(best[new] - best[old]), len(seeds) + 1),
             }
         )
@@ -164,20 +175,44 @@ def sensitivity(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 # -- until it is decided ----------------------------------------------------------------------------------------------
-def decided(x: ArrayLike, y: ArrayLike, *, margin: float | None = None, looks: int = 1) -> str | None:
-    """`higher`, `lower` or `alike` if the paired scores tell, at one of `looks` planned looks; None if they do not.
+def decided(
+    x: ArrayLike, y: ArrayLike, *, margin: float | None = None, looks: int = 1, swaps: int = SWAPS
+) -> str | None:
+    """`higher`, `lower` or `alike` if the scores tell, at one of `looks` planned looks; None if they do not.
 
-    x is higher if the sign-flip test rejects at 5 % divided by the looks (Bonferroni's bound: the looks may depend on
-    each other in any way) and Student's interval of that level agrees; alike if that interval lies within the margin.
+    x is higher if the swap test rejects at 5 % divided by the looks (Bonferroni's bound: the looks may depend on each
+    other in any way) and Student's interval of that level agrees; alike if that interval lies within the margin.
+
+    Args:
+        x: scores (n_seeds, n_settings) of an arm, and `y` of the other, whose rows are the same seeds.
     """
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    n, middle = len(a), float((a - b).mean())
-    half = student.ppf(1 - LEVEL / looks / 2, n - 1) * (a - b).std(ddof=1) / np.sqrt(n)
-    if abs(middle) > half and sign_flip_test(a, b) <= LEVEL / looks:
+    change = judged_apart(a) - judged_apart(b)
+    n, middle = len(change), float(change.mean())
+    half = student.ppf(1 - LEVEL / looks / 2, n - 1) * change.std(ddof=1) / np.sqrt(n)
+    if abs(middle) > half and swap_test(a, b, swaps) <= LEVEL / looks:
         return "higher" if middle > 0 else "lower"
     if margin is not None and abs(middle) + half <= margin:
         return "alike"
     return None
+
+
+def swap_test(x: Array, y: Array, swaps: int = SWAPS) -> float:
+    """Two-sided p-value: how often the difference at best settings is as large with arms swapped within random seeds.
+
+    All scores of a seed change sides together and the settings are chosen anew, so the test is exact where the arms
+    are alike, whatever the distribution. With one setting it is the sign-flip test; so it is, of the scores at the
+    best settings, where the arms ran at different ones.
+    """
+    if x.shape != y.shape or x.shape[1] == 1:
+        return sign_flip_test(judged_apart(x), judged_apart(y))
+    observed = abs(judged_apart(x).mean() - judged_apart(y).mean())
+    rng, hits = np.random.default_rng(0), 1
+    for _ in range(swaps):
+        side = rng.random((len(x), 1)) < 0.5
+        one, other = np.where(side, y, x), np.where(side, x, y)
+        hits += abs(judged_apart(one).mean() - judged_apart(other).mean()) >= observed - ROUNDING * abs(observed)
+    return hits / (swaps + 1)
 
 
 def seeds_wanted(differences: ArrayLike) -> int:

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from lnlab.analysis.choice import judged_apart
 from lnlab.compare.arms import FEWEST, by_look, decided
 from lnlab.compare.scores import late
 from lnlab.config import Config, ConfigError, parse
@@ -158,11 +157,7 @@ def _decided(scores: pd.DataFrame, plan: Plan, margin: float | None, looks: int,
         for arm, part in scores.groupby("arm")
     }
     old = against or plan.arms[0]
-    return all(
-        decided(judged_apart(wide[arm]), judged_apart(wide[old]), margin=margin, looks=looks) is not None
-        for arm in plan.arms
-        if arm != old
-    )
+    return all(decided(wide[arm], wide[old], margin=margin, looks=looks) is not None for arm in plan.arms if arm != old)
 
 
 def _scores(cell: Cell, done: Scored) -> pd.DataFrame:
@@ -182,6 +177,7 @@ def _scores(cell: Cell, done: Scored) -> pd.DataFrame:
             "steps_per_second": done.provenance.get("steps_per_second", np.nan),
             "parameters": done.provenance.get("parameter_count", np.nan),
             "run": f"{config.profile}/{done.id}",
+            "commit": done.provenance.get("commit", ""),
         }
     )
 

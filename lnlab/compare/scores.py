@@ -14,7 +14,7 @@ from lnlab.config import ConfigError
 
 COLUMNS = ("arm", "seed", "score")
 OPTIONAL = ("task", "setting")
-MORE = ("steps_per_second", "parameters", "diverged", "run")  # of our own runs
+MORE = ("steps_per_second", "parameters", "diverged", "run", "commit")  # of our own runs
 TAIL = 0.1  # of a learning curve: its mean is the score
 
 
