@@ -15,6 +15,7 @@ from lnlab.compare.arms import compare, decided, seeds_wanted, sensitivity, swap
 from lnlab.compare.plan import BLOCK, Plan, trained
 from lnlab.compare.scores import checked, late, read
 from lnlab.config import ConfigError
+from lnlab.paths import BOOK
 
 
 def scores(shift: float = 5.0, seeds: int = 12, settings: tuple[float, ...] = (1e-4, 1e-3)) -> pd.DataFrame:
@@ -186,6 +187,11 @@ def test_equal_arms_are_called_unlike_in_at_most_one_of_twenty_comparisons(draw)
 @pytest.mark.slow
 def test_a_difference_of_one_standard_deviation_is_found_in_most_comparisons():
     assert found_unlike(DRAWS["normal"], 1.0, repetitions=40) >= 0.75
+
+
+def test_the_worked_example_of_the_book_is_what_its_scores_say():
+    found = compare(read(BOOK / "figures" / "own-agent-scores.csv"), "ln", "none")
+    assert (BOOK / "_generated" / "compare.txt").read_text(encoding="utf-8").startswith(found.sentences()[0])
 
 
 # -- runs -------------------------------------------------------------------------------------------------------------
