@@ -190,8 +190,8 @@ def test_a_difference_of_one_standard_deviation_is_found_in_most_comparisons():
 
 
 def test_the_worked_example_of_the_book_is_what_its_scores_say():
-    found = compare(read(BOOK / "figures" / "own-agent-scores.csv"), "ln", "none")
-    assert (BOOK / "_generated" / "compare.txt").read_text(encoding="utf-8").startswith(found.sentences()[0])
+    found = compare(read(BOOK / "own-agent.csv"), "ln", "none")
+    assert (BOOK / "own-agent.txt").read_text(encoding="utf-8").startswith(found.sentences()[0])
 
 
 # -- runs -------------------------------------------------------------------------------------------------------------
