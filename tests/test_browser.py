@@ -100,17 +100,19 @@ def test_no_page_scrolls_sideways_on_a_phone_complains_or_asks_another_machine(p
 
 
 class Links(HTMLParser):
-    """What a page links to, and the places on it to which a link may lead."""
+    """What a page links to and loads, and the places on it to which a link may lead."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.links, self.ids = set[str](), set[str]()
+        self.links, self.loads, self.ids = set[str](), set[str](), set[str]()
         self.feed(text)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         found = dict(attributes)
         self.ids |= {name for name in (found.get("id"), found.get("name")) if name}
         self.links |= {found[each] or "" for each in ("href", "src") if each in found and tag != "use"}
+        if "stylesheet" in (found.get("rel") or "") or tag in ("script", "img"):
+            self.loads.add(found.get("href") or found.get("src") or "")
 
 
 def test_every_link_within_the_book_leads_somewhere(html: Path) -> None:
@@ -127,6 +129,15 @@ def test_every_link_within_the_book_leads_somewhere(html: Path) -> None:
                 dead.append(f"{path.relative_to(html)}: {link}")
     assert not dead
     assert len(pages) > 90
+
+
+def test_no_page_weighs_more_than_three_megabytes(html: Path) -> None:
+    for path in pages_of(html):
+        loaded = {path} | {
+            path.parent / unquote(link.partition("?")[0]) for link in Links(path.read_text("utf-8")).loads
+        }
+        weight = sum(each.stat().st_size for each in {each.resolve() for each in loaded} if each.is_file())
+        assert weight < 3e6, path.name
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -21,6 +21,11 @@ from sphinx.application import Sphinx
 WHOLE = r"(?:[−+-]?\d[\d.,e−+-]* )?\[[−+\d.][^\]<>]*\]|(?:&[lg]t;|[≤≥]) ?\.?\d[\d.]*"  # an interval; < .001
 CELL = re.compile(r"<td\b.*?</td>", re.S)
 PART = re.compile(rf'(<span class="math.*?</span>|<[^>]*>)|({WHOLE})', re.S)
+THEME_ICONS = "static/scripts/fontawesome.js"
+# name:[width,height,[other names],code,path]
+ICON = re.compile(r'(?:"[\w-]+"|\w+):\[\d+,\d+,\[[^\]]*\],"\w+",(?:"[^"]*"|\[[^\]]*\])\],?')
+NAMES = re.compile(r'^"?([\w-]+)|"([\w-]+)"')
+USED_ICON = re.compile(r"\bfa-([a-z0-9-]+)")
 LONGEST = 20_000  # characters of a page that the search looks through for an excerpt
 
 
@@ -62,6 +67,25 @@ def write_scripts(app: Sphinx, error: Exception | None) -> None:
         vega.write_text(f"(() => {{{vl_convert.javascript_bundle()}}})();\n", encoding="utf-8")  # its names are its own
 
 
+def keep_used_icons(app: Sphinx, error: Exception | None) -> None:
+    """Of the theme's 2,045 icons those that a page or a script names: every page loads them, 1.5 MB else."""
+    script = Path(app.outdir) / "_static" / "scripts" / "fontawesome.js"
+    if error or not script.exists():
+        return
+    naming = [*Path(app.outdir).rglob("*.html"), *(each for each in script.parents[1].rglob("*.js") if each != script)]
+    used = {name for path in naming for name in USED_ICON.findall(path.read_text(encoding="utf-8", errors="ignore"))}
+    whole = next(path for path in map(Path, app.builder.theme.get_theme_dirs()) if (path / THEME_ICONS).exists())
+    icons = (whole / THEME_ICONS).read_text(encoding="utf-8")  # not those that an earlier build left
+    script.write_text(
+        ICON.sub(
+            lambda icon: icon[0] if used & {name for pair in NAMES.findall(icon[0]) for name in pair} else "", icons
+        ),
+        "utf-8",
+    )
+    for source in script.parent.glob("*.map"):
+        source.unlink()
+
+
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
@@ -93,4 +117,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-resolved", link_files)
     app.connect("html-page-context", keep_numbers_whole)
     app.connect("build-finished", write_scripts)
+    app.connect("build-finished", keep_used_icons)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
