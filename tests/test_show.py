@@ -80,20 +80,24 @@ EVIDENCE = (
 )
 
 
-def test_a_card_is_one_line_of_html_with_its_anchor_its_runs_and_everything_escaped() -> None:
+def test_a_card_is_one_line_of_html_with_its_anchor_and_a_link_to_the_evidence_and_everything_escaped() -> None:
     shown = cards.cards([entry(*EVIDENCE), entry(number=2)], "one two")
     first, second = shown.text.split("\n\n")
     assert "\n" not in first
     assert 'id="claim-d9-1"' in first
     assert "Says &lt;b&gt;this&lt;/b&gt;" in first
-    assert '<a href="runs/a3c-gru-ln.html">' in first
-    assert "? cannot tell" not in first
     assert "✗ false" in first  # half of the rows
     assert '<p class="claim-found">It is 2.0 [1.0,\xa03.0], not &lt;b&gt;.</p>' in first
-    assert "Not &lt;asked&gt;." in second
-    cells = re.findall("<tr>(.*?)</tr>", first)[1:]
-    told = [re.findall("<td>(.*?)</td>", row)[1:] for row in cells]
-    assert told == [
+    assert '<a href="claims.html#ledger-d9-2">' in second
+
+
+def test_the_ledger_has_the_evidence_the_runs_and_the_place_that_cards_link_to() -> None:
+    text = cards.table([entry(*EVIDENCE), entry(number=2)]).text
+    assert 'id="ledger-d9-1"' in text
+    assert '<a href="runs/a3c-gru-ln.html">' in text
+    assert "Not &lt;asked&gt;." in text
+    told = [re.findall("<td>(.*?)</td>", row)[1:] for row in re.findall("<tr>(.*?)</tr>", text)]
+    assert [row for row in told if len(row) == 6] == [
         ["", "2.0 [1.0,\xa03.0]", "30", "above 0", "holds", "yes (1 against 2)"],
         ["7", "10.0 [9.0,\xa011.0]", "20", "± 1.75", "differs", "yes (1 against 1.8)"],
         ["2", "2.0", "", "1 + 1, ± 0.5", "right", ""],

@@ -46,7 +46,8 @@
 
   function openTarget() {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (target instanceof HTMLDetailsElement) target.open = true;
+    const details = target instanceof HTMLDetailsElement ? target : target?.querySelector("details");
+    if (details) details.open = true;
   }
 
   document.addEventListener("DOMContentLoaded", () => {

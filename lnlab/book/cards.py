@@ -48,15 +48,15 @@ _PARTS = """
 _CARD = _TEMPLATES.from_string(
     _PARTS
     + """
-<details class="claim" id="{{ entry.anchor }}"><summary><b>{{ entry.id }}</b> {{ badges(entry.verdict) }}
-{{ entry.claim.says }} <span class="claim-kind">({{ entry.claim.kind }})</span></summary>
-{{ found(text) }}{{ body(entry, rows) }}</details>
+<div class="claim" id="{{ entry.anchor }}"><p><b>{{ entry.id }}</b> {{ badges(entry.verdict) }}
+{{ entry.claim.says }} <span class="claim-kind">({{ entry.claim.kind }})</span></p>
+{{ found(text) }}<p><a href="claims.html#{{ place(entry) }}">Evidence in the ledger</a></p></div>
 """
 )
 _ROW = _TEMPLATES.from_string(
     _PARTS
     + """
-<tbody data-document="{{ entry.document }}" data-kind="{{ entry.claim.kind }}"
+<tbody id="{{ place(entry) }}" data-document="{{ entry.document }}" data-kind="{{ entry.claim.kind }}"
 data-verdict="{{ entry.verdict.verdict }}">
 <tr><th scope="row"><a href="{{ entry.document.lower() }}.html#{{ entry.anchor }}">{{ entry.id }}</a></th>
 <td>{{ entry.claim.kind }}</td><td>{{ badges(entry.verdict) }}</td><td>{{ entry.claim.says }}</td></tr>
@@ -83,7 +83,7 @@ class Attached:
 
 
 def cards(found: Sequence[Entry], section: str = "") -> Attached:
-    """Claims of a document, each opening to its evidence; their ids are where the ledger points to."""
+    """Claims of a document, each with what was found and a link to its evidence, which stands in the ledger alone."""
     name = "-".join(["claims", found[0].document.lower(), *section.split()])
     files = {"text/csv": (f"{name}.csv", output.csv(evidence_rows(found)))}
     return Attached("\n\n".join(_rendered(_CARD, entry) for entry in found), files)
@@ -170,7 +170,8 @@ def _rendered(template: jinja2.Template, entry: Entry) -> str:
     rows = [_cells(row) for row in evidence_rows([entry]).to_dict("records")]
     said = words.filled(entry.found, entry.verdict.evidence)
     capital = lambda reason: reason[:1].upper() + reason[1:]  # noqa: E731
-    text = template.render(entry=entry, rows=rows, symbol=SYMBOL, text=said, sentence=capital)
+    place = lambda entry: entry.anchor.replace("claim", "ledger", 1)  # noqa: E731
+    text = template.render(entry=entry, rows=rows, symbol=SYMBOL, text=said, sentence=capital, place=place)
     return re.sub(r"[ \n]+", " ", text).strip()
 
 

@@ -151,7 +151,7 @@ def _environment(config: Config) -> str:
 
 
 def claims(data: Data, document: str, section: str = "") -> cards.Attached:
-    """The claims of a document, or of one of its sections, with their verdicts; each opens to its evidence."""
+    """The claims of a document, or of one of its sections, with their verdicts; each links to its evidence."""
     return cards.cards(judge.entries(data, document, section), section)
 
 
