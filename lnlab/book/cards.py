@@ -48,9 +48,9 @@ _PARTS = """
 _CARD = _TEMPLATES.from_string(
     _PARTS
     + """
-<div class="claim" id="{{ entry.anchor }}"><p><b>{{ entry.id }}</b> {{ badges(entry.verdict) }}
-{{ entry.claim.says }} <span class="claim-kind">({{ entry.claim.kind }})</span></p>
-{{ found(text) }}<p><a href="claims.html#{{ place(entry) }}">Evidence in the ledger</a></p></div>
+<details class="claim" id="{{ entry.anchor }}"><summary><b>{{ entry.id }}</b> {{ badges(entry.verdict) }}
+{{ entry.claim.says }} <span class="claim-kind">({{ entry.claim.kind }})</span></summary>
+{{ found(text) }}<p><a href="claims.html#{{ place(entry) }}">Evidence in the ledger</a></p></details>
 """
 )
 _ROW = _TEMPLATES.from_string(
