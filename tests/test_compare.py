@@ -227,6 +227,13 @@ def test_a_question_that_cannot_be_answered_is_refused_before_work(given, says, 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_budget_that_nothing_would_keep_is_refused(tmp_path, capsys):
+    words = ["compare", "norm=none,ln", "--budget", "60m", "--out", str(tmp_path / "out")]
+    assert cli.main(words) == cli.USAGE
+    assert "goes with --until decided" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_arms_are_trained_and_answered_for_on_a_page_that_fetches_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("lnlab.runs.RESULTS", tmp_path / "results")

@@ -509,3 +509,13 @@ def test_all_take_turns_and_ratios_are_to_stock(
     assert min(speeds.values()) > 0
     assert reached == (kept["peers"][driving.ALIKE]["ratio_stock"]["median"] >= kept["goal_ratio"])
     assert "EnvPool is not installed" in printed
+
+
+def test_without_images_the_car_drives_and_earns_the_same():
+    seen, blind = (DrivingEnv(images=images) for images in (True, False))
+    starts = [env.reset(seed=0)[0] for env in (seen, blind)]
+    assert set(starts[1]) == set(blind.observation_space.spaces) == {"vector"}
+    for _ in range(5):
+        first, second = (env.step(np.array([0.1, 0.5], np.float32)) for env in (seen, blind))
+        np.testing.assert_array_equal(first[0]["vector"], second[0]["vector"])
+        assert first[1:4] == second[1:4]

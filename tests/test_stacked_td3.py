@@ -343,3 +343,15 @@ def test_one_that_may_stop_early_is_alone() -> None:
     assert isinstance(make_trainer(config(early_stopping=True, seeds=1)), StackedTrainer)
     found = inside.run(config(seeds=2, early_stopping=True, steps=200, cores=1, tensorboard=False), progress=False)
     assert [shard.seeds for shard in found.shards] == [[0], [1]]
+
+
+def test_scaled_rewards_are_learned_from_and_tables_have_them_as_they_are():
+    settings = {"algorithm": "td3", "env": "Pendulum-v1", "norm": "none", "seeds": 2, "steps": 100, "hidden": 32,
+                "learning_starts": 100, "eval_episodes": 0}  # fmt: skip
+    plain, scaled = (StackedTrainer(parse(settings | {"reward_scale": scale})) for scale in (1.0, 0.01))
+    reports = [next(iter(trainer)) for trainer in (plain, scaled)]
+    assert reports[0]["reward"].tolist() == reports[1]["reward"].tolist()
+    column = plain.envs.single_observation_space["vector"].shape[0] + plain.actions
+    kept = [trainer.replay.data[:100, :, column] for trainer in (plain, scaled)]
+    torch.testing.assert_close(kept[1], 0.01 * kept[0])
+    assert kept[0].abs().max() > 1

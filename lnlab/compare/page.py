@@ -46,6 +46,8 @@ def answer(
                 "--until and --budget add seeds to runs: they go with settings, not with a file of scores"
             )
     else:
+        if budget and not until:
+            raise ConfigError("--budget ends a comparison that adds seeds: it goes with --until decided")
         plan = Plan.of(question)
         words = [f"{name}={text}" for name, text in question.items() if name != "seeds"]
         name = re.sub(r"[^A-Za-z0-9.]+", "-", " ".join(words)).strip("-")[:80]
