@@ -64,15 +64,10 @@ def torch_twin(views, row: int, core: str, norm: str, outputs: int = A + 1) -> T
 SIDES = {"actor": A, "critic": 1}
 
 
-@pytest.mark.parametrize("core", ["gru", "ff"])
-@pytest.mark.parametrize(("norm", "norm_in"), [("none", "both"), ("ln", "both"), ("ln", "actor"), ("ln", "critic")])
-def test_separate_trunks_are_two_networks_each_with_the_gradient_of_its_own_outputs(
-    core: str, norm: str, norm_in: str
-) -> None:
-    torch.manual_seed(0)
-    net = make_actor_critic(core, norm, trunks="separate", norm_in=norm_in, hidden=H)
+def went_through(net) -> tuple:
+    """A rollout of random numbers through random networks and back: views of parameters and gradients, tape, dout."""
     flat = torch.randn(N, net.layout.size) * 0.3
-    grads = torch.full_like(flat, 7.0)
+    grads = torch.full_like(flat, 7.0)  # stale values must be overwritten, not added to
     p, g = net.layout.views(flat), net.layout.views(grads)
     tape = net.tape(T, N)
     tape.obs.normal_()
@@ -81,6 +76,17 @@ def test_separate_trunks_are_two_networks_each_with_the_gradient_of_its_own_outp
         net.step(p, tape, t)
     dout = torch.randn(T, N, A + 1)
     net.backward(p, g, tape, dout)
+    return p, g, tape, dout
+
+
+@pytest.mark.parametrize("core", ["gru", "ff"])
+@pytest.mark.parametrize(("norm", "norm_in"), [("none", "both"), ("ln", "both"), ("ln", "actor"), ("ln", "critic")])
+def test_separate_trunks_are_two_networks_each_with_the_gradient_of_its_own_outputs(
+    core: str, norm: str, norm_in: str
+) -> None:
+    torch.manual_seed(0)
+    net = make_actor_critic(core, norm, trunks="separate", norm_in=norm_in, hidden=H)
+    p, g, tape, dout = went_through(net)
     states, outs, douts = tape.state.chunk(2, -1), tape.out.split([A, 1], -1), dout.split([A, 1], -1)
     for (side, outputs), state, out, part in zip(SIDES.items(), states, outs, douts, strict=True):
         own, gradients = (
@@ -131,16 +137,7 @@ def test_separate_trunks_start_alike_whatever_the_norm_and_its_side_and_the_acto
 def test_forward_and_backward_agree_with_autograd_through_torch_modules(core: str, norm: str) -> None:
     torch.manual_seed(0)
     net = make_actor_critic(core, norm, hidden=H)
-    flat = torch.randn(N, net.layout.size) * 0.3
-    grads = torch.full_like(flat, 7.0)  # stale values must be overwritten, not added to
-    p, g = net.layout.views(flat), net.layout.views(grads)
-    tape = net.tape(T, N)
-    tape.obs.normal_()
-    tape.state[0].normal_()
-    for t in range(T + 1):
-        net.step(p, tape, t)
-    dout = torch.randn(T, N, A + 1)
-    net.backward(p, g, tape, dout)
+    p, g, tape, dout = went_through(net)
     for row in range(N):
         twin = torch_twin(p, row, core, norm)
         h = tape.state[0, row] if net.recurrent else torch.zeros(1, H)
