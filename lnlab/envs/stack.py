@@ -55,6 +55,22 @@ def make_rows(name: str, rows: int) -> VectorEnv[Any, Any, Any]:
     return SyncVectorEnv([lambda: make_one(name)] * rows, copy=False, autoreset_mode=AutoresetMode.DISABLED)
 
 
+def fitting(space: Any, bounds: str, action: np.ndarray) -> Any:
+    """Drawn actions (N, …) as environments of this space take them, (N, *space.shape): what is not a number counts as 0.
+
+    Args:
+        bounds: how drawn numbers fit a Box: "squash" by tanh, or "clip".
+    """
+    if not isinstance(space, spaces.Box):
+        return action.reshape(len(action), *space.shape) + space.start
+    drawn = np.nan_to_num(action).reshape(len(action), *space.shape)
+    bounded = np.isfinite(space.low) & np.isfinite(space.high)
+    low, high = np.where(bounded, space.low, -1.0), np.where(bounded, space.high, 1.0)
+    unit = np.tanh(drawn) if bounds == "squash" else np.where(bounded, drawn.clip(-1, 1), drawn)
+    fitted = low + (unit + 1) / 2 * (high - low)
+    return fitted.clip(space.low, space.high).astype(space.dtype)
+
+
 class Moments:
     """Mean and variance so far of what each learner sees, (L, …), in double precision (Chan et al. 1983)."""
 
@@ -139,7 +155,7 @@ class EnvStack:
 
     def _advance(self, action: np.ndarray) -> np.ndarray:
         """Step the environments; rewards (N,)."""
-        obs, reward, self.terminated, truncated, _ = self.envs.step(self._fitting(action))
+        obs, reward, self.terminated, truncated, _ = self.envs.step(fitting(self.space, self.bounds, action))
         self.terminated, self.ended = np.array(self.terminated), self.terminated | truncated
         self.obs, reward = np.array(obs, np.float32), np.array(reward, np.float64)
         whole = {"observation": np.isfinite(self.obs).all(1), "reward": np.isfinite(reward)}
@@ -163,18 +179,6 @@ class EnvStack:
         seeds: Any = [self.seed(row, int(self.number[row])) if rows[row] else None for row in range(self.rows)]
         obs, _ = self.envs.reset(seed=seeds, options={"reset_mask": rows.copy()})
         self.obs = np.where(rows[:, None], np.asarray(obs, np.float32), self.obs)
-
-    def _fitting(self, action: np.ndarray) -> Any:
-        """Drawn actions as the environments take them."""
-        space: Any = self.space
-        if not isinstance(space, spaces.Box):
-            return action.reshape(self.rows, *space.shape) + space.start
-        drawn = np.nan_to_num(action).reshape(self.rows, *space.shape)
-        bounded = np.isfinite(space.low) & np.isfinite(space.high)
-        low, high = np.where(bounded, space.low, -1.0), np.where(bounded, space.high, 1.0)
-        unit = np.tanh(drawn) if self.bounds == "squash" else np.where(bounded, drawn.clip(-1, 1), drawn)
-        fitting = low + (unit + 1) / 2 * (high - low)
-        return fitting.clip(space.low, space.high).astype(space.dtype)
 
     def _shown(self, obs: np.ndarray) -> np.ndarray:
         if not self.seen:
