@@ -28,11 +28,19 @@ from lnlab.trainers import driver
 from tests.fakes import wait_until, write_template
 
 LONG = bool(os.environ.get("LNLAB_LONG_TESTS"))
-SMALL: dict[str, Any] = {"hidden": 8, "device": "cpu", "eval_episodes": 1, "seeds": 2, "cores": 1, "profile": "killed"}
-A3C = SMALL | {"algorithm": "a3c", "core": "ff", "norm": "ln", "episodes": 20, "workers": 2}
+SMALL: dict[str, Any] = {"hidden": 8, "device": "cpu", "seeds": 2, "cores": 1, "profile": "killed"}
+A3C = SMALL | {"algorithm": "a3c", "eval_episodes": 1, "core": "ff", "norm": "ln", "episodes": 20, "workers": 2}
 TD3 = SMALL | {"algorithm": "td3", "norm": "none", "env": "Pendulum-v1", "steps": 1500, "learning_starts": 100}
-TD3 |= {"batch_size": 4, "eval_every": 500, "tensorboard": False}
-KINDS = {"a3c": A3C, "a3c in two processes": A3C | {"cores": 2}, "td3": TD3}
+TD3 |= {"batch_size": 4, "eval_every": 500, "eval_episodes": 1, "tensorboard": False}
+CARTPOLE = SMALL | {
+    "core": "ff",
+    "norm": "batch",
+    "env": "CartPole-v1",
+    "steps": 20_000,
+    "workers": 2,
+    "obs_norm": True,
+}
+KINDS = {"a3c": A3C, "a3c in two processes": A3C | {"cores": 2}, "td3": TD3, "cartpole": CARTPOLE}
 PROCESSES = multiprocessing.get_context("forkserver")  # imports are done once
 PROCESSES.set_forkserver_preload(["torch", "pyarrow.parquet", "lnlab.inside.actor_critic"])
 
@@ -61,7 +69,9 @@ def wait_for_orphans(results: Path) -> None:
     wait_until(lambda: not any(files.locked(lock.parent) for lock in results.rglob(".lock")))
 
 
-@pytest.mark.parametrize(("kind", "kills"), [(kind, 6) for kind in KINDS for _ in range(3)] if LONG else [("a3c", 2)])
+@pytest.mark.parametrize(
+    ("kind", "kills"), [(kind, 6) for kind in KINDS for _ in range(3)] if LONG else [("a3c", 2), ("cartpole", 2)]
+)
 def test_a_training_that_is_killed_ends_with_the_same_bits(kind, kills, results):
     begin = time.monotonic()
     straight = train(results / "straight", KINDS[kind])
