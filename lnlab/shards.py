@@ -91,18 +91,29 @@ class Shard:
             DamagedError: there is none before it that is whole, or the checkpoint was made with other settings.
             RuntimeError: another process is training these seeds.
         """
-        import torch
-
         self._claim()
         self._start_clock()
         if (name := self._whole_manifest()["checkpoint"]) is None:
             return None
-        content = torch.load(self.dir / name, map_location="cpu", weights_only=True)
+        content = _content(self.dir / name)
         there = content["settings"]
         other = [f"{k} is {there[k]!r} there, {v!r} here" for k, v in self.settings.items() if there.get(k, v) != v]
         if other:
             raise DamagedError(f"{self.dir / name} was made with other settings: {'; '.join(other)}")
         return content["state"]
+
+    def state(self) -> dict[str, Any] | None:
+        """As `load`, for who only looks: nothing is claimed or written, and another process may go on training.
+
+        Raises:
+            DamagedError: the checkpoint is missing or damaged.
+        """
+        manifest = self.manifest
+        if (name := manifest["checkpoint"]) is None:
+            return None
+        for wrong in files.differing(self.dir, {name: manifest["files"][name]}):
+            raise DamagedError(wrong)
+        return _content(self.dir / name)["state"]
 
     def record(self, **facts: Any) -> None:
         """Facts for the run's provenance (device, norm_layers, parameter_count), kept with the next checkpoint."""
@@ -261,6 +272,13 @@ def save(path: Path, state: dict[str, Any]) -> None:
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
+
+
+def _content(checkpoint: Path) -> dict[str, Any]:
+    """Settings and state, tensors on the CPU."""
+    import torch
+
+    return dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
 
 
 def _read(path: Path) -> dict[str, Any]:

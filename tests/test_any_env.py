@@ -15,7 +15,7 @@ from lnlab import inside, runs
 from lnlab.cli import main
 from lnlab.config import parse
 from lnlab.envs.cartpole import CartPoleRows
-from lnlab.envs.stack import EnvStack, Moments
+from lnlab.envs.stack import EnvStack, Moments, fitting
 from lnlab.trainers import make_trainer
 from lnlab.trainers.actions import Choice, Choices, Gaussian
 from lnlab.trainers.returns import Boundaries, actor_critic_gradient, n_step_returns
@@ -411,10 +411,10 @@ def test_kinds_of_actions_agree_with_torch_distributions_and_autograd(kind):
 def test_drawn_numbers_fit_the_bounds():
     drawn = np.array([[0.0, 0.0], [9.0, -9.0], [np.nan, 0.5]], np.float32)
     for bounds, third in (("squash", 2.5 + 2.5 * math.tanh(0.5)), ("clip", 3.75)):
-        stack = EnvStack("Numbers-v0", 3, 1, lambda row, number: 0, bounds=bounds)
-        assert stack._fitting(drawn) == pytest.approx(np.array([[0, 2.5], [2, 0], [0, third]]), abs=1e-5)
-    endless = EnvStack("Endless-v0", 1, 1, lambda row, number: 0, bounds="clip")
-    assert endless._fitting(np.float32([[7.5]])).item() == 7.5
+        assert fitting(ACTIONS["numbers"], bounds, drawn) == pytest.approx(
+            np.array([[0, 2.5], [2, 0], [0, third]]), abs=1e-5
+        )
+    assert fitting(ACTIONS["endless"], "clip", np.float32([[7.5]])).item() == 7.5
 
 
 def test_moments_are_those_of_all_that_was_seen():

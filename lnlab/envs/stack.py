@@ -56,7 +56,9 @@ def make_rows(name: str, rows: int) -> VectorEnv[Any, Any, Any]:
 
 
 def fitting(space: Any, bounds: str, action: np.ndarray) -> Any:
-    """Drawn actions (N, …) as environments of this space take them, (N, *space.shape): what is not a number counts as 0.
+    """Drawn actions (N, …) as environments of this space take them, (N, *space.shape).
+
+    What is not a number counts as 0.
 
     Args:
         bounds: how drawn numbers fit a Box: "squash" by tanh, or "clip".
