@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from lnlab.config import RunConfig
 from lnlab.paths import PACKAGE
@@ -26,6 +27,13 @@ ALL_WORKERS = -1  # `worker` of a number that pools the workers of a seed
 SPREAD_WINDOW, SPREAD_WINDOWS = 500, 3  # rows; D3 prints "1500 episodes"
 POLICY_WINDOW = 1000  # rows
 SMOOTHING = 100  # episodes
+TAIL = 0.1  # of a learning curve: its mean is the score of a run
+
+
+def late(curve: ArrayLike) -> float:
+    """Mean of the last tenth of a learning curve of any kind, at least its last value; NaN of none."""
+    values = np.asarray(curve, dtype=float)
+    return float(values[-max(1, round(TAIL * len(values))) :].mean()) if len(values) else np.nan
 
 
 def mean(values: np.ndarray) -> float:

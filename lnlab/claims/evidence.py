@@ -29,7 +29,6 @@ from lnlab.claims.rows import (
     Untried,
     Value,
     arithmetic,
-    said,
 )
 from lnlab.claims.special import SPECIAL
 from lnlab.claims.studies import Array, Data, Missing, paired
@@ -72,7 +71,7 @@ def estimates(data: Data, row: Sided, *, as_printed: bool = False) -> list[tuple
             of = [percent(combined([np.log(measure(data, row.of, arm))], [1.0], np.mean)) for arm in row.arm]
         else:
             of = [combined([_scores(data, Place(row.of, arm), as_printed)], [1.0], how.statistic) for arm in row.arm]
-        return [(said(row.value, arm), row.of, each) for arm, each in zip(row.arm, of, strict=True)]
+        return [(row.said(arm), row.of, each) for arm, each in zip(row.arm, of, strict=True)]
     if isinstance(row, Contrast):
         first, scores = next(iter(row.of)), [_scores(data, each, as_printed) for each in row.of]
         statistic = named(first.measure).statistic
@@ -107,6 +106,9 @@ def _refuse_others(data: Data, setting: str | None, a: Place, b: Place) -> None:
 
 
 def _compared(row: Compared, arms: Sequence[Array], first: Place) -> Interval:
+    if row.statistic == "wins":
+        a, b = paired(*arms)
+        return combined([(a > b).astype(float)], [1.0], np.mean)
     statistic = OF_SEEDS.get(row.statistic) or named(first.measure).statistic
     if isinstance(row, Change):
         return percent(combined(arms, [1.0, -1.0], log(statistic)), -1 if row.fall else 1)
@@ -120,7 +122,7 @@ def level(data: Data, row: Level) -> list[Evidence]:
     for arm, given in row.printed.items():
         printed = scaled(row.of, given) or 0.0
         ours = combined([_scores(data, Place(row.of, arm), True)], [1.0], named(row.of).statistic)
-        found.append(Number(said(row.level, arm), printed, ours, _margin(row.of, printed, row.margin)))
+        found.append(Number(row.said(arm), printed, ours, _margin(row.of, printed, row.margin)))
     return found
 
 
@@ -128,7 +130,7 @@ def rank(data: Data, row: Rank) -> list[Evidence]:
     """The rank correlation of both measures over the seeds of an arm."""
     x, y = row.of
     return [
-        Direction(said(row.rank, arm), rank_correlation(measure(data, x, arm), measure(data, y, arm)), row.side)
+        Direction(row.said(arm), rank_correlation(measure(data, x, arm), measure(data, y, arm)), row.side)
         for arm in row.arm
     ]
 

@@ -20,7 +20,6 @@ logarithm, as factors: `within` a `bound` of 2. How a row becomes evidence is in
 """
 
 import ast
-import difflib
 import inspect
 import itertools
 import math
@@ -35,15 +34,17 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PrivateAttr,
     StrictStr,
     Tag,
+    ValidationInfo,
     model_validator,
 )
 
 from lnlab.analysis.claims import Side
 from lnlab.claims.measures import named
+from lnlab.claims.names import Names, of_study
 from lnlab.claims.special import SPECIAL
-from lnlab.claims.studies import known, labels
 from lnlab.config import GymConfig, RunConfig, TD3Config, shown
 
 VALUES = {"algorithm": ("a3c", "individual"), "core": ("gru", "ff"), "norm": ("ln", "none")}
@@ -76,32 +77,38 @@ def arithmetic(text: object) -> float:
     return found
 
 
-def expanded(pattern: str) -> list[str]:
-    """The arms that a pattern stands for.
+def expanded(pattern: str, names: Names | None = None) -> list[str]:
+    """The arms that a pattern stands for, of `names`, or else of study.toml.
 
     >>> expanded("{algorithm}-gru-ln")
     ['a3c-gru-ln', 'individual-gru-ln']
 
     Raises:
-        ValueError: a name in braces is unknown, or study.toml has no such arm.
+        ValueError: a name in braces is unknown, or there is no such arm.
     """
-    names = [name for _, name, _, _ in Formatter().parse(pattern) if name is not None]
-    if unknown := sorted(set(names) - set(VALUES)):
+    known = names or of_study()
+    places = [name for _, name, _, _ in Formatter().parse(pattern) if name is not None]
+    if unknown := sorted(set(places) - set(VALUES)):
         raise ValueError(f"{pattern!r}: {{{unknown[0]}}} does not expand; allowed: {{{'}, {'.join(VALUES)}}}")
-    values = itertools.product(*(VALUES[name] for name in names))
-    arms = [pattern.format(**dict(zip(names, each, strict=True))) for each in values]
-    if strange := [arm for arm in arms if arm not in known()]:
-        near = difflib.get_close_matches(strange[0], known(), n=5, cutoff=0)
-        raise ValueError(f"unknown run id {shown(strange[0])}; the nearest in study.toml: {', '.join(near)}")
+    values = itertools.product(*(VALUES[name] for name in places))
+    arms = [pattern.format(**dict(zip(places, each, strict=True))) for each in values]
+    for arm in arms:
+        known.parts(arm)
     return arms
 
 
-def said(text: str, arm: str) -> str:
+def said(text: str, arm: str, info: ValidationInfo) -> str:
     """The text of a row about one arm."""
+    parts = _names(info).parts(arm)
     try:
-        return text.format(**labels(arm))
+        return text.format(**parts)
     except (KeyError, IndexError, AttributeError):
-        raise ValueError(f"{text!r} names what {arm} has not; it has {', '.join(labels(arm))}") from None
+        raise ValueError(f"{text!r} names what {arm} has not; it has {', '.join(parts)}") from None
+
+
+def _names(info: ValidationInfo) -> Names:
+    """The arms that the file may name: what it is read with."""
+    return info.context or of_study()
 
 
 class Place(NamedTuple):
@@ -111,12 +118,12 @@ class Place(NamedTuple):
     arm: str
 
 
-def place(text: object) -> Place:
+def place(text: object, info: ValidationInfo) -> Place:
     """From `measure of arm`."""
     name, middle, arm = str(text).partition(" of ")
     if not middle:
         raise ValueError(f"{text!r} should read: measure of arm")
-    return Place(_measure(name), _arm(arm))
+    return Place(_measure(name), _arm(arm, info))
 
 
 def _measure(name: str) -> str:
@@ -124,8 +131,8 @@ def _measure(name: str) -> str:
     return name
 
 
-def _arm(name: str) -> str:
-    arms = expanded(name)
+def _arm(name: str, info: ValidationInfo) -> str:
+    arms = expanded(name, _names(info))
     if len(arms) > 1:
         raise ValueError(f"{name!r} is {len(arms)} arms where one is wanted")
     return arms[0]
@@ -139,12 +146,12 @@ def _texts(given: object) -> list[str]:
     return texts
 
 
-def _arms(given: object) -> list[str]:
-    return [arm for pattern in _texts(given) for arm in expanded(pattern)]
+def _arms(given: object, info: ValidationInfo) -> list[str]:
+    return [arm for pattern in _texts(given) for arm in expanded(pattern, _names(info))]
 
 
-def _measure_or_places(given: object) -> str | list[Place]:
-    return _measure(given) if isinstance(given, str) else [place(text) for text in _texts(given)]
+def _measure_or_places(given: object, info: ValidationInfo) -> str | list[Place]:
+    return _measure(given) if isinstance(given, str) else [place(text, info) for text in _texts(given)]
 
 
 def _setting(name: str) -> str:
@@ -169,6 +176,11 @@ class Row(BaseModel):
 
     otherwise: str | None = None  # what the note says where the runs are not there: then the claim does without the row
     main: bool = False  # the claim's main statement, or one of several
+    _texts: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def said(self, arm: str) -> str:
+        """The row's text about one of its arms."""
+        return self._texts[arm]
 
 
 class Level(Row):
@@ -180,8 +192,8 @@ class Level(Row):
     margin: float | None = None  # the smallest, where a printed value is near zero
 
     @model_validator(mode="after")
-    def _sayable(self) -> "Level":
-        [said(self.level, arm) for arm in self.printed]
+    def _sayable(self, info: ValidationInfo) -> "Level":
+        self._texts = {arm: said(self.level, arm, info) for arm in self.printed}
         return self
 
 
@@ -203,8 +215,8 @@ class Value(Sided):
     percent: bool = False
 
     @model_validator(mode="after")
-    def _sayable(self) -> "Value":
-        [said(self.value, arm) for arm in self.arm]
+    def _sayable(self, info: ValidationInfo) -> "Value":
+        self._texts = {arm: said(self.value, arm, info) for arm in self.arm}
         return self
 
 
@@ -212,34 +224,38 @@ class Compared(Sided):
     """Two arms: a measure `of` a `pair`, or of each of several pairs, or two places.
 
     A pair holds a name in braces that stands for the two: `{norm}`, LayerNorm against no norm, or the one named `by`.
+    With `statistic: wins` a row is about the share of seeds in which the first is above the second.
     """
 
     of: Annotated[str | list[Place], BeforeValidator(_measure_or_places)]
     pair: Annotated[list[str], BeforeValidator(_texts)] = []
     by: Literal["norm", "core"] = "norm"
-    statistic: Literal["", "sd", "worst_tenth"] = ""  # of seeds, instead of the measure's own
+    statistic: Literal["", "sd", "worst_tenth", "wins"] = ""  # of seeds, instead of the measure's own
     but_for: Setting | None = None  # the only setting in which the two arms may differ
+
+    _sides: list[tuple[str, Place, Place]] = PrivateAttr(default_factory=list)
 
     @property
     def sides(self) -> list[tuple[str, Place, Place]]:
         """For each piece of evidence its text and the two places."""
-        text = str(getattr(self, "minus", None) or getattr(self, "change", None))
-        if isinstance(self.of, str):
-            ln, none = (
-                [arm for pair in self.pair for arm in expanded(pair.replace(f"{{{self.by}}}", each))]
-                for each in VALUES[self.by]
-            )
-            return [(said(text, a), Place(self.of, a), Place(self.of, b)) for a, b in zip(ln, none, strict=True)]
-        a, b = self.of
-        return [(text, a, b)]
+        return self._sides
 
     @model_validator(mode="after")
-    def _whole(self) -> "Compared":
+    def _whole(self, info: ValidationInfo) -> "Compared":
         if isinstance(self.of, str) and not (self.pair and all(f"{{{self.by}}}" in pair for pair in self.pair)):
             raise ValueError(f"the pair {self.pair} lacks {{{self.by}}}, which stands for the two that are compared")
         if not isinstance(self.of, str) and (self.pair or len(self.of) != 2):
             raise ValueError("give a measure and a pair, or two places and no pair")
-        self.sides  # noqa: B018  refuses what does not expand
+        text = str(getattr(self, "minus", None) or getattr(self, "change", None))
+        if isinstance(self.of, str):
+            both = (
+                [arm for pair in self.pair for arm in expanded(pair.replace(f"{{{self.by}}}", each), _names(info))]
+                for each in VALUES[self.by]
+            )
+            of = self.of
+            self._sides = [(said(text, a, info), Place(of, a), Place(of, b)) for a, b in zip(*both, strict=True)]
+        else:
+            self._sides = [(text, *self.of)]
         return self
 
 
@@ -250,6 +266,12 @@ class Minus(Compared):
 class Change(Compared):
     change: str
     fall: bool = False  # the text speaks of a reduction: by how many percent it is below
+
+    @model_validator(mode="after")
+    def _is_of_levels(self) -> "Change":
+        if self.statistic == "wins":
+            raise ValueError("a share of seeds is no change in percent: write minus in place of change")
+        return self
 
 
 class Contrast(Sided):
@@ -265,6 +287,11 @@ class Rank(Row):
     of: tuple[Measure, Measure]
     arm: Arms
     side: Side
+
+    @model_validator(mode="after")
+    def _sayable(self, info: ValidationInfo) -> "Rank":
+        self._texts = {arm: said(self.rank, arm, info) for arm in self.arm}
+        return self
 
 
 class Arithmetic(Row):

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from lnlab.config import EXTENT, Config
 from lnlab.diverged import Scored, scored
 from lnlab.models.norms import NORMS
-from lnlab.paths import PUBLISHED, ROOT
+from lnlab.paths import PUBLISHED, ROOT, STUDY
 from lnlab.runs import Run, Study, load
 from lnlab.study import expand, profiles
 
@@ -50,7 +50,12 @@ class Missing(LookupError):
 # -- arms -----------------------------------------------------------------------------------------------------------
 @functools.cache
 def known() -> dict[str, Config]:
-    """The arms of study.toml with their settings: by run id for the main study and TD3, else by profile/run id."""
+    """The arms of study.toml with their settings: by run id for the main study and TD3, else by profile/run id.
+
+    None where there is no study.toml, as outside a clone.
+    """
+    if not STUDY.exists():
+        return {}
     arms = {f"{profile}/{config.run_id}": config for profile in profiles() for config in expand(profile)}
     return arms | {config.run_id: config for profile in (DRIVING, PROFILE) for config in expand(profile)}
 

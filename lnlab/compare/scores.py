@@ -2,24 +2,22 @@
 
 import io
 import json
-import math
 import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
+from lnlab.analysis.metrics import late
 from lnlab.config import ConfigError
 
 COLUMNS = ("arm", "seed", "score")
 OPTIONAL = ("task", "setting")
 MORE = ("steps_per_second", "parameters", "diverged", "run", "commit")  # of our own runs
-TAIL = 0.1  # of a learning curve: its mean is the score
 
 
-def read(path: Path) -> pd.DataFrame:
-    """Scores from a CSV file or a folder: columns task, setting, arm, seed, score.
+def read(path: Path, arms: int = 2) -> pd.DataFrame:
+    """Scores from a CSV file or a folder: columns task, setting, arm, seed, score; at least so many arms.
 
     - CSV with a row a run: arm, seed, score, and if wanted task and setting;
     - CSV that Weights & Biases exports, a column a run, as CleanRL names its runs: ENV__ARM__SEED__TIME;
@@ -33,10 +31,10 @@ def read(path: Path) -> pd.DataFrame:
     if not path.exists():
         raise ConfigError(f"there is no file or folder {path}")
     found = _of_monitors(path) if path.is_dir() else _of_table(path)
-    return checked(found, str(path))
+    return checked(found, str(path), arms)
 
 
-def checked(found: pd.DataFrame, where: str = "scores") -> pd.DataFrame:
+def checked(found: pd.DataFrame, where: str = "scores", arms: int = 2) -> pd.DataFrame:
     """The scores with all columns, in order.
 
     Raises:
@@ -59,7 +57,7 @@ def checked(found: pd.DataFrame, where: str = "scores") -> pd.DataFrame:
     keys = ["task", "setting", "arm", "seed"]
     if (twice := found.duplicated(keys)).any():
         raise ConfigError(f"{where}: the run {found[twice][keys].iloc[0].to_dict()} is there twice")
-    if found.arm.nunique() < 2:
+    if found.arm.nunique() < arms:
         raise ConfigError(
             f"{where} has one arm, {found.arm.iloc[0]!r}, and two are compared" if len(found) else f"{where} is empty"
         )
@@ -103,9 +101,3 @@ def _of_monitors(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(
         [(*key, float(np.mean(each))) for key, each in rows.items()], columns=["task", "arm", "seed", "score"]
     )
-
-
-def late(curve: ArrayLike) -> float:
-    """Mean of the last tenth of a learning curve, at least its last value; NaN of none."""
-    values = np.asarray(curve, dtype=float)
-    return float(values[-max(1, round(TAIL * len(values))) :].mean()) if len(values) else math.nan
