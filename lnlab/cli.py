@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from lnlab import __version__
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lnlab.runs import Run
 
 ERROR, USAGE, INTERRUPTED, UNREAD = 1, 2, 130, 141  # exit codes besides 0; the last two as a shell gives a signal's
@@ -74,12 +76,15 @@ def _run(words: list[str]) -> int:
 
 def _find(needs: Sequence[str]) -> None:
     """Stop before any work where a command's files are missing: an installed package has none of them."""
-    from lnlab.paths import ROOT
+    if not needs:
+        return
+    from lnlab.paths import CLONE, ROOT
 
-    if missing := [name for name in needs if not (ROOT / name).exists()]:
+    if missing := [name for name in needs if not CLONE or not (ROOT / name).exists()]:
+        able = ", ".join(name for name, command in COMMANDS.items() if not command.needs)
         _refuse(
-            f"works in a clone of the repository only, and {ROOT} has no {missing[0]}; "
-            "an installed package can do: lnlab train, lnlab runs"
+            f"works in a clone of the repository only, and {ROOT} is none that has {missing[0]}; "
+            f"what an installed package can do: {able}"
         )
 
 
@@ -155,31 +160,55 @@ def _command(
     "lnlab study quick",
     "lnlab study paper --only 'a3c-*' --jobs 4",
     "lnlab study paper --list",
-    needs=("study.toml", "notebooks"),
+    "lnlab study my.toml             a study file of your own; its runs go into results/ beside it",
+    "lnlab study my.toml long        one of its profiles, if it has several",
     arguments={
-        "profile": PROFILE,
+        "study": {"metavar": "PROFILE|FILE.toml", "help": f"{PROFILE['help']}; or a study file of your own"},
+        "profile": {"metavar": "PROFILE", "nargs": "?", "help": "name in FILE.toml; not needed if it has one profile"},
         "--jobs": {"type": _positive, "metavar": "N", "help": "runs side by side (default: one for each core)"},
         "--only": {"metavar": "PATTERN", "help": "only the runs whose id matches, such as 'a3c-*-ln'"},
         "--list": SWITCH | {"help": "show the runs and how far they are; train nothing"},
     },
 )
 def _study(options: argparse.Namespace, _: list[str]) -> int:
+    from lnlab.paths import results_of
     from lnlab.study import execute, expand, select
 
+    file, profile = _profile(options.study, options.profile)
+    again = " ".join(["lnlab study", options.study, *([options.profile] if options.profile else [])])
     if options.list:
         from lnlab.runs import Run
 
-        _print_runs([Run.at(config) for config in select(expand(options.profile), options.only)])
+        _print_runs([Run.at(config, results_of(file)) for config in select(expand(profile, file), options.only)])
         return 0
     try:
-        failed = execute(options.profile, options.jobs, options.only)
+        failed = execute(profile, options.jobs, options.only, study=file)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped; go on from the checkpoints with: lnlab study {options.profile}") from None
+        raise KeyboardInterrupt(f"stopped; go on from the checkpoints with: {again}") from None
     if failed:
-        print(f"failed: {', '.join(failed)}; to try again: lnlab study {options.profile}", file=sys.stderr)
+        print(f"failed: {', '.join(failed)}; to try again: {again}", file=sys.stderr)
         return ERROR
-    print(f"all done; build the report with: lnlab report {options.profile}")
+    yours = options.study != profile
+    print(f"all done: {results_of(file) / profile}" if yours else f"all done; the report: lnlab report {profile}")
     return 0
+
+
+def _profile(study: str, profile: str | None) -> "tuple[Path, str]":
+    """The file and the profile that are meant by PROFILE, FILE.toml, or FILE.toml PROFILE."""
+    from pathlib import Path
+
+    from lnlab.paths import STUDY
+    from lnlab.study import profiles
+
+    if not study.endswith(".toml"):
+        if profile:
+            _refuse(f"two profiles are named, {study!r} and {profile!r}; give one, or a FILE.toml before it")
+        return STUDY, study
+    file = Path(study).absolute()
+    names = list(profiles(file))
+    if not profile and len(names) > 1:
+        _refuse(f"{study} has several profiles; name one: lnlab study {study} {names[0]} (or {', '.join(names[1:])})")
+    return file, profile or names[0]
 
 
 @_command(

@@ -11,7 +11,7 @@ from pathlib import Path
 from lnlab.config import Config
 from lnlab.files import locked, read_json, try_lock
 from lnlab.papermill_job import STOP_SECONDS
-from lnlab.paths import NOTEBOOKS, ROOT
+from lnlab.paths import BASE, NOTEBOOKS
 from lnlab.runs import Run
 
 TEMPLATE = NOTEBOOKS / "train.ipynb"
@@ -28,9 +28,9 @@ class Job:
     One job at a time has a run, from its start until its papermill has ended, whatever becomes of the study.
     """
 
-    def __init__(self, config: Config, template: Path = TEMPLATE) -> None:
+    def __init__(self, config: Config, template: Path = TEMPLATE, results: Path | None = None) -> None:
         self.config, self.template = config, template
-        self.run = Run.at(config)
+        self.run = Run.at(config, results)
         self.page = self.run.dir / "page.ipynb"
         self.log = self.run.dir / "log.txt"
         self.held = False  # by another process, as `start` found
@@ -76,7 +76,7 @@ class Job:
             with self.log.open("wb") as log:
                 self._process = subprocess.Popen(
                     self.command,
-                    cwd=ROOT,
+                    cwd=BASE,
                     env=os.environ | ENVIRONMENT | {"LNLAB_RESULTS": str(self.run.dir.parent.parent)},
                     stdin=subprocess.PIPE,  # closes with this process, see lnlab/papermill_job.py
                     stdout=log,

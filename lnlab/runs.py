@@ -63,9 +63,9 @@ class Run:
         self.dir = Path(folder)
 
     @classmethod
-    def at(cls, config: Config) -> "Run":
-        """The place of a run, which may not exist yet."""
-        return cls(RESULTS / config.profile / config.run_id)
+    def at(cls, config: Config, results: Path | None = None) -> "Run":
+        """The place of a run, which may not exist yet; in `results`, or where this process leaves its results."""
+        return cls((results or RESULTS) / config.profile / config.run_id)
 
     @classmethod
     def open(cls, config: Config, *, block: int = BLOCK) -> "Run":

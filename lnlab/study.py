@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from lnlab.config import EXTENT, LONGEST_PROFILE, PROFILE, Config, ConfigError, kind, parse, shown
 from lnlab.jobs import TEMPLATE, Job
 from lnlab.memory import refuse_too_large
-from lnlab.paths import STUDY
+from lnlab.paths import STUDY, results_of
 from lnlab.provenance import usable_cores
 from lnlab.runs import Run
 from lnlab.signals import on_ending
@@ -139,23 +139,25 @@ def execute(
     Args:
         jobs: arms side by side; None is one for each core. The cores are shared out among them.
         only: pattern for the run ids, see `select`.
+        study: the file; runs of somebody's own file go into results/ beside it.
 
     Raises:
         ConfigError: a setting is wrong, an environment or the memory cannot carry its run, or a run directory holds a
             run with other settings.
         KeyboardInterrupt: stopped; every run has kept a checkpoint.
     """
-    configs = select(expand(profile, study), only)
+    configs, results = select(expand(profile, study), only), results_of(study)
     for config in configs:
-        Run.at(config).refuse_other(config)
-    todo = sorted((config for config in configs if not Job(config).done), key=_cost, reverse=True)
+        Run.at(config, results).refuse_other(config)
+    left = (config for config in configs if not Job(config, template, results).done)
+    todo = sorted(left, key=_cost, reverse=True)
     side_by_side = max(1, min(jobs or usable_cores(), len(todo)))
     cores = max(1, usable_cores() // side_by_side)
     for config in todo:
         refuse_impossible(config)
         if config.device != "cuda":
             refuse_too_large(config, min(cores, config.seeds))
-    waiting = [Job(config.model_copy(update={"cores": cores}), template) for config in todo]
+    waiting = [Job(config.model_copy(update={"cores": cores}), template, results) for config in todo]
     total = sum(config.env_steps for config in configs)
     done = total - sum(job.steps_left for job in waiting)  # in earlier sessions; does not count for the speed
     interval = 0.5 if sys.stderr.isatty() else 30.0  # a log file wants few lines
@@ -235,7 +237,8 @@ def _read(study: Path) -> Study:
         with study.open("rb") as file:
             return Study.model_validate(tomllib.load(file))
     except OSError as error:
-        raise ConfigError(f"{study} cannot be read: {error.strerror}") from None
+        yours = "; name a study file of your own: lnlab study FILE.toml" if study == STUDY else ""
+        raise ConfigError(f"{study} cannot be read: {error.strerror}{yours}") from None
     except ValidationError as error:
         raise ConfigError(f"{study}: {_explain(error.errors()[0])}") from None
     except (ValueError, RecursionError) as error:  # of TOML, of its encoding, of numbers and nests without end

@@ -116,13 +116,13 @@ def test_list_shows_the_runs_of_a_profile_and_trains_nothing(capsys):
 
 def test_the_outcome_of_a_study_is_its_exit_code(monkeypatch, capsys):
     asked: list[tuple] = []
-    monkeypatch.setattr("lnlab.study.execute", lambda *arguments: asked.append(arguments) or ["a3c-ff-ln"])
+    monkeypatch.setattr("lnlab.study.execute", lambda *arguments, **_: asked.append(arguments) or ["a3c-ff-ln"])
     assert main(["study", "quick", "--jobs", "2", "--only", "ff"]) == cli.ERROR
     assert asked == [("quick", 2, "ff")]
     assert "failed: a3c-ff-ln" in capsys.readouterr().err
-    monkeypatch.setattr("lnlab.study.execute", lambda *_: [])
+    monkeypatch.setattr("lnlab.study.execute", lambda *_, **__: [])
     assert main(["study", "quick"]) == 0
-    monkeypatch.setattr("lnlab.study.execute", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("lnlab.study.execute", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     assert main(["study", "quick"]) == cli.INTERRUPTED
     assert "go on from the checkpoints with: lnlab study quick" in capsys.readouterr().err
 
