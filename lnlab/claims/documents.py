@@ -1,8 +1,9 @@
-"""The claims files of book/claims: their shape, read and checked before anything is computed.
+"""Claims files: their shape, read and checked before anything is computed.
 
-d1.yml to d5.yml hold a document each: title, sections, and its claims by id, a claim in one place: our words, the
-printed values, where they come from, and the rows of evidence. hypotheses.yml holds what we expected ourselves, by set
-and name, with the rows that each predicts. What is not as it should be is refused with file and line.
+A document has a title, sections, and its claims by id, a claim in one place: our words, the printed values, where they
+come from, and the rows of evidence. book/claims/d1.yml to d5.yml are those of the book; anybody's own has the same
+form. hypotheses.yml holds what we expected ourselves, by set and name, with the rows that each predicts. What is not as
+it should be is refused with file and line.
 """
 
 import difflib
@@ -13,8 +14,9 @@ from string import Formatter
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from lnlab.claims.names import Names
 from lnlab.claims.rows import KINDS, AnyRow, Change, Level, Minus, Row, Setting, Sided, Value
 from lnlab.config import ConfigError
 from lnlab.paths import BOOK
@@ -35,7 +37,7 @@ class Claim(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Kind
-    section: str
+    section: str = ""
     says: str  # in our words
     quote: str = ""  # a sentence of a document in another language, and its translation
     found: str = ""  # what we found, for readers; {the text of a row} stands for its estimate and interval
@@ -63,8 +65,9 @@ class Document(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str
-    sections: list[str]
-    claims: dict[str, Claim]
+    sections: list[str] = []
+    arms: dict[str, str] = {}  # that the claims speak of, and what readers call each; else those of the results
+    claims: dict[str, Claim] = Field(min_length=1)
 
 
 class Hypothesis(BaseModel):
@@ -126,26 +129,28 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read(path: Path, shape: Any) -> Any:
-    """A file in the given shape.
+def read(path: Path, shape: Any, names: Names | None = None) -> Any:
+    """A file in the given shape, whose rows name arms of `names`, or else of study.toml.
 
     Raises:
-        ConfigError: it is no YAML, or has another shape; the message names file and line.
+        ConfigError: it cannot be read, is no YAML, or has another shape; the message names file and line.
     """
     node = None
     try:
         loader = _Loader(path.read_text(encoding="utf-8"))
         node = loader.get_single_node()  # None where there is nothing
-        return TypeAdapter(shape).validate_python(node and loader.construct_document(node))
+        return TypeAdapter(shape).validate_python(node and loader.construct_document(node), context=names)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}, line {line}: {error.problem}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:  # letters that are none, nests without end
         raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         problem = min(error.errors(), key=lambda each: each["type"] == "missing")  # a mistyped key is missing as well
         line, where = _found(node, problem["loc"])
-        raise ConfigError(f"{path}, line {line}: {where}{_explain(problem)}") from None
+        raise ConfigError(f"{path}, line {line}: {where}{_explain(problem, shape)}") from None
 
 
 def _found(node: Any, steps: tuple[int | str, ...]) -> tuple[int, str]:
@@ -165,13 +170,13 @@ def _found(node: Any, steps: tuple[int | str, ...]) -> tuple[int, str]:
     return line, f"{', '.join(words)}: " if words else ""
 
 
-def _explain(problem: Any) -> str:
+def _explain(problem: Any, shape: Any) -> str:
     tag = next((step for step in reversed(problem["loc"]) if step in KINDS), None)
     if problem["type"] == "missing":
         return f"the key {problem['loc'][-1]!r} is missing"
     if problem["type"] != "extra_forbidden":
         return str(problem["msg"]).removeprefix("Value error, ")
-    names = list((KINDS[tag] if tag else Claim).model_fields)
+    names = list((KINDS[tag] if tag else shape if len(problem["loc"]) == 1 else Claim).model_fields)
     near = difflib.get_close_matches(str(problem["loc"][-1]), names, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     return f"unknown key {problem['loc'][-1]!r}{hint}; allowed: {', '.join(names)}"

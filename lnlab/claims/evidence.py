@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from lnlab.analysis.claims import Direction, Evidence, Number, Sum, Untested, margin_of
-from lnlab.analysis.stats import Interval, Statistic, rank_correlation, std, weighted_sum, worst_decile
+from lnlab.analysis.stats import Interval, Statistic, clopper_pearson, rank_correlation, std, weighted_sum, worst_decile
 from lnlab.claims.measures import measure, named
 from lnlab.claims.rows import (
     Arithmetic,
@@ -66,11 +66,10 @@ def estimates(data: Data, row: Sided, *, as_printed: bool = False) -> list[tuple
     `as_printed` takes pooled cells as their document tested them, not on the one list for all arms.
     """
     if isinstance(row, Value):
-        how = named(row.of)
         if row.percent:
             of = [percent(combined([np.log(measure(data, row.of, arm))], [1.0], np.mean)) for arm in row.arm]
         else:
-            of = [combined([_scores(data, Place(row.of, arm), as_printed)], [1.0], how.statistic) for arm in row.arm]
+            of = [_alone(data, Place(row.of, arm), as_printed) for arm in row.arm]
         return [(row.said(arm), row.of, each) for arm, each in zip(row.arm, of, strict=True)]
     if isinstance(row, Contrast):
         first, scores = next(iter(row.of)), [_scores(data, each, as_printed) for each in row.of]
@@ -81,6 +80,9 @@ def estimates(data: Data, row: Sided, *, as_printed: bool = False) -> list[tuple
     assert isinstance(row, Compared)
     for _, *places in row.sides if row.but_for else []:
         _refuse_others(data, row.but_for, *places)
+    for _, *places in row.sides if row.statistic else []:
+        for each in places:
+            data.seed_by_seed(each.arm)
     both = [(text, a, [_scores(data, each, as_printed) for each in (a, b)]) for text, a, b in row.sides]
     return [(text, first.measure, _compared(row, scores, first)) for text, first, scores in both]
 
@@ -88,6 +90,17 @@ def estimates(data: Data, row: Sided, *, as_printed: bool = False) -> list[tuple
 def _scores(data: Data, place: Place, as_printed: bool) -> Array:
     how = named(place.measure)
     return (how.printed if as_printed and how.printed else how.values)(data, place.arm)
+
+
+def _alone(data: Data, place: Place, as_printed: bool) -> Interval:
+    """A measure of one arm."""
+    how, values = named(place.measure), _scores(data, place, as_printed)
+    return share(values) if how.share else combined([values], [1.0], how.statistic)
+
+
+def share(flags: Array) -> Interval:
+    """The share of seeds that are 1, with its exact interval."""
+    return clopper_pearson(int(flags.sum()), len(flags))
 
 
 def _margin(name: str, printed: float, smallest: float | None) -> float:
@@ -108,7 +121,7 @@ def _refuse_others(data: Data, setting: str | None, a: Place, b: Place) -> None:
 def _compared(row: Compared, arms: Sequence[Array], first: Place) -> Interval:
     if row.statistic == "wins":
         a, b = paired(*arms)
-        return combined([(a > b).astype(float)], [1.0], np.mean)
+        return share((a > b).astype(float))
     statistic = OF_SEEDS.get(row.statistic) or named(first.measure).statistic
     if isinstance(row, Change):
         return percent(combined(arms, [1.0, -1.0], log(statistic)), -1 if row.fall else 1)
@@ -121,7 +134,7 @@ def level(data: Data, row: Level) -> list[Evidence]:
     found: list[Evidence] = []
     for arm, given in row.printed.items():
         printed = scaled(row.of, given) or 0.0
-        ours = combined([_scores(data, Place(row.of, arm), True)], [1.0], named(row.of).statistic)
+        ours = _alone(data, Place(row.of, arm), True)
         found.append(Number(row.said(arm), printed, ours, _margin(row.of, printed, row.margin)))
     return found
 
@@ -129,6 +142,8 @@ def level(data: Data, row: Level) -> list[Evidence]:
 def rank(data: Data, row: Rank) -> list[Evidence]:
     """The rank correlation of both measures over the seeds of an arm."""
     x, y = row.of
+    for arm in row.arm:
+        data.seed_by_seed(arm)
     return [
         Direction(row.said(arm), rank_correlation(measure(data, x, arm), measure(data, y, arm)), row.side)
         for arm in row.arm

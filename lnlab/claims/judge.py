@@ -1,6 +1,6 @@
 """From the claims files and the data to verdicts, by the rules of `lnlab.analysis.claims`; none is written by hand."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lnlab.analysis.claims import Direction, Evidence, Verdict, judge
@@ -22,7 +22,7 @@ class Entry:
     note: str  # the claim's, with its numbers
     used: tuple[str, ...]  # runs that the verdict rests on
     runs: tuple[str, ...]  # those of them that have a page
-    found: str = ""  # the claim's sentence, which speaks of the published runs
+    found: str = ""  # the claim's sentence; that of the book's claims speaks of the published runs
 
     @property
     def anchor(self) -> str:
@@ -36,9 +36,14 @@ def ledger(data: Data) -> list[Entry]:
 
 
 def entries(data: Data, document: str, section: str = "") -> list[Entry]:
-    """Every claim of a document, or of one of its sections, with its verdict."""
+    """Every claim of a document of the book, or of one of its sections, with its verdict."""
     claims = documents()[document].claims.items()
-    return [_entry(data, document, name, claim) for name, claim in claims if section in ("", claim.section)]
+    return judged(data, document, {name: claim for name, claim in claims if section in ("", claim.section)})
+
+
+def judged(data: Data, document: str, claims: Mapping[str, Claim]) -> list[Entry]:
+    """Claims by id with their verdicts; `document` is what they stand in."""
+    return [_entry(data, document, name, claim) for name, claim in claims.items()]
 
 
 def _entry(data: Data, document: str, name: str, claim: Claim) -> Entry:
@@ -48,11 +53,12 @@ def _entry(data: Data, document: str, name: str, claim: Claim) -> Entry:
             evidence, note, reason = *_weighed(fit, claim), claim.untestable
         except Missing as missing:
             evidence, note, reason = [], "", str(missing)
-    paged, published = data.paged, PUBLISHED in data.main.dir.parents
+    paged, own = data.paged, document not in documents()
+    speaks = bool(evidence) if own else PUBLISHED in data.main.dir.parents
     paged_runs = tuple(paged[run] for run in runs if run in paged)
     settings = any(isinstance(row, Compared) and len(row.pair) > 1 for row in claim.evidence)
     verdict = judge(evidence, reason=reason, rows="settings and outcomes" if settings else "rows")
-    return Entry(document, name, claim, verdict, note, tuple(runs), paged_runs, claim.found if published else "")
+    return Entry(document, name, claim, verdict, note, tuple(runs), paged_runs, claim.found if speaks else "")
 
 
 def _weighed(data: Data, claim: Claim) -> tuple[list[Evidence], str]:

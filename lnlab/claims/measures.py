@@ -1,5 +1,10 @@
 """What is measured of an arm, by name: `measure(data, "test.sampled", "a3c-gru-ln")` gives a value each seed.
 
+Of every run, and of a table of scores:
+
+score                      return over the last tenth of training; in a table, what stands there
+score_above.100            1 where the score is above a level, else 0: over seeds their share, with an exact interval
+
 A3C and Individual learners:
 
 value_loss_mean, …         a metric of `lnlab.analysis.metrics`; `value_loss_sd@w0` is that of worker 0
@@ -64,6 +69,7 @@ class Measure(NamedTuple):
     values: Values
     statistic: Statistic = np.mean
     printed: Values | None = None  # of pooled measures: the scores of a cell as its document tested it
+    share: bool = False  # 1 or 0 for each seed, and their share has an exact interval
 
 
 def measure(data: Data, name: str, arm: str) -> Array:
@@ -104,7 +110,7 @@ def named(name: str) -> Measure:
     if quantity in METRICS and (worker.isdigit() or not worker):
         return Measure(lambda data, arm: data.metric(arm, quantity, int(worker or -1)))
     if head in FAMILIES and FAMILIES[head][1](tail):
-        return Measure(lambda data, arm: FAMILIES[head][0](data, arm, tail))
+        return Measure(lambda data, arm: FAMILIES[head][0](data, arm, tail), share=head == "score_above")
     every = [*METRICS, *NAMED, *(f"{family}.…" for family in FAMILIES), "cells.…", "gap.…", "log10.…", "100*…"]
     raise ValueError(f"unknown measure {name!r}; choose one of {', '.join(every)}")
 
@@ -116,6 +122,11 @@ def _mean_cell(cells: Values) -> Values:
 def _of(name: str, function: Summary) -> Measure:
     inner = named(name)
     return inner._replace(values=lambda data, arm: function(inner.values(data, arm)))
+
+
+def _single_scores(data: Data, arm: str) -> Array:
+    data.seed_by_seed(arm)
+    return data.score(arm)
 
 
 # -- A3C and Individual learners ------------------------------------------------------------------------------------
@@ -421,6 +432,10 @@ _EPISODES, _FOURTH = {*COLUMNS["returns"], "sd", "rate"}.__contains__, set("1234
 _GRADIENT = {"actor", "actor_cnn", "actor_mlp", "critic", "critic_cnn", "critic_mlp"}.__contains__
 
 FAMILIES: dict[str, tuple[Family, Callable[[str], object]]] = {  # beginning of a name: values, what may follow its dot
+    "score_above": (
+        lambda data, arm, level: (_single_scores(data, arm) > float(level)).astype(float),
+        re.compile(r"-?\d+(\.\d+)?").fullmatch,
+    ),
     "test": (_test, _TEST),
     "test_refilled": (partial(_test, cloud="refilled"), _TEST),
     "sweep": (lambda data, arm, rest: _velocities(data, arm, rest).mean(axis=(1, 2)), _SWEEP),
@@ -458,6 +473,7 @@ FAMILIES: dict[str, tuple[Family, Callable[[str], object]]] = {  # beginning of 
     "check": (_check, str.isdigit),
 }
 NAMED: dict[str, Values] = {
+    "score": lambda data, arm: data.score(arm),
     # D1's overall return: the mean of the three groups' means, not of the 18 scenarios
     "test_by_group": lambda data, arm: np.mean(
         [data.test(arm, (each,)) for each in ("seen", "intra", "extra")], axis=0

@@ -36,7 +36,7 @@ class Names:
         name, _, setting = name.partition("@")
         for each in (arm, name):
             if each in self.declared:
-                return {"task": task, "setting": setting} | self.known.get(arm, {}) | {"arm": self.declared[each]}
+                return {"task": task, "setting": setting, **self.known.get(arm, {}), "arm": self.declared[each]}
         if arm not in self.known or self.declared:
             near = difflib.get_close_matches(arm, self.declared or self.known, n=5, cutoff=0)
             raise ValueError(f"unknown run id {shown(arm)}; the nearest in {self.where}: {', '.join(near)}")

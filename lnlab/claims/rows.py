@@ -255,7 +255,8 @@ class Compared(Sided):
             of = self.of
             self._sides = [(said(text, a, info), Place(of, a), Place(of, b)) for a, b in zip(*both, strict=True)]
         else:
-            self._sides = [(text, *self.of)]
+            a, b = self.of
+            self._sides = [(text, a, b)]
         return self
 
 

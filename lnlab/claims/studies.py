@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lnlab.analysis.metrics import late
 from lnlab.config import EXTENT, Config
 from lnlab.diverged import Scored, scored
 from lnlab.models.norms import NORMS
@@ -251,6 +252,16 @@ class Data:
         """(n_seeds, n_workers) the same for each worker."""
         rows = self._quantity(arm, "metrics", quantity)
         return defined(_wide(rows[rows.worker >= 0], "worker"), f"{quantity} of the workers of {arm}")
+
+    def score(self, arm: str) -> Array:
+        """(n_seeds,) return over the last tenth of training, by which `lnlab compare` scores a run too."""
+        if self.run(arm).config.ROWS == "episodes":
+            return self.metric(arm, "return_final")
+        rows = self.table(arm, "returns").sort_values(["seed", "episode"])
+        return defined(rows.groupby("seed")["return"].apply(late).to_numpy(float), f"episodes of {arm}")
+
+    def seed_by_seed(self, arm: str) -> None:
+        """Raises Missing where the scores of an arm are good for their mean alone; those of runs are good for all."""
 
     def test(
         self, arm: str, groups: Sequence[str] = (), mode: str = "greedy", cloud: str = "budget",
