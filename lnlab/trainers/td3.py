@@ -304,9 +304,10 @@ class Steps:
         return row | outcome(info) | parts | self.controls()
 
 
-def outcome(info: dict[str, Any]) -> dict[str, bool]:
+def outcome(info: dict[str, Any]) -> dict[str, Any]:
     """How an episode ended, as far as the environment tells."""
-    return {"off_lane": bool(info.get("off_lane", False)), "goal": bool(info.get("goal", False))}
+    ends = {name: bool(info.get(name, False)) for name in ("off_lane", "goal")}
+    return ends | {"route_left": float(info.get("route_left", math.nan))}
 
 
 class OffPolicyTrainer:
