@@ -25,7 +25,7 @@ import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -35,6 +35,9 @@ from lnlab.config import EXTENT, Config, ConfigError, parse
 from lnlab.files import DamagedError
 from lnlab.paths import RESULTS
 from lnlab.shards import KEYS, ORDER, Report, Shard, seconds_trained
+
+if TYPE_CHECKING:
+    from lnlab.policy import Policy
 
 __all__ = ["BLOCK", "COLUMNS", "Report", "Run", "Shard", "Study", "curves", "load", "publish"]
 
@@ -183,6 +186,25 @@ class Run:
         if self.complete:
             return self.config.seeds * self.config.reports
         return sum(shard.episode * len(shard.seeds) for shard in self.shards)
+
+    def policy(self, seed: int, worker: int = 0) -> "Policy":
+        """What a learner does at its last checkpoint, which is the end of a complete run.
+
+        Args:
+            worker: of Individual, whose model; in the offloading task also whose speed.
+
+        Raises:
+            ConfigError: there is no such seed or worker.
+            FileNotFoundError: the run keeps no weights: published runs leave them out, or training has only begun.
+            DamagedError: the checkpoint is missing or damaged.
+        """
+        from lnlab.policy import make_policy
+
+        shard = next((each for each in self.shards if seed in each.seeds), None)
+        state = shard.state() if shard else None
+        if shard and state is None:
+            raise FileNotFoundError(f"{self.dir} keeps no weights of seed {seed}")
+        return make_policy(self.config.with_seeds(shard.seeds) if shard else self.config, state or {}, seed, worker)
 
     def table(self, name: str) -> pd.DataFrame:
         """A table of the run; of one that is not finished, that of its reports up to the last checkpoint.

@@ -18,6 +18,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("lnlab.trainers.actions", "lnlab.trainers.returns", "lnlab.trainers.schedule", "lnlab.trainers.monitor"),
     ("lnlab.evaluation",),
     ("lnlab.trainers",),  # the algorithms, which write nothing
+    ("lnlab.policy",),
     ("lnlab.analysis.metrics", "lnlab.provenance", "lnlab.files"),
     ("lnlab.shards",),
     ("lnlab.runs",),
