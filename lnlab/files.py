@@ -1,4 +1,4 @@
-"""Files that are whole at every instant and noticed when they are not, and a lock that dies with its process.
+"""Files that are whole at every instant and noticed when they are not.
 
 A file is written under a temporary name, flushed to the disk, then renamed: a reader sees the old one or the new one,
 also after SIGKILL or a power cut. A folder takes another's place the same way. What was written is known by its
@@ -8,22 +8,18 @@ moments and by flipping bits (tests/test_runs.py, tests/test_kills.py, tests/tes
 
 import contextlib
 import ctypes
-import errno
 import hashlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import lock_descriptor
 
 SEAL = "sha256"  # key of a sealed JSON file: the digest of everything else in it
 LEFTOVERS = ".*.tmp"  # what a process that was killed leaves of the files and folders it was writing
-_held: dict[Path, int] = {}  # locks of this process, so that it may open a run twice
 
 
 class DamagedError(ValueError):
@@ -206,58 +202,3 @@ def read_table(path: Path, digest: str | None = None) -> pd.DataFrame:
     for wrong in differing(path.parent, {path.name: digest} if digest else {}):
         raise DamagedError(wrong)
     return pd.read_parquet(path)
-
-
-def lock(folder: Path) -> bool:
-    """Be the only process that writes to `folder`, until `unlock` or the end of this process, however it ends; returns
-    whether the lock is new, rather than held by this process already.
-
-    Raises:
-        RuntimeError: another process holds it.
-    """
-    folder = folder.resolve()
-    if folder in _held:
-        if os.fstat(_held[folder]).st_nlink:
-            return False
-        os.close(_held.pop(folder))  # the folder was deleted since, and the lock with it
-    for _ in range(10):  # a look by `locked` holds it for an instant
-        if (file := try_lock(folder / ".lock")) is not None:
-            _held[folder] = file
-            return True
-        time.sleep(0.02)
-    raise RuntimeError(f"{folder} is being trained by another process; wait for it or stop it")
-
-
-def unlock(folder: Path) -> None:
-    """Give back the locks of this process on `folder` and all below it."""
-    for held in [path for path in _held if path.is_relative_to(folder.resolve())]:
-        os.close(_held.pop(held))
-
-
-def locked(folder: Path) -> bool:
-    """Whether some process, this one included, holds the lock of `folder`."""
-    if folder.resolve() in _held:
-        return True
-    if not (folder / ".lock").exists():
-        return False
-    file = try_lock(folder / ".lock", os.O_RDONLY)
-    if file is not None:
-        os.close(file)
-    return file is None
-
-
-def try_lock(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int | None:
-    """A file, locked while this process or one that inherits it holds it open; None if it is locked already.
-
-    It is opened here and never emptied: filelock's own `FileLock` cannot be handed on to another process.
-
-    Raises:
-        OSError: it cannot be opened, or is a link: its target would be somebody else's file.
-    """
-    if path.is_symlink():
-        raise OSError(errno.ELOOP, "a lock must not be a symbolic link; delete the link", str(path))
-    file = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
-    if lock_descriptor(file, blocking=False):
-        return file
-    os.close(file)
-    return None

@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lnlab import locks
 from lnlab.config import Config
-from lnlab.files import locked, read_json, try_lock
+from lnlab.files import read_json
 from lnlab.papermill_job import STOP_SECONDS
 from lnlab.paths import BASE, NOTEBOOKS
 from lnlab.runs import Run
@@ -66,28 +67,32 @@ class Job:
         """Start papermill; False if another job or a training is still at work on the run, whose files stay as they
         are."""
         self.run.dir.mkdir(parents=True, exist_ok=True)
-        lock = try_lock(self.run.dir / ".job")
-        if lock is None:
+        try:
+            if not locks.lock(self.run.dir, ".job"):
+                return False
+        except RuntimeError:
             return False
         try:
-            if any(locked(folder) for folder in [self.run.dir, *self.run.dir.glob("shards/*")]):
+            if self.run.busy:
                 return False
             self.page.unlink(missing_ok=True)  # a page of an earlier attempt must not pass for this one
             with self.log.open("wb") as log:
                 self._process = subprocess.Popen(
                     self.command,
                     cwd=BASE,
-                    env=os.environ | ENVIRONMENT | {"LNLAB_RESULTS": str(self.run.dir.parent.parent)},
+                    env=os.environ
+                    | ENVIRONMENT
+                    | {"LNLAB_RESULTS": str(self.run.dir.parent.parent), "LNLAB_JOB": str(self.run.dir)},
                     stdin=subprocess.PIPE,  # closes with this process, see lnlab/papermill_job.py
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,  # Ctrl-C in the terminal reaches the study only, which stops its runs
-                    pass_fds=[lock],
                     # in the background a shell has Ctrl-C ignored, and a process hands that on to those it starts
                     preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
                 )
+            locks.hand_over(self.run.dir, ".job", self._process.pid)  # papermill holds it now
         finally:
-            os.close(lock)  # papermill holds it now
+            locks.unlock(self.run.dir / ".job")
         return True
 
     @property

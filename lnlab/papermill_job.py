@@ -9,12 +9,17 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
+
+from lnlab import locks
 
 STOP_SECONDS = 30.0  # for a stopped run to reach the end of its episode and write a checkpoint
 
 
 def main() -> None:
-    """Run papermill, and watch the study meanwhile."""
+    """Run papermill, hold the job's lock and watch the study meanwhile."""
+    if folder := os.environ.get("LNLAB_JOB"):
+        locks.keep(Path(folder), ".job")
     threading.Thread(target=_end_with_the_study, daemon=True).start()
     from papermill.cli import papermill
 

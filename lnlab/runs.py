@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lnlab import files, provenance
+from lnlab import files, locks, provenance
 from lnlab.columns import COLUMNS
 from lnlab.config import EXTENT, Config, ConfigError, parse
 from lnlab.files import DamagedError
@@ -87,12 +87,12 @@ class Run:
         """
         run = cls.at(config)
         run.dir.mkdir(parents=True, exist_ok=True)
-        files.lock(run.dir)
+        locks.lock(run.dir)
         try:
             files.sweep(run.dir)
             run._prepare(config, block)
         except BaseException:
-            files.unlock(run.dir)
+            locks.unlock(run.dir)
             raise
         return run
 
@@ -141,7 +141,12 @@ class Run:
         if not all((self.dir / name).exists() for name in facts.get("files", {})):
             return "damaged"
         status = facts.get("status", "running")
-        return "stopped" if status == "running" and not files.locked(self.dir) else status
+        return "stopped" if status == "running" and not self.busy else status
+
+    @property
+    def busy(self) -> bool:
+        """Whether a process is at work on the run, or on one of its blocks of seeds."""
+        return any(map(locks.locked, [self.dir, *self.dir.glob("shards/*")]))
 
     def damage(self) -> list[str]:
         """A line for each file of the run that is missing or not what was written, shards left out."""
@@ -279,7 +284,7 @@ class Run:
 
     def release(self) -> None:
         """Let another process open the run: for a training that was interrupted."""
-        files.unlock(self.dir)
+        locks.unlock(self.dir)
 
     def _prepare(self, config: Config, block: int) -> None:
         if not config.resume:
@@ -308,17 +313,18 @@ class Run:
             print(f"{wrong}; the tables are made again from {self.dir / 'shards'}", file=sys.stderr)
 
     def _begin(self, block: int) -> None:
-        """Provenance at the start; when resumed, the first start stays and code that has changed since is listed."""
-        earlier, code = self.provenance, provenance.source()
+        """Provenance at the start; when resumed, the first start stays; other code and versions are listed."""
+        earlier, code, machine = self.provenance, provenance.source(), provenance.machine()
         cores = self.config.cores or provenance.usable_cores()
         fresh = {"started": provenance.now(), "block": block, "sources": []} | code
         kept = {key: earlier.get(key, value) for key, value in fresh.items()}
         kept["sources"] = kept["sources"] + ([code] if code not in kept["sources"] else [])
         kept["dirty"] = any(each["dirty"] for each in kept["sources"])
         kept["opened"] = earlier.get("opened", 0) + 1
+        kept["other_versions"] = sorted({*earlier.get("other_versions", []), *machine["other_versions"]})
         files.write_sealed(
             self.dir / "provenance.json",
-            {"status": "running"} | kept | provenance.machine() | {"parameters": self.config.science, "cores": cores},
+            {"status": "running"} | machine | kept | {"parameters": self.config.science, "cores": cores},
         )
 
     def _clear(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lnlab import files
+from lnlab import files, locks
 from lnlab.columns import COLUMNS
 from lnlab.files import DamagedError
 
@@ -213,7 +213,7 @@ class Shard:
     def _claim(self) -> None:
         """A worker process may outlive the one that started it: it must not meet its successor here."""
         self.dir.mkdir(parents=True, exist_ok=True)
-        if files.lock(self.dir):
+        if locks.lock(self.dir):
             files.sweep(self.dir)
 
     def _start_clock(self) -> float:

@@ -19,7 +19,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("lnlab.evaluation",),
     ("lnlab.trainers",),  # the algorithms, which write nothing
     ("lnlab.policy",),
-    ("lnlab.analysis.metrics", "lnlab.provenance", "lnlab.files"),
+    ("lnlab.analysis.metrics", "lnlab.provenance", "lnlab.files", "lnlab.locks"),
     ("lnlab.shards",),
     ("lnlab.runs",),
     ("lnlab.memory", "lnlab.trainers.watchers"),

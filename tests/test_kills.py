@@ -19,7 +19,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from lnlab import files, inside, runs
+from lnlab import inside, locks, runs
 from lnlab.columns import COLUMNS
 from lnlab.config import parse
 from lnlab.paths import PACKAGE, ROOT
@@ -66,7 +66,7 @@ def kill(target: Any, *arguments: Any, within: float) -> None:
 
 def wait_for_orphans(results: Path) -> None:
     """Training processes that have lost their parent end after their episode."""
-    wait_until(lambda: not any(files.locked(lock.parent) for lock in results.rglob(".lock")))
+    wait_until(lambda: not any(locks.locked(lock.parent) for lock in results.rglob(".lock")))
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ import pytest
 
 from lnlab import jobs
 from lnlab.config import ConfigError, parse
-from lnlab.files import try_lock
 from lnlab.jobs import Job
+from lnlab.locks import lock, unlock
 from lnlab.paths import PACKAGE
 from lnlab.runs import Run, load
 from lnlab.signals import on_ending
@@ -205,12 +205,11 @@ def test_a_job_leaves_the_files_of_one_that_is_at_work(root):
     shard.mkdir(parents=True)
     for path in (job.page, job.log):
         path.write_text("of another")
-    for held in (job.run.dir / ".job", job.run.dir / ".lock", shard / ".lock"):
-        lock = try_lock(held)
-        assert lock is not None
+    for folder, name in ((job.run.dir, ".job"), (job.run.dir, ".lock"), (shard, ".lock")):
+        lock(folder, name)
         assert not job.start()
         assert [path.read_text() for path in (job.page, job.log)] == ["of another"] * 2
-        os.close(lock)
+        unlock(folder)
 
 
 def test_jobs_that_do_not_stop_are_killed_each(monkeypatch):
