@@ -344,13 +344,15 @@ def _print_runs(runs: Sequence["Run"]) -> None:
             print(line(run.id, "new", "", "", "", ""))
             continue
         try:
-            config, speed = run.config, run.provenance.get("steps_per_second")
+            config, facts = run.config, run.provenance
+            speed, others = facts.get("steps_per_second"), "; ".join(facts.get("other_versions", []))
             share = f"{min(1.0, run.reports_done / (config.seeds * config.reports)):.0%}"
             steps = f"{config.reports * config.steps_per_report:,}"  # of a seed
         except (OSError, ValueError) as error:
             print(f"{line(run.id, 'damaged', '', '', '', '').rstrip()}  {error}")
             continue
-        print(line(run.id, run.status, share, config.seeds, steps, f"{speed:,.0f}" if speed else ""))
+        told = line(run.id, run.status, share, config.seeds, steps, f"{speed:,.0f}" if speed else "")
+        print(f"{told}  {others}".rstrip())
 
 
 @_command(

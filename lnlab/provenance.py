@@ -4,15 +4,17 @@ import functools
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from lnlab import __version__
-from lnlab.paths import PACKAGE
+from lnlab.paths import CLONE, PACKAGE, ROOT
 
 PACKAGES = ("torch", "numpy", "pandas", "gymnasium")
+PINS = (ROOT if CLONE else PACKAGE) / "constraints.txt"
 
 
 def now() -> str:
@@ -34,13 +36,31 @@ def source(package: Path = PACKAGE) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """Versions, system, processor and number of usable cores."""
+    versions = {each: version(each) for each in PACKAGES}
     return {
-        "versions": {"lnlab": __version__, "python": platform.python_version()}
-        | {each: version(each) for each in PACKAGES},
+        "versions": {"lnlab": __version__, "python": platform.python_version()} | versions,
+        "other_versions": other_versions(versions),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_model(),
         "machine_cores": usable_cores(),
     }
+
+
+def other_versions(versions: Mapping[str, str], pins: Path = PINS) -> list[str]:
+    """The packages that are not of the pinned versions, with which alone runs repeat to the bit.
+
+    A local tag counts for nothing: 2.13.0+cpu is 2.13.0.
+
+    Args:
+        pins: lines NAME==VERSION.
+
+    >>> other_versions({"torch": "2.6.0"})
+    ['torch 2.6.0, not 2.13.0']
+    """
+    lines = pins.read_text(encoding="utf-8").splitlines()
+    pinned = dict(line.split("==") for line in lines if "==" in line)
+    found = [(each, used, pinned.get(each, used)) for each, used in versions.items()]
+    return [f"{each} {used}, not {wanted}" for each, used, wanted in found if used.split("+")[0] != wanted]
 
 
 def usable_cores() -> int:

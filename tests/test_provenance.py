@@ -4,7 +4,11 @@ import subprocess
 
 import pytest
 
-from lnlab.provenance import cpu_model, machine, source
+from lnlab import provenance
+from lnlab.cli import main
+from lnlab.provenance import cpu_model, machine, other_versions, source
+from lnlab.runs import Run
+from tests.fakes import finished, small, train
 
 
 @pytest.fixture
@@ -41,3 +45,25 @@ def test_the_machine_is_described_without_its_name_or_paths(tmp_path):
     assert facts["machine_cores"] >= 1
     assert facts["cpu"] == cpu_model() != ""
     assert "/" not in facts["platform"]
+
+
+def test_versions_besides_the_pinned_ones_are_named_whatever_their_build(tmp_path):
+    pins = tmp_path / "constraints.txt"
+    pins.write_text("# torch==1.0\nnumpy==2.4.6\ntorch==2.13.0\n")
+    assert other_versions({"torch": "2.13.0+cu130", "numpy": "2.4.6", "pandas": "1"}, pins) == []
+    assert other_versions({"torch": "2.6.0+cpu", "numpy": "2.4.6"}, pins) == ["torch 2.6.0+cpu, not 2.13.0"]
+    assert machine()["other_versions"] == []  # of the environment that make installs
+
+
+def test_a_run_keeps_the_other_versions_of_every_session(results, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr(provenance, "version", {"torch": "0.1"}.get)
+        patch.setattr(provenance, "PACKAGES", ["torch"])
+        run = Run.open(small())
+        train(run, until=2)
+        run.release()
+    finished()
+    assert machine()["other_versions"] == []
+    assert run.provenance["other_versions"][0].startswith("torch 0.1, not ")
+    assert main(["runs"]) == 0
+    assert "torch 0.1, not " in capsys.readouterr().out

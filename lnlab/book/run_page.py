@@ -267,6 +267,7 @@ def provenance_table(run: Run) -> output.TableOutput:
     flat |= {"time of training": f"{facts['seconds']:.0f} s", "environment steps": f"{facts['env_steps']:,}"}
     flat |= {"steps per second": f"{facts['steps_per_second']:,.0f}"} if facts.get("steps_per_second") else {}
     flat |= {name: str(version) for name, version in facts["versions"].items()}
+    flat |= {"other than the pinned versions": "; ".join(others)} if (others := facts.get("other_versions")) else {}
     table = pd.DataFrame({"what": list(flat), "value": list(flat.values())})
     return output.table("provenance", table, caption=f"Provenance of {run.id}.")
 
