@@ -4,6 +4,7 @@ import itertools
 import math
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -223,3 +224,19 @@ def test_quarters_are_cut_by_index_as_in_the_document() -> None:
     assert measure(data, "policy.return", "").tolist() == [4.5, 4.5]
     with pytest.raises(Missing, match="four training episodes"):
         quarters(table(episode=[0], phase="policy", **{"return": 1.0}), "")
+
+
+def test_the_last_episodes_and_the_late_greedy_tests_are_means_of_a_seed() -> None:
+    rows = pd.DataFrame({"seed": [1, 0, 1, 0, 1], "return": [9.0, 1.0, 2.0, 5.0, 4.0]})
+    data: Any = SimpleNamespace(table=lambda arm, name: rows)
+    assert measure(data, "last_episodes.2", "").tolist() == [
+        3.0,
+        3.0,
+    ]  # of seed 1 the last two of three
+    assert measure(data, "last_episodes.100", "").tolist() == [3.0, 5.0]  # all that there are
+    checks = pd.DataFrame({"seed": [0] * 4, "step": [0, 75, 80, 100], "goal": [True, True, True, False]})
+    run = SimpleNamespace(config=SimpleNamespace(steps=100))
+    data = SimpleNamespace(table=lambda arm, name: checks, run=lambda arm: run)
+    assert measure(data, "late_checks.goal", "").tolist() == [0.5]
+    with pytest.raises(Missing, match="needs route_left of greedy tests"):
+        measure(data, "late_checks.route_left", "")

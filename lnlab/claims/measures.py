@@ -415,6 +415,21 @@ def _alerted(data: Data, arm: str) -> Array:
     return np.asarray(published.step.notna().groupby(published.seed).any().sort_index(), dtype=float)
 
 
+def _last_episodes(data: Data, arm: str, number: str) -> Array:
+    """Return of the last so many episodes of a seed, or of all that it has."""
+    last = data.table(arm, "finished").groupby("seed").tail(int(number))
+    return np.asarray(last.groupby("seed")["return"].mean().sort_index(), dtype=float)
+
+
+def _late_checks(data: Data, arm: str, column: str) -> Array:
+    """Mean over the greedy tests in the last quarter of training."""
+    rows = data.table(arm, "checks")
+    late = rows[rows.step > 0.75 * data.run(arm).config.steps]
+    if column not in late or late.empty:
+        raise Missing(f"needs {column} of greedy tests of {arm} in the last quarter of training")
+    return np.asarray(late.groupby("seed")[column].mean().sort_index(), dtype=float)
+
+
 def _check(data: Data, arm: str, step: str) -> Array:
     rows = data.table(arm, "checks")
     rows = rows[rows.step == int(step)]
@@ -471,6 +486,8 @@ FAMILIES: dict[str, tuple[Family, Callable[[str], object]]] = {  # beginning of 
     "quarter_sd": (_quarter("return", 1), _FOURTH),
     "quarter_policy": (_quarter("policy", 0), _FOURTH),
     "check": (_check, str.isdigit),
+    "late_checks": (_late_checks, {"return", "length", "off_lane", "goal", "route_left"}.__contains__),
+    "last_episodes": (_last_episodes, str.isdigit),
 }
 NAMED: dict[str, Values] = {
     "score": lambda data, arm: data.score(arm),
