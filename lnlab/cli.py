@@ -348,11 +348,12 @@ def _print_runs(runs: Sequence["Run"]) -> None:
             speed, others = facts.get("steps_per_second"), "; ".join(facts.get("other_versions", []))
             share = f"{min(1.0, run.reports_done / (config.seeds * config.reports)):.0%}"
             steps = f"{config.reports * config.steps_per_report:,}"  # of a seed
+            ends = ", ".join(f"{each['from']:,} {each['setting']}" for each in facts.get("continued", []))
         except (OSError, ValueError) as error:
             print(f"{line(run.id, 'damaged', '', '', '', '').rstrip()}  {error}")
             continue
         told = line(run.id, run.status, share, config.seeds, steps, f"{speed:,.0f}" if speed else "")
-        print(f"{told}  {others}".rstrip())
+        print(f"{told}  {'; '.join(each for each in (ends and f'continued from {ends}', others) if each)}".rstrip())
 
 
 @_command(
@@ -409,7 +410,6 @@ def _publish(options: argparse.Namespace, _: list[str]) -> int:
     "lnlab compare env=CartPole-v1 norm=none,ln seeds=40 steps=100000 --until decided --budget 60m",
     "lnlab compare scores.csv --against baseline --margin 5",
     "lnlab compare monitors/          (ARM/SEED/monitor.csv of Stable-Baselines3)",
-    needs=("notebooks/compare.ipynb",),
     arguments={
         "question": {
             "metavar": "NAME=VALUES|FILE",
@@ -445,6 +445,36 @@ def _compare(options: argparse.Namespace, _: list[str]) -> int:
     question = Path(words[0]) if len(words) == 1 and "=" not in words[0] else settings(words)
     asked = ("against", "margin", "failed_below", "until", "budget", "out")
     print(answer(question, **{name: getattr(options, name) for name in asked}))
+    return 0
+
+
+@_command(
+    "judge the claims of your own paper on runs or scores: verdicts with intervals, and a page",
+    "lnlab judge claims.yml results/quick",
+    "lnlab judge claims.yml scores.csv --out verdicts",
+    "lnlab judge --example       (five claims and their scores to start from)",
+    arguments={
+        "claims": {"metavar": "CLAIMS.yml", "nargs": "?", "help": "what the paper says, with rows of evidence"},
+        "results": {
+            "metavar": "RESULTS",
+            "nargs": "?",
+            "help": "folder of runs or of one run, or scores as `lnlab compare` takes them",
+        },
+        "--out": {"metavar": "FOLDER", "help": "where the page goes (default: judged/ and a name)"},
+        "--example": SWITCH | {"help": "put the worked example into a folder (default: judge-example) and judge it"},
+    },
+)
+def _judge(options: argparse.Namespace, _: list[str]) -> int:
+    from pathlib import Path
+
+    from lnlab.compare import judged
+
+    if options.example != (options.claims is None) or (options.results is None) != (options.claims is None):
+        _refuse("give CLAIMS.yml and RESULTS, or --example alone")
+    if options.example:
+        print(judged.example(options.out))
+    else:
+        print(judged.answer(Path(options.claims), Path(options.results), out=options.out))
     return 0
 
 

@@ -29,7 +29,7 @@ _PARTS = """
 {{ badge(verdict.verdict) }}{% if verdict.substance %} in substance {{ badge(verdict.substance) }}{% endif %}
 {%- endmacro %}
 {% macro found(text) %}{% if text %}<p class="claim-found">{{ text }}</p>{% endif %}{% endmacro %}
-{% macro body(entry, rows) %}
+{% macro body(entry, rows, alone) %}
 {% if entry.claim.quote %}<p><b>In the document's words.</b> {{ entry.claim.quote }}</p>{% endif %}
 {% if rows %}<table class="table evidence"><thead><tr>
 {% for name in ('evidence', 'printed', 'here [95 %]', 'n', 'expected', 'outcome', 'could tell') %}
@@ -40,7 +40,8 @@ _PARTS = """
 <p><b>Verdict: {{ entry.verdict }}.</b> {{ sentence(entry.verdict.reason) }}.</p>
 {% if entry.note %}<p><b>Note.</b> {{ entry.note }}</p>{% endif %}
 {% if entry.claim.origin %}<p><b>Where the printed number comes from.</b> {{ entry.claim.origin }}.</p>{% endif %}
-{% if entry.runs %}<p><b>Runs.</b>
+{% if alone %}<p><b>Arms.</b> {{ entry.used | join(', ') }}</p>
+{% elif entry.runs %}<p><b>Runs.</b>
 {% for run in entry.runs %}<a href="runs/{{ run }}.html">{{ run }}</a>{{ ', ' if not loop.last }}{% endfor %}</p>
 {% endif %}
 {% endmacro %}
@@ -58,10 +59,11 @@ _ROW = _TEMPLATES.from_string(
     + """
 <tbody id="{{ place(entry) }}" data-document="{{ entry.document }}" data-kind="{{ entry.claim.kind }}"
 data-verdict="{{ entry.verdict.verdict }}">
-<tr><th scope="row"><a href="{{ entry.document.lower() }}.html#{{ entry.anchor }}">{{ entry.id }}</a></th>
+<tr><th scope="row">{% if alone %}{{ entry.id }}{% else %}
+<a href="{{ entry.document.lower() }}.html#{{ entry.anchor }}">{{ entry.id }}</a>{% endif %}</th>
 <td>{{ entry.claim.kind }}</td><td>{{ badges(entry.verdict) }}</td><td>{{ entry.claim.says }}</td></tr>
-<tr><td></td><td colspan="3">{{ found(text) }}<details><summary>{{ sentence(entry.verdict.reason) }}</summary>
-{{ body(entry, rows) }}</details></td></tr></tbody>
+<tr><td></td><td colspan="3">{{ found(text) }}<details{{ ' open' if alone }}>
+<summary>{{ sentence(entry.verdict.reason) }}</summary>{{ body(entry, rows, alone) }}</details></td></tr></tbody>
 """
 )
 
@@ -91,15 +93,21 @@ def cards(found: Sequence[Entry], section: str = "") -> Attached:
 
 def table(found: Sequence[Entry]) -> Attached:
     """The table of all claims with its downloads; _static/claims.js adds filters."""
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", "kind", "verdict", "what it says"))
-    rows = "\n".join(_rendered(_ROW, entry) for entry in found)
-    page = f'<table class="table ledger"><thead><tr>{head}</tr></thead>\n{rows}\n</table>'
     claims = verdict_rows(found).to_dict("records")
     for claim, entry in zip(claims, found, strict=True):
         claim["evidence"] = [_json(row) for row in evidence_rows([entry]).drop(columns="claim").to_dict("records")]
     whole = json.dumps({"counts": counts(found), "claims": claims}, ensure_ascii=False, indent=1) + "\n"
     csv = output.csv(verdict_rows(found))
-    return Attached(page, {"text/csv": ("claims-verdicts.csv", csv), "text/json": ("claims-verdicts.json", whole)})
+    return Attached(
+        ledger(found), {"text/csv": ("claims-verdicts.csv", csv), "text/json": ("claims-verdicts.json", whole)}
+    )
+
+
+def ledger(found: Sequence[Entry], *, alone: bool = False) -> str:
+    """The table of all claims as HTML; `alone` on a page that has no book around it: open, and without links."""
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", "kind", "verdict", "what it says"))
+    rows = "\n".join(_rendered(_ROW, entry, alone=alone) for entry in found)
+    return f'<table class="table ledger"><thead><tr>{head}</tr></thead>\n{rows}\n</table>'
 
 
 def count_table(found: Sequence[Entry], name: str = "counts") -> output.TableOutput:
@@ -165,13 +173,14 @@ def _documents(found: Iterable[Entry]) -> list[str]:
     return list(dict.fromkeys(entry.document for entry in found))
 
 
-def _rendered(template: jinja2.Template, entry: Entry) -> str:
+def _rendered(template: jinja2.Template, entry: Entry, *, alone: bool = False) -> str:
     """One line, since a blank one would end the HTML."""
     rows = [_cells(row) for row in evidence_rows([entry]).to_dict("records")]
     said = words.filled(entry.found, entry.verdict.evidence)
     capital = lambda reason: reason[:1].upper() + reason[1:]  # noqa: E731
     place = lambda entry: entry.anchor.replace("claim", "ledger", 1)  # noqa: E731
-    text = template.render(entry=entry, rows=rows, symbol=SYMBOL, text=said, sentence=capital, place=place)
+    given = {"entry": entry, "rows": rows, "symbol": SYMBOL, "text": said, "sentence": capital, "place": place}
+    text = template.render(given, alone=alone)
     return re.sub(r"[ \n]+", " ", text).strip()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from lnlab.analysis.claims import Evidence, Measured
 from lnlab.analysis.stats import Interval, decimals
+from lnlab.claims.documents import PLACE
 from lnlab.claims.studies import labels
 
 NARROW = "\N{NO-BREAK SPACE}"
@@ -73,7 +74,7 @@ def filled(sentence: str, evidence: Iterable[Evidence]) -> str:
             values = tuple(TURNED[turn](value) for value in values)
         return precise(values[0], *sorted(values[1:]))
 
-    return re.sub(rf"{{((?:{TURNS})*)([^{{}}]+)}}", said, sentence)
+    return PLACE.sub(said, sentence)
 
 
 def few(value: float, digits: int = 4) -> str:

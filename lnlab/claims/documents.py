@@ -8,6 +8,7 @@ it should be is refused with file and line.
 
 import difflib
 import functools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from string import Formatter
@@ -17,12 +18,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from lnlab.claims.names import Names
-from lnlab.claims.rows import KINDS, AnyRow, Change, Level, Minus, Row, Setting, Sided, Value
+from lnlab.claims.rows import KINDS, AnyRow, Change, Level, Minus, Row, Setting, Sided, Special, Value
 from lnlab.config import ConfigError
 from lnlab.paths import BOOK
 
 FOLDER = BOOK / "claims"
 HYPOTHESES = "hypotheses"
+PLACE = re.compile(r"{((?:-|100\*|10\^)*)([^{}]+)}")  # of a number in `found`: what turns it, the text of its row
 Kind = Literal["measured", "comparison", "arithmetic", "interpretation", "recommendation", "setup"]
 
 
@@ -56,6 +58,10 @@ class Claim(BaseModel):
         if any(places) or len(places) != len(self.aside):
             raise ValueError(f"the note has {len(places)} places {{}} for {len(self.aside)} rows of aside")
         _refuse_unfit(self.evidence)
+        texts = [text for row in self.evidence for text in row.texts]
+        for _, text in PLACE.findall(self.found):
+            if text not in texts and not any(isinstance(row, Special) for row in self.evidence):
+                raise ValueError(f"found has {{{text}}}, the text of no row; the rows are: {'; '.join(texts)}")
         return self
 
 

@@ -160,7 +160,7 @@ def total(_: Data, row: Arithmetic) -> list[Evidence]:
 def fact(_: Data, row: Fact) -> list[Evidence]:
     """A printed number beside one that is published elsewhere, which has no interval: it is a point."""
     ours = Interval(row.published, row.published, row.published, 0)
-    return [Number(f"{row.fact} ({row.source})", row.printed, ours, margin_of(row.printed))]
+    return [Number(row.texts[0], row.printed, ours, margin_of(row.printed))]
 
 
 MAKES: dict[type[Row], Callable[..., list[Evidence]]] = {

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lnlab.analysis.claims import Direction, Evidence, Verdict, judge
-from lnlab.claims.documents import Claim, Hypothesis, documents, hypotheses
+from lnlab.claims.documents import PLACE, Claim, Hypothesis, documents, hypotheses
 from lnlab.claims.evidence import estimates, pieces
 from lnlab.claims.rows import Compared, Row
 from lnlab.claims.studies import Data, Missing
@@ -53,8 +53,11 @@ def _entry(data: Data, document: str, name: str, claim: Claim) -> Entry:
             evidence, note, reason = *_weighed(fit, claim), claim.untestable
         except Missing as missing:
             evidence, note, reason = [], "", str(missing)
-    paged, own = data.paged, document not in documents()
-    speaks = bool(evidence) if own else PUBLISHED in data.main.dir.parents
+    paged, told = data.paged, {each.what for each in evidence}
+    if document in documents():
+        speaks = PUBLISHED in data.main.dir.parents
+    else:
+        speaks = bool(told) and all(text in told for _, text in PLACE.findall(claim.found))
     paged_runs = tuple(paged[run] for run in runs if run in paged)
     settings = any(isinstance(row, Compared) and len(row.pair) > 1 for row in claim.evidence)
     verdict = judge(evidence, reason=reason, rows="settings and outcomes" if settings else "rows")

@@ -32,6 +32,7 @@ class Names:
         Raises:
             ValueError: no arm has this name; the message names the nearest.
         """
+        arm = plain(arm)
         task, _, name = arm.rpartition("/")
         name, _, setting = name.partition("@")
         for each in (arm, name):
@@ -41,6 +42,19 @@ class Names:
             near = difflib.get_close_matches(arm, self.declared or self.known, n=5, cutoff=0)
             raise ValueError(f"unknown run id {shown(arm)}; the nearest in {self.where}: {', '.join(near)}")
         return self.known[arm]
+
+
+def plain(arm: str) -> str:
+    """An arm at a setting, a number in the shortest way to write it.
+
+    >>> plain("ppo@1e-3"), plain("ppo@0.0010"), plain("ppo@wide")
+    ('ppo@0.001', 'ppo@0.001', 'ppo@wide')
+    """
+    base, at, setting = arm.rpartition("@")
+    try:
+        return f"{base}@{float(setting):g}" if at else arm
+    except ValueError:
+        return arm
 
 
 @functools.cache

@@ -182,6 +182,12 @@ class Row(BaseModel):
         """The row's text about one of its arms."""
         return self._texts[arm]
 
+    @property
+    def texts(self) -> list[str]:
+        """The texts of all its pieces of evidence."""
+        name = next(name for name, each in KINDS.items() if each is type(self))
+        return [*self._texts.values()] or [getattr(self, name)]
+
 
 class Level(Row):
     """Printed levels by arm."""
@@ -239,6 +245,11 @@ class Compared(Sided):
     def sides(self) -> list[tuple[str, Place, Place]]:
         """For each piece of evidence its text and the two places."""
         return self._sides
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of all its pieces of evidence."""
+        return [text for text, _, _ in self._sides]
 
     @model_validator(mode="after")
     def _whole(self, info: ValidationInfo) -> "Compared":
@@ -315,6 +326,11 @@ class Fact(Row):
     published: Printed
     printed: Printed
     source: str
+
+    @property
+    def texts(self) -> list[str]:
+        """Its text, with the source."""
+        return [f"{self.fact} ({self.source})"]
 
 
 class Untried(Row):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lnlab.analysis.choice import judged_apart
+from lnlab.claims.names import plain
 from lnlab.claims.studies import Array, Data, Missing, defined
 from lnlab.runs import Run, Study
 
@@ -47,12 +48,14 @@ class Scores(Data):
             cells[name] = judged_apart(values) if len(values) > 1 else values[:, 0]
             parts[name] = {"arm": arm, "task": task, "setting": "" if one else BEST}
             for setting in () if one else scores.columns:
-                cells[f"{name}@{setting}"] = scores[setting].to_numpy(float)
-                parts[f"{name}@{setting}"] = {"arm": arm, "task": task, "setting": str(setting)}
+                at = plain(f"{name}@{setting}")
+                cells[at] = scores[setting].to_numpy(float)
+                parts[at] = {"arm": arm, "task": task, "setting": str(setting)}
         return cls(Study(where, []), cells=cells, parts=parts)
 
     def score(self, arm: str) -> Array:
         """(n_seeds,)"""
+        arm = plain(arm)
         if arm not in self.cells:
             raise Missing(f"needs scores of {arm}, which are not there")
         self._used.append(arm)

@@ -26,8 +26,9 @@ figure { margin: 1rem 0 }
 figure svg { max-width: 100%; height: auto }
 figcaption, table + p { font-size: .9rem; opacity: .85 }
 h1 { line-height: 1.2 }
+.ledger th, .ledger td { white-space: normal; vertical-align: top }
+.verdict { font-weight: 600; white-space: nowrap }
 """
-NEEDS = "pip install 'lnlab[book]'"
 
 
 def answer(
@@ -70,20 +71,14 @@ def answer(
     return "\n".join([*lines, "", shown.to_string(index=False), "", f"page: {page}"])
 
 
-def write(folder: Path, parameters: Mapping[str, Any], title: str) -> Path:
-    """Execute the notebook with the parameters and write page.html, page.ipynb, and its figures and tables.
+def write(folder: Path, parameters: Mapping[str, Any], title: str, *, template: Path = TEMPLATE) -> Path:
+    """Execute a notebook with the parameters and write page.html, page.ipynb, and its figures and tables."""
+    import papermill
+    from nbconvert import HTMLExporter
 
-    Raises:
-        ConfigError: the libraries of the extra `book` are not there.
-    """
-    try:
-        import papermill
-        from nbconvert import HTMLExporter
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"the page needs {error.name}: {NEEDS}; the scores are in {folder / 'scores.csv'}") from error
     notebook = folder / "page.ipynb"
     done = papermill.execute_notebook(
-        str(TEMPLATE), str(notebook), dict(parameters), progress_bar=False, log_output=False, stderr_file=sys.stderr
+        str(template), str(notebook), dict(parameters), progress_bar=False, log_output=False, stderr_file=sys.stderr
     )
     for cell in done.cells:  # what libraries grumble about is no part of the answer
         if cell.cell_type == "code":
