@@ -4,7 +4,8 @@ results/<profile>/<run id>/
     config.json         every setting
     provenance.json     code, versions, machine, times, speed, the SHA-256 of every table, and the status: running,
                         complete or failed
-    shards/<seeds>/     what is being trained: checkpoints and rows of a block of seeds (lnlab/shards.py)
+    shards/<seeds>/     what is being trained: checkpoints and rows of a block of seeds (lnlab/shards.py). The last
+                        checkpoint stays, not published: policies are taken from it, and a longer run goes on from it
     episodes.parquet    every episode; not published
     curves.parquet      the same, averaged over at most 100 blocks of episodes
     metrics.parquet     the documents' numbers per seed and worker
@@ -43,6 +44,7 @@ __all__ = ["BLOCK", "COLUMNS", "Report", "Run", "Shard", "Study", "curves", "loa
 
 BLOCK = 5  # seeds trained by one process side by side
 CURVE_POINTS = 100
+LENGTH = ("episodes", "steps")  # settings of how long is trained
 OWN_FILES = ("provenance.json", "config.json", *(f"{table}.parquet" for table in COLUMNS))
 PUBLISHED_FILES = tuple(name for name in OWN_FILES if name != "episodes.parquet")
 
@@ -74,14 +76,15 @@ class Run:
     def open(cls, config: Config, *, block: int = BLOCK) -> "Run":
         """Create the run's directory, or go on with the one that is there.
 
-        A complete run comes back as it is (`run.complete`), with nothing left to do, unless more seeds are asked: these
-        are added in further blocks. `config.resume=False` deletes it.
+        A complete run comes back as it is (`run.complete`), with nothing left to do, unless more is asked. More seeds
+        are added in further blocks. More episodes or steps go on from its last checkpoint, to the bits of a run that
+        was that long from the start; until it is complete again, its old tables stay. `config.resume=False` deletes it.
 
         Args:
             block: seeds per shard. Fixed when the run is created, so a resumed run may use any number of processes.
 
         Raises:
-            ConfigError: the directory holds a run with other settings.
+            ConfigError: the directory holds a run with other settings, or one that cannot be made longer.
             DamagedError: a file of the run is damaged, and its shards cannot give it back.
             RuntimeError: another process is training this run.
         """
@@ -171,8 +174,8 @@ class Run:
         return self.status == "complete" and not self.damage()
 
     def answers(self, config: Config) -> bool:
-        """Whether the run is complete and whole, with at least the seeds of `config`."""
-        return self.complete and self.config.seeds >= config.seeds and not self.damage()
+        """Whether the run is complete and whole, as long as `config` and with at least its seeds."""
+        return self.complete and self.config.seeds >= config.seeds and not self._longer(config) and not self.damage()
 
     @property
     def shards(self) -> list[Shard]:
@@ -222,7 +225,7 @@ class Run:
         if name not in COLUMNS:
             raise KeyError(f"unknown table {name!r}; choose one of {', '.join(COLUMNS)}")
         path = self.dir / f"{name}.parquet"
-        if name == self.config.ROWS and not path.exists() and not self.complete:
+        if name == self.config.ROWS and not self.complete:
             return self._merged_rows()
         if not self.has(name):
             raise FileNotFoundError(f"{path}: run {self.id} has no table {name!r}")
@@ -269,18 +272,30 @@ class Run:
 
         Raises:
             ConfigError: the run that is here has other settings than `config`; where and how it runs does not count.
+                Or it would be made longer, and keeps no checkpoint.
         """
         if not (self.dir / "config.json").exists():
             return
         there, asked = self.config.science, config.science
         if config.seeds <= self.config.seeds or self.config.seeds % self.provenance.get("block", BLOCK) == 0:
             asked["seeds"] = there["seeds"]  # fewer are there already; more are added as further blocks
+        longer = self._longer(config)
+        asked |= longer
         differing = [f"{k} is {there[k]!r} there, {asked[k]!r} asked" for k in asked if there[k] != asked[k]]
         if differing:
             raise ConfigError(
                 f"{self.dir} holds a run with other settings: {'; '.join(differing)}. "
                 "Choose another profile (profile=NAME), or start over with resume=false, which deletes that run"
             )
+        if longer and self.complete and not all(map(self._trained, self.shards)):
+            ((name, value),) = longer.items()
+            told = f"{name} is {value} there, {getattr(config, name)} asked"
+            raise ConfigError(f"{self.dir} keeps no checkpoints to go on from: {told}. resume=false starts over")
+
+    def _longer(self, config: Config) -> dict[str, int]:
+        """Settings by which `config` is longer than the run, as they are in the run."""
+        there, asked = self.config.science, config.science
+        return {name: there[name] for name in LENGTH if asked.get(name, 0) > there.get(name, 0)}
 
     def release(self) -> None:
         """Let another process open the run: for a training that was interrupted."""
@@ -297,16 +312,23 @@ class Run:
         if self.answers(config):
             return
         if self.complete:
-            self._check_shards()
-            self.record(status="running")  # first: with more seeds in config.json it must not pass for complete
+            self._check_shards(config)
+            longer = self._longer(config).items()
+            begun = [{"setting": name, "from": value, "at": provenance.now()} for name, value in longer]
+            continued = self.provenance.get("continued", []) + begun
+            self.record(status="running", continued=continued)  # first: with more in config.json it is not complete
         if (self.dir / "config.json").exists():
             config = config.model_copy(update={"seeds": max(config.seeds, self.config.seeds)})
         files.write_json(self.dir / "config.json", config.model_dump())
         self.__dict__.pop("config", None)  # cores or device may differ from the stopped process's
         self._begin(block)
 
-    def _check_shards(self) -> None:
-        """Before a complete run is opened to be made whole again: the shards must hold all that its tables held."""
+    def _check_shards(self, config: Config) -> None:
+        """Before a complete run is opened to be made whole again, or longer: the shards must hold all that its tables
+        held."""
+        damaged = [line for shard in self.shards for line in shard.damage()] if self._longer(config) else []
+        for wrong in damaged[:1]:
+            raise DamagedError(f"{wrong}; the run cannot be made longer, only trained again: resume=false")
         for wrong in self.damage()[:1]:
             if not all(map(self._trained, self.shards)):
                 raise DamagedError(f"{wrong}; the run can only be trained again, from the start: resume=false")
@@ -321,6 +343,8 @@ class Run:
         kept["sources"] = kept["sources"] + ([code] if code not in kept["sources"] else [])
         kept["dirty"] = any(each["dirty"] for each in kept["sources"])
         kept["opened"] = earlier.get("opened", 0) + 1
+        told = earlier.get("continued", [])  # without what was asked for and then not begun
+        kept["continued"] = [each for each in told if getattr(self.config, each["setting"]) > each["from"]]
         kept["other_versions"] = sorted({*earlier.get("other_versions", []), *machine["other_versions"]})
         files.write_sealed(
             self.dir / "provenance.json",

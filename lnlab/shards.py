@@ -205,6 +205,13 @@ class Shard:
         file = manifest["tables"].get(name)
         return files.read_table(self.dir / file, manifest["files"][file]) if file else None
 
+    def drop_tables(self, names: Sequence[str]) -> None:
+        """What was made at an earlier end is not a longer run's."""
+        manifest = self.manifest
+        if manifest["tables"].keys() & {*names}:
+            others = {name: file for name, file in manifest["tables"].items() if name not in names}
+            self._commit(manifest | {"tables": others})
+
     def settle(self) -> None:
         """Training is over: the checkpoint before the last is deleted."""
         (self.dir / PREVIOUS).unlink(missing_ok=True)

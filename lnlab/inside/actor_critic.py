@@ -64,7 +64,8 @@ class Diagnostics(Watcher):
             return
         earlier, now = self.shard.table("diagnostics"), diagnose(self.trainer)
         if earlier is not None:
-            now = pd.concat([earlier[earlier["step"] < episode], now], ignore_index=True)
+            due = earlier["step"].isin(self.due) & (earlier["step"] < episode)  # not the end of a shorter run
+            now = pd.concat([earlier[due], now], ignore_index=True)
         self.shard.write_table("diagnostics", now)
 
 

@@ -106,6 +106,8 @@ def train_shard(
     trainer = make_trainer(config, device)
     if (state := shard.load()) is not None:
         trainer.load_state_dict(state)
+    if not trainer.done:
+        shard.drop_tables(trainer.TABLES)
     require_norm(config, trainer.norm_layers)
     shard.record(device=device, norm_layers=trainer.norm_layers, parameter_count=trainer.parameter_count)
     with contextlib.ExitStack() as closing:

@@ -459,9 +459,9 @@ class OffPolicyTrainer:
         return float((self.learner.q1(tail.transitions) - discounted).mean())
 
     def _tested_at(self, at: int) -> bool:
-        """Whether the greedy policy is tested after this step."""
+        """Whether the greedy policy is tested after this step; 0 is before the first."""
         config = self.config
-        regular = at == config.steps or (config.eval_every > 0 and at % config.eval_every == 0)
+        regular = at in (0, config.steps) or (config.eval_every > 0 and at % config.eval_every == 0)
         return config.eval_episodes > 0 and (regular or at in VALIDATION_POINTS)
 
     def _test(self) -> None:
@@ -508,6 +508,8 @@ class OffPolicyTrainer:
         """Go on from `state_dict`."""
         self.steps, self.rows = kept["steps"], kept["tables"]
         self.stopping.load_state_dict(kept["stopping"])
+        self.rows["checks"] = [row for row in self.rows["checks"] if self._tested_at(row["step"])]  # of a shorter run
+        self.rows["drives"] = [row for row in self.rows["drives"] if self.done or row["moment"] == "before"]
         self.learner.load_state_dict(kept["learner"])
         self._begin_episode(kept["number"])
         for action, phase in zip(kept["actions"].numpy(), kept["phases"], strict=True):
