@@ -78,7 +78,13 @@ def write(folder: Path, parameters: Mapping[str, Any], title: str, *, template: 
 
     notebook = folder / "page.ipynb"
     done = papermill.execute_notebook(
-        str(template), str(notebook), dict(parameters), progress_bar=False, log_output=False, stderr_file=sys.stderr
+        str(template),
+        str(notebook),
+        dict(parameters),
+        progress_bar=False,
+        log_output=False,
+        stderr_file=sys.stderr,
+        extra_arguments=["--log-level=ERROR"],
     )
     for cell in done.cells:  # what libraries grumble about is no part of the answer
         if cell.cell_type == "code":
