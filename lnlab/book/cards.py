@@ -40,8 +40,8 @@ _PARTS = """
 <p><b>Verdict: {{ entry.verdict }}.</b> {{ sentence(entry.verdict.reason) }}.</p>
 {% if entry.note %}<p><b>Note.</b> {{ entry.note }}</p>{% endif %}
 {% if entry.claim.origin %}<p><b>Where the printed number comes from.</b> {{ entry.claim.origin }}.</p>{% endif %}
-{% if alone %}<p><b>Arms.</b> {{ entry.used | join(', ') }}</p>
-{% elif entry.runs %}<p><b>Runs.</b>
+{% if alone and entry.used %}<p><b>Arms.</b> {{ entry.used | join(', ') }}</p>
+{% elif entry.runs and not alone %}<p><b>Runs.</b>
 {% for run in entry.runs %}<a href="runs/{{ run }}.html">{{ run }}</a>{{ ', ' if not loop.last }}{% endfor %}</p>
 {% endif %}
 {% endmacro %}
