@@ -331,16 +331,19 @@ def test_the_step_at_which_learning_starts_is_the_policys_as_in_the_original():
 
 
 @pytest.mark.parametrize("env", [{"env": "lnlab/Driving-v0"}, PENDULUM])
-def test_a_resumed_trainer_goes_on_to_the_bit(env, tmp_path):
-    settings = config(**env, steps=300, learning_starts=160, hidden=8, batch_size=2)
-    straight = make_trainer(settings)
+@pytest.mark.parametrize("end", [300, 200])
+def test_a_resumed_trainer_goes_on_to_the_bit(env, end, tmp_path):
+    """Also one that was at its end, and shall go further."""
+    settings = {**env, "learning_starts": 160, "hidden": 8, "batch_size": 2}
+    straight = make_trainer(config(steps=300, **settings))
     reports = list(straight)
-    stopped = make_trainer(settings)
+    stopped = make_trainer(config(steps=end, **settings))
     first = iter(stopped)
     next(first)
     next(first)
     torch.save(stopped.state_dict(), tmp_path / "state.pt")
-    resumed = make_trainer(settings)
+    assert stopped.done == (end == 200)
+    resumed = make_trainer(straight.config)
     resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     for expected, found in zip(reports[2:], resumed, strict=True):
         for name in expected:
