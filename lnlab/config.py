@@ -16,6 +16,8 @@ from pydantic.fields import FieldInfo
 from lnlab.models.norms import ACTOR_CRITIC, NORMS, OFF_POLICY, USUAL, placed
 
 OFFLOADING = "lnlab/Offloading-v0"  # the environment of A3C and Individual unless another is named
+OWN = "own"  # of `steps_of`
+STEPS_OF = (OWN, *ACTOR_CRITIC)
 EPISODE_STEPS = 100  # length of an offloading episode, in environment steps
 REPORT_STEPS = 1000  # about as many environment steps of a seed lie between two reports of A3C and Individual elsewhere
 RECORD_STEPS = 100  # environment steps between two rows of the table `records`
@@ -226,6 +228,10 @@ class RunConfig(ActorCriticConfig):
         False, "A3C: keep the original's bug, adding the previous clipped gradient", "carry"
     )
     eval_episodes: int = _setting(20, "test episodes per scenario; 0 skips the evaluation", ge=0, le=10_000)
+    steps_of: Literal[STEPS_OF] = _setting(  # type: ignore[valid-type]
+        OWN, "how far a layer moves in relation to its size, |ΔW|/|W|: own, or as in an arm with this norm beside it",
+        "steps-{}",
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":

@@ -13,7 +13,7 @@ from torch import Tensor
 from lnlab.config import RunConfig
 from lnlab.inside.probes import PROBE_EPISODE, Values, mean_ratio, pairwise_cosine, probe_seeds
 from lnlab.models.actor_critic import ActorCritic
-from lnlab.models.stacked import STATISTICS, Layout
+from lnlab.models.stacked import STATISTICS
 from lnlab.trainers.a3c import ActorCriticTrainer
 from lnlab.trainers.returns import Losses
 
@@ -21,25 +21,9 @@ REPLICATES = 2  # probe episodes of each worker at the same parameters: the grad
 State = dict[str, Any]
 
 
-def layer_norms(layout: Layout, flat: Tensor) -> Values:
-    """L2 norm of each layer (weights and biases together) in `flat` (N, size), and of all under ""; each (N,).
-
-    >>> layer_norms(Layout({"a.weight": (2, 1), "a.bias": (1,), "b.weight": (1,)}), torch.tensor([[2.0, 2, 1, 4]]))
-    {'a': tensor([3.]), 'b': tensor([4.]), '': tensor([5.])}
-    """
-    squares: Values = {}
-    for name, view in layout.views(flat).items():
-        if name.endswith(STATISTICS):
-            continue
-        layer = name.rpartition(".")[0]
-        squares[layer] = squares.get(layer, torch.tensor(0.0)) + view.flatten(1).square().sum(1)
-    squares[""] = torch.stack([*squares.values()]).sum(0)
-    return {layer: square.sqrt() for layer, square in squares.items()}
-
-
 def weights(net: ActorCritic, parameters: Tensor) -> Values:
     """Sizes of the parameters (N, size): each layer's norm, and the root mean square of the LN gains and biases."""
-    values = _named("weight_norm", layer_norms(net.layout, parameters))
+    values = _named("weight_norm", net.layout.layer_norms(parameters))
     for name, view in net.layout.views(parameters).items():
         layer, _, part = name.rpartition(".")
         if layer.endswith(".norm") and not name.endswith(STATISTICS):
@@ -57,7 +41,9 @@ def cut(state: State, learners: slice, workers: slice) -> State:
         for index, each in state["adam"]["state"].items()
     }
     rows = {"parameters": learners, "alive": learners, "snapshot": workers, "carried": workers}
-    parts = {name: None if state[name] is None else _copy(state[name], part) for name, part in rows.items()}
+    parts: dict[str, Any] = {name: None if state[name] is None else _copy(state[name], part) for name, part in rows.items()}
+    leader = state.get("leader")
+    parts["leader"] = None if leader is None else cut(leader, learners, workers)
     return {"episode": state["episode"], "diverged": [], "adam": {"state": moments}, **parts}
 
 
@@ -83,19 +69,21 @@ class _Watched(ActorCriticTrainer):
     def __init__(self, config: RunConfig, state: State) -> None:
         super().__init__(config)
         groups = self.adam.state_dict()["param_groups"]  # those of the CPU, wherever the state was made
-        self.load_state_dict(state | {"adam": {**state["adam"], "param_groups": groups}})
+        leader = state["leader"]
+        whole = [each and each | {"adam": {**each["adam"], "param_groups": groups}} for each in (state, leader)]
+        self.load_state_dict(whole[0] | {"leader": whole[1]})
         self.norms: dict[str, list[Tensor]] = {}
         self.steps: dict[str, list[Tensor]] = {}
         self.before = self.parameters.clone()
-        self.adam.register_step_post_hook(lambda *_: self._note_step())
 
     def _push(self, order: Tensor) -> Tensor:
-        for name, norm in layer_norms(self.net.layout, self.gradient).items():
+        for name, norm in self.net.layout.layer_norms(self.gradient).items():
             self.norms.setdefault(name, []).append(norm)
         return super()._push(order)
 
-    def _note_step(self) -> None:
-        sizes, moved = (layer_norms(self.net.layout, x) for x in (self.before, self.parameters - self.before))
+    def _step_adam(self) -> None:
+        super()._step_adam()
+        sizes, moved = (self.net.layout.layer_norms(x) for x in (self.before, self.parameters - self.before))
         for name, size in sizes.items():
             self.steps.setdefault(name, []).append(moved[name] / size)
         self.before.copy_(self.parameters)

@@ -41,6 +41,22 @@ class Layout:
             offset += width
         return views
 
+    def layer_norms(self, flat: Tensor) -> dict[str, Tensor]:
+        """L2 norm of each layer (weights and biases together) in `flat` (N, size), and of all under ""; each (N,).
+
+        >>> layout = Layout({"a.weight": (2, 1), "a.bias": (1,), "b.weight": (1,)})
+        >>> layout.layer_norms(torch.tensor([[2.0, 2, 1, 4]]))
+        {'a': tensor([3.]), 'b': tensor([4.]), '': tensor([5.])}
+        """
+        squares: dict[str, Tensor] = {}
+        for name, view in self.views(flat).items():
+            if name.endswith(STATISTICS):
+                continue
+            layer = name.rpartition(".")[0]
+            squares[layer] = squares.get(layer, torch.tensor(0.0)) + view.flatten(1).square().sum(1)
+        squares[""] = torch.stack([*squares.values()]).sum(0)
+        return {layer: square.sqrt() for layer, square in squares.items()}
+
 
 class Linear:
     """y = x W + b, W stored (inputs, outputs): the orientation in which a single row is fastest."""

@@ -18,15 +18,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lnlab.config import EPISODE_STEPS
+from lnlab.config import EPISODE_STEPS, OWN
 from lnlab.envs.offloading import OffloadingBatch, draw_noise, training_velocities
 from lnlab.envs.rules import ACTIONS, OBSERVATION
 from lnlab.evaluation import SCENARIOS, SWEEP, evaluate
 from lnlab.models.actor_critic import make_actor_critic, norm_layers, seeded_rows
+from lnlab.models.norms import USUAL
 from lnlab.trainers.actions import Actions, Choice
 from lnlab.trainers.captured import CapturedTick
 from lnlab.trainers.returns import Boundaries, Losses, actor_critic_gradient, n_step_returns, over_time
 from lnlab.trainers.schedule import Purpose, action_uniforms, push_order
+from lnlab.trainers.steps import LayerSteps
 
 CAPACITY = 200  # local units of every training worker
 TOTALS = ("return", "value_loss", "grad_norm", "clipped")  # summed over the rollouts of an episode
@@ -62,6 +64,13 @@ class ActorCriticTrainer:
             hidden=config.hidden, actions=self.actions.outputs, gaussian=self.actions.gaussian,
         )  # fmt: skip
         self._allocate()
+        self.leader: ActorCriticTrainer | None = None  # trains beside, and says how far each layer moves
+        self.sizes: LayerSteps | None = None
+        if getattr(config, "steps_of", OWN) != OWN:
+            changed = {"norm": config.steps_of, "norm_at": USUAL, "steps_of": OWN}
+            self.leader = ActorCriticTrainer(config.model_copy(update=changed), device)
+            self.leader.sizes = LayerSteps(self.leader.parameters, self.leader.net.layout)
+            self.sizes = LayerSteps(self.parameters, self.net.layout, self.leader.sizes)
 
     def _world(self) -> tuple[Any, int, Actions]:
         """The environments, the numbers of an observation, and how they are acted in."""
@@ -136,6 +145,8 @@ class ActorCriticTrainer:
     @torch.no_grad()
     def train_episode(self) -> Report:
         """One episode of 100 steps for every worker: five rollouts and updates of 20 steps in the documents."""
+        if self.leader:
+            self.leader.train_episode()
         rollout, updates = self.config.rollout, EPISODE_STEPS // self.config.rollout
         noise = draw_noise(self.seeds, self.workers, self.episode, CAPACITY, device=self.device)
         uniforms = action_uniforms(self.seeds, self.workers, self.episode, EPISODE_STEPS).to(self.device)
@@ -151,8 +162,9 @@ class ActorCriticTrainer:
         return self._report(updates)
 
     def _fastest_tick(self) -> Tick:
-        """The tick as it is on a CPU, where `captured` has nothing to gain; one launch of a graph on a GPU."""
-        if self.device.type != "cuda":
+        """The tick as it is on a CPU, where `captured` has nothing to gain, or beside a leader; one launch of a graph
+        on a GPU."""
+        if self.device.type != "cuda" or self.sizes:
             return self.tick
         if self._captured is None:
             first = torch.arange(self.learners, device=self.device) * self.members
@@ -223,11 +235,11 @@ class ActorCriticTrainer:
         self.net.move_statistics(self.parameters, self.snapshot, self.alive)
         gradient.mul_(self._clip_factor(norm).unsqueeze(1))
         if self.members == 1:
-            self.adam.step()
+            self._step_adam()
             return norm
         for rows in order:
             torch.index_select(gradient, 0, rows, out=self.shared_gradient)
-            self.adam.step()
+            self._step_adam()
             self.snapshot.index_copy_(0, rows, self.parameters)
         return norm
 
@@ -238,9 +250,16 @@ class ActorCriticTrainer:
         self._freeze(norm)
         self.net.move_statistics(self.parameters, self.snapshot, self.alive)
         self.shared_gradient.mul_(self._clip_factor(norm)[:: self.members].unsqueeze(1))
-        self.adam.step()
+        self._step_adam()
         self.snapshot.view(self.learners, self.members, -1).copy_(self.parameters.unsqueeze(1))
         return norm
+
+    def _step_adam(self) -> None:
+        if self.sizes:
+            self.sizes.begin()
+        self.adam.step()
+        if self.sizes:
+            self.sizes.end()
 
     def _clip_factor(self, norm: Tensor) -> Tensor:
         """min(1, clip / (norm + 1e-6)) as torch.nn.utils.clip_grad_norm_ has it."""
@@ -315,6 +334,7 @@ class ActorCriticTrainer:
             "alive": self.alive.clone(),
             "adam": self.adam.state_dict(),
             "diverged": [*self.diverged],
+            "leader": self.leader.state_dict() if self.leader else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -329,3 +349,5 @@ class ActorCriticTrainer:
         if not self.adam.state:  # a state from before the first update
             self._start_adam()
         self._captured = None  # Adam's moments have moved
+        if self.leader:
+            self.leader.load_state_dict(state["leader"])
