@@ -123,6 +123,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 11):
+        raise argparse.ArgumentTypeError(f"must be a number, 0 or more; got {text!r}")
+    return int(text)
+
+
 def _seconds(text: str) -> float:
     number, unit = text[:-1], text[-1:]
     if not (number.replace(".", "", 1).isdecimal() and unit in "smh" and unit):
@@ -475,6 +481,47 @@ def _judge(options: argparse.Namespace, _: list[str]) -> int:
         print(judged.example(options.out))
     else:
         print(judged.answer(Path(options.claims), Path(options.results), out=options.out))
+    return 0
+
+
+@_command(
+    "let a trained policy play: return and length of each episode, and a film of them",
+    "lnlab play a3c-gru-ln",
+    "lnlab play results/scratch/a3c-ff-none-CartPole-v1 --seed 2 --episodes 20",
+    "lnlab play quick/a3c-gru-ln --video offloading.mp4 --episodes 1",
+    arguments={
+        "run": {"metavar": "RUN", "help": "folder of a run, or its id (or PROFILE/ID) under results/"},
+        "--seed": {"type": _whole, "metavar": "N", "help": "of the seeds that were trained (default: the first)"},
+        "--worker": {
+            "type": _whole,
+            "metavar": "N",
+            "default": 0,
+            "help": "of Individual: whose model; offloading: whose speed (default: 0)",
+        },
+        "--episodes": {"type": _positive, "metavar": "N", "default": 5, "help": "how many (default: 5)"},
+        "--sampled": SWITCH | {"help": "draw the actions from the policy; else the greedy ones"},
+        "--video": {"metavar": "FILE", "help": "film them: out.mp4 or out.gif"},
+        "--render": SWITCH | {"help": "show them in a window, or as text where there is none"},
+    },
+)
+def _play(options: argparse.Namespace, _: list[str]) -> int:
+    from pathlib import Path
+
+    from lnlab.play import find, play, trained
+
+    if options.video and options.render:
+        _refuse("give --video or --render, not both")
+    video = Path(options.video) if options.video else None
+    try:
+        policy = trained(find(options.run), options.seed, options.worker)
+        found = play(policy, options.episodes, sampled=options.sampled, video=video, render=options.render)
+    except (FileNotFoundError, ValueError) as error:
+        _refuse(str(error))
+    score, length = (sum(each) / len(found) for each in zip(*found, strict=True))
+    kind = f"{'sampled' if options.sampled else 'greedy'} episode{'s' * (len(found) > 1)} of seed {policy.seed}"
+    print(f"mean of {len(found)} {kind}: return {score:.6g}, {length:.6g} steps")
+    if video:
+        print(f"film: {video}")
     return 0
 
 

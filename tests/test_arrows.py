@@ -29,7 +29,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("lnlab.papermill_job", "lnlab.jobs", "lnlab.study"),
     ("lnlab.claims",),
     ("lnlab.digests", "lnlab.book"),
-    ("lnlab.compare", "lnlab.doctor"),
+    ("lnlab.compare", "lnlab.play", "lnlab.doctor"),
     ("lnlab.cli",),
     ("lnlab.__main__",),
 ]
