@@ -177,10 +177,7 @@ class TD3:
 
     def _improve_actor(self, obs: Batch, seen: Seen | None) -> None:
         """−mean Q1. With leaky features the actor's CNN can raise Q1 itself: the critic takes its features as state."""
-        pretanh, features = self._pretanh(obs)
-        action = torch.tanh(pretanh)
-        leaky = self.config.actor_features == "leaky"
-        value = self._q(features if leaky else self._critic_features(obs), obs, action, first=True)[0]
+        value, action, pretanh, features = self.actor_value(obs)
         loss = -value.mean()
         if seen is not None:
             with torch.no_grad():
@@ -191,6 +188,14 @@ class TD3:
             seen["actor_feature_norm"] = feature_norm(features)
         if not self.actor.descend(loss, "actor", seen):
             self._freeze("actor gradient" if loss.isfinite() else "actor loss")
+
+    def actor_value(self, obs: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """What the actor maximises, Q1 (B,), with its action, the action before tanh, and its CNN's features."""
+        pretanh, features = self._pretanh(obs)
+        action = torch.tanh(pretanh)
+        leaky = self.config.actor_features == "leaky"
+        value = self._q(features if leaky else self._critic_features(obs), obs, action, first=True)[0]
+        return value, action, pretanh, features
 
     def check_parameters(self) -> None:
         """Freeze a learner with a parameter that is not finite, as a step can leave one though its gradient was."""
