@@ -203,13 +203,13 @@ def _over_scenarios(data: Data, arm: str, mode: str) -> Array:
 
 def _row_above(data: Data, arm: str, threshold: str) -> Array:
     """First row above a return; D3's program gives the number of rows where there is none."""
-    config = data.run(arm).config
-    return data.metric(arm, f"row_above_{threshold}", empty=float(config.episodes * config.workers))
+    rows = data.setting(arm, "episodes") * data.setting(arm, "workers")
+    return data.metric(arm, f"row_above_{threshold}", empty=float(rows))
 
 
 def _episodes_to_70(data: Data, arm: str) -> Array:
     """First episode with the mean of the last 100 above 70; a run without one counts as its length."""
-    length = float(data.run(arm).config.episodes)
+    length = float(data.setting(arm, "episodes"))
     return np.minimum(data.metric(arm, "episode_above_70", empty=length), length)
 
 
@@ -353,7 +353,7 @@ def _fit(data: Data, arm: str, column: str, law: Callable[[Array], Array]) -> Ar
 
 def _inflation(data: Data, arm: str) -> Array:
     """|the Q that the actor maximises| over |Q of the same actions on the critic's features|, late in training."""
-    if data.run(arm).config.actor_features == "detached":
+    if data.setting(arm, "actor_features") == "detached":
         raise ValueError(f"{arm}: the actor's Q is the critic's by construction, which no run can tell")
     actor, critic = (np.abs(_logged(data, arm, f"{who}_q")) for who in ("actor", "critic"))
     return late(actor) / late(critic)

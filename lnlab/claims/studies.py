@@ -192,10 +192,16 @@ class Data:
         """
         found, name = self._once(("run", arm, self._carried), lambda: self._found(arm))
         for setting, value in self._needs:
-            if (here := getattr(found.config, setting)) != value:
+            if (here := getattr(found.config, setting, None)) != value:
                 raise Missing(f"needs {arm} with {setting} = {value}; here it is {here}")
         self._used.append(name)
         return found
+
+    def setting(self, arm: str, name: str) -> Any:
+        """A setting of an arm's run. Raises Missing where runs of its kind have none such."""
+        if not hasattr(config := self.run(arm).config, name):
+            raise Missing(f"needs a run with the setting {name}, which {arm} has not")
+        return getattr(config, name)
 
     def _found(self, arm: str) -> tuple[Run, str]:
         """The run of an arm, and its name for `recording`."""
