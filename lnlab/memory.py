@@ -30,16 +30,17 @@ def block(config: Config, cores: int, device: str = "cpu") -> int:
     return config.seeds if device == "cuda" else min(BLOCK, -(-config.seeds // cores))
 
 
-def refuse_too_large(config: Config, cores: int, device: str = "cpu") -> None:
+def refuse_too_large(config: Config, cores: int, device: str = "cpu", seeds: int | None = None) -> None:
     """Stop before anything is made for a run that cannot fit.
 
     Args:
         cores: processes that train side by side, each a block of seeds; no more than there are seeds.
+        seeds: of a block, where other runs are trained beside this one.
 
     Raises:
         ConfigError: the machine, or its GPU, has less memory than the run takes.
     """
-    asked, there = needed(config, cores, block(config, cores, device)), available(device)
+    asked, there = needed(config, cores, seeds or block(config, cores, device)), available(device)
     if there is None or asked <= there:
         return
     sizes = ("seeds", "episodes", "workers", "hidden", "eval_episodes", "capacity", "batch_size", "steps")

@@ -2,7 +2,14 @@
 
 import itertools
 import json
+import os
+import queue
 import re
+import signal
+import subprocess
+import sys
+import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,11 +18,13 @@ import pytest
 from lnlab import cli
 from lnlab.analysis.choice import judged_apart
 from lnlab.analysis.stats import sign_flip_test
+from lnlab.compare import pool
 from lnlab.compare.arms import compare, decided, seeds_wanted, sensitivity, swap_test
 from lnlab.compare.plan import BLOCK, Plan, trained
 from lnlab.compare.scores import checked, late, read
-from lnlab.config import ConfigError
+from lnlab.config import ConfigError, parse
 from lnlab.paths import BOOK
+from tests.fakes import wait_until
 
 
 def scores(shift: float = 5.0, seeds: int = 12, settings: tuple[float, ...] = (1e-4, 1e-3)) -> pd.DataFrame:
@@ -250,6 +259,52 @@ def test_arms_are_trained_and_answered_for_on_a_page_that_fetches_nothing(tmp_pa
     assert found.groupby(["arm", "setting"]).size().tolist() == [3] * 4
     again = trained(Plan.of(dict(word.split("=") for word in words)))  # nothing is left to train
     assert again.score.tolist() == pytest.approx(found.score.tolist())
+
+
+def test_a_run_that_fails_is_named_and_its_process_goes_on(monkeypatch):
+    def run(config, **_):
+        if config.norm == "ln":
+            raise ValueError("broken on purpose")
+
+    monkeypatch.setattr(pool, "run", run)
+    waiting, back = queue.Queue(), queue.Queue()
+    for config in (parse({"norm": "ln"}), parse({"norm": "none"}), None):
+        waiting.put(config)
+    pool._work(waiting, back, threading.Event(), os.getppid())
+    with pytest.raises(RuntimeError, match=r"a3c-gru-ln: ValueError: broken on purpose"):
+        list(pool._messages(back, [], 2))
+    assert list(pool._messages(back, [], 1)) == []
+    with pytest.raises(RuntimeError, match="died with exit code -9"):
+        list(pool._messages(back, [SimpleNamespace(exitcode=-9)], 1))
+
+
+def gone(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.mark.slow
+def test_a_comparison_that_is_stopped_goes_on_to_the_scores_of_one_that_was_not(tmp_path):
+    words = ["env=CartPole-v1", "core=ff", "norm=none,ln", "lr=1e-3", "seeds=3", "steps=20000"]
+    results = tmp_path / "results"
+    here = os.environ | {"LNLAB_RESULTS": str(results)}
+    command = [sys.executable, "-m", "lnlab", "compare", *words, "--out", str(tmp_path / "out")]
+    with subprocess.Popen(command, env=here, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        wait_until(lambda: list(results.glob("*/*/shards/*")))
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal sends Ctrl-C
+        _, said = process.communicate(timeout=120)
+        assert (process.returncode, said.splitlines()[-1]) == (
+            cli.INTERRUPTED, "stopped; the same command goes on from the checkpoints",
+        )  # fmt: skip
+        assert "Traceback" not in said
+    wait_until(lambda: gone(process.pid), seconds=5)
+    assert subprocess.run(command, env=here, cwd=tmp_path).returncode == 0
+    found = read(tmp_path / "out" / "scores.csv")
+    alone = trained(Plan.of(dict(word.split("=") for word in [*words, "cores=1"])))
+    assert found.score.tolist() == alone.score.tolist()
 
 
 def test_a_curve_counts_with_its_last_tenth():

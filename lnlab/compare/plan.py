@@ -7,6 +7,7 @@ one with more seeds or another rate adds what is missing.
 import hashlib
 import itertools
 import json
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -16,12 +17,11 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from lnlab.compare.arms import FEWEST, by_look, decided
+from lnlab.compare.pool import train
 from lnlab.compare.scores import late
 from lnlab.config import Config, ConfigError, parse
 from lnlab.diverged import Scored, divergences
-from lnlab.inside import run
-from lnlab.memory import refuse_too_large
-from lnlab.provenance import usable_cores
+from lnlab.runs import Run
 from lnlab.trainers.admission import refuse_impossible
 
 BLOCK = 10  # seeds of a folder
@@ -117,19 +117,15 @@ def trained(
     looks = list(by_look(plan.seeds, BLOCK)) if until and plan.seeds > BLOCK else [plan.seeds]
     begun, tables = time.monotonic(), []
     blocks = {last: plan.runs(start, last) for start, last in zip([0, *looks[:-1]], looks, strict=True)}
-    for config in (config for block in blocks.values() for _, config in block):
-        refuse_too_large(config, min(usable_cores(), config.seeds))
-    with tqdm(
-        total=sum(config.env_steps for block in blocks.values() for _, config in block),
-        unit="step",
-        unit_scale=True,
-        smoothing=0.1,
-    ) as bar:
+    configs = [config for block in blocks.values() for _, config in block]
+    done = sum(min(Run.at(config).reports_done * config.steps_per_report, config.env_steps) for config in configs)
+    show: dict[str, Any] = {"desc": f"{len(configs)} runs", "unit": "step", "unit_scale": True, "smoothing": 0}
+    interval = 0.5 if sys.stderr.isatty() else 30.0  # a log file wants few lines
+    with tqdm(total=sum(each.env_steps for each in configs), initial=done, mininterval=interval, **show) as bar:
         for last, block in blocks.items():
             since = time.monotonic()
-            for cell, config in block:
-                bar.set_description(f"{cell.arm} {cell.setting}".strip())
-                tables.append(_scores(cell, _run(config, bar)))
+            train([config for _, config in block], bar.update)
+            tables += [_scores(cell, Scored(Run.at(config).dir)) for cell, config in block]
             took = time.monotonic() - since
             scores = pd.concat(tables, ignore_index=True)
             if last == looks[-1]:
@@ -140,15 +136,6 @@ def trained(
                 bar.write(f"stopped after {last} seeds: the next block would exceed the budget")
                 break
     return scores
-
-
-def _run(config: Config, bar: tqdm) -> Scored:
-    before = bar.n
-    done = run(
-        config, progress=False, on_report=lambda report: bar.update(len(report["seed"]) * config.steps_per_report)
-    )
-    bar.update(before + config.env_steps - bar.n)  # of earlier sessions
-    return Scored(done.dir)
 
 
 def _decided(scores: pd.DataFrame, plan: Plan, margin: float | None, looks: int, against: str) -> bool:

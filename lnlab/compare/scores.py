@@ -46,7 +46,9 @@ def checked(found: pd.DataFrame, where: str = "scores", arms: int = 2) -> pd.Dat
         )
     found = found.assign(**{name: found.get(name, "") for name in OPTIONAL})
     found = found[[*OPTIONAL, *COLUMNS, *(name for name in found if name in MORE)]]
-    found = found.fillna(dict.fromkeys(OPTIONAL, "")).astype({"arm": str, "task": str})
+    blank = [name for name in OPTIONAL if found[name].isna().any()]
+    found = found.astype(dict.fromkeys(blank, object)).fillna(dict.fromkeys(blank, ""))
+    found = found.astype({"arm": str, "task": str})
     numbers = pd.to_numeric(found.score, errors="coerce")
     if not np.isfinite(numbers).all():
         row = found[~np.isfinite(numbers)].iloc[0]
