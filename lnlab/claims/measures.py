@@ -41,7 +41,7 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -129,6 +129,12 @@ def _single_scores(data: Data, arm: str) -> Array:
     return data.score(arm)
 
 
+def _setting(data: Data, arm: str, name: str) -> Any:
+    if not hasattr(config := data.run(arm).config, name):
+        raise Missing(f"needs a run with the setting {name}, which {arm} has not")
+    return getattr(config, name)
+
+
 # -- A3C and Individual learners ------------------------------------------------------------------------------------
 def _test(data: Data, arm: str, rest: str, cloud: str = "budget") -> Array:
     mode, _, group = rest.partition(".")
@@ -203,13 +209,13 @@ def _over_scenarios(data: Data, arm: str, mode: str) -> Array:
 
 def _row_above(data: Data, arm: str, threshold: str) -> Array:
     """First row above a return; D3's program gives the number of rows where there is none."""
-    rows = data.setting(arm, "episodes") * data.setting(arm, "workers")
+    rows = _setting(data, arm, "episodes") * _setting(data, arm, "workers")
     return data.metric(arm, f"row_above_{threshold}", empty=float(rows))
 
 
 def _episodes_to_70(data: Data, arm: str) -> Array:
     """First episode with the mean of the last 100 above 70; a run without one counts as its length."""
-    length = float(data.setting(arm, "episodes"))
+    length = float(_setting(data, arm, "episodes"))
     return np.minimum(data.metric(arm, "episode_above_70", empty=length), length)
 
 
@@ -353,7 +359,7 @@ def _fit(data: Data, arm: str, column: str, law: Callable[[Array], Array]) -> Ar
 
 def _inflation(data: Data, arm: str) -> Array:
     """|the Q that the actor maximises| over |Q of the same actions on the critic's features|, late in training."""
-    if data.setting(arm, "actor_features") == "detached":
+    if _setting(data, arm, "actor_features") == "detached":
         raise ValueError(f"{arm}: the actor's Q is the critic's by construction, which no run can tell")
     actor, critic = (np.abs(_logged(data, arm, f"{who}_q")) for who in ("actor", "critic"))
     return late(actor) / late(critic)

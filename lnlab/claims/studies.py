@@ -197,12 +197,6 @@ class Data:
         self._used.append(name)
         return found
 
-    def setting(self, arm: str, name: str) -> Any:
-        """A setting of an arm's run. Raises Missing where runs of its kind have none such."""
-        if not hasattr(config := self.run(arm).config, name):
-            raise Missing(f"needs a run with the setting {name}, which {arm} has not")
-        return getattr(config, name)
-
     def _found(self, arm: str) -> tuple[Run, str]:
         """The run of an arm, and its name for `recording`."""
         profile, _, name = arm.rpartition("/")
