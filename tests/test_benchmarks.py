@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as command
-from benchmarks import machine, plain_a3c, roofline, td3, trainers
+from benchmarks import machine, norms, plain_a3c, roofline, td3, trainers
 from lnlab.config import parse
 from lnlab.envs.rules import STEPS
 from lnlab.models.actor_critic import make_actor_critic
@@ -33,6 +33,23 @@ def test_trainers_are_timed_side_by_side_and_the_ratio_is_of_one_round(
         assert arm["ratio_plain"]["median"] == pytest.approx(ours / plain)
         assert arm["ratio_original"] == pytest.approx(ours / arm["original_steps_per_second"])
         assert ours > plain  # by an order of magnitude where nothing else is running
+
+
+@pytest.mark.slow
+def test_the_cost_of_a_norm_is_a_share_of_the_speed_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "RESULTS", tmp_path)
+    monkeypatch.setattr(
+        norms, "arms", lambda core: {norm: parse({"core": core, "norm": norm}) for norm in ("none", "ln")}
+    )
+    norms.main(rounds=1, seconds=0.2)
+    kept = json.loads((tmp_path / "norms.json").read_text())["arms"]
+    assert [(each["core"], each["norm"]) for each in kept] == [(c, n) for c in ("gru", "ff") for n in ("none", "ln")]
+    for none, ln in (kept[:2], kept[2:]):
+        assert ln["parameters"] == none["parameters"] + 4 * 128  # gain and bias of two norms
+        assert ln["share"]["median"] == pytest.approx(
+            ln["steps_per_second"]["median"] / none["steps_per_second"]["median"]
+        )
+        assert none["share"]["median"] == 1
 
 
 def test_an_unknown_benchmark_is_answered_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
