@@ -507,6 +507,7 @@ def _judge(options: argparse.Namespace, _: list[str]) -> int:
 def _play(options: argparse.Namespace, _: list[str]) -> int:
     from pathlib import Path
 
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # products of one observation are small: threads would wait
     from lnlab.play import find, play, trained
 
     if options.video and options.render:

@@ -2,6 +2,7 @@
 and gives; what is refused."""
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -12,10 +13,12 @@ from gymnasium.spaces import Box, Dict
 from torch import nn
 
 from lnlab import inside
+from lnlab.cli import settings
 from lnlab.config import ConfigError, TD3Config, parse
 from lnlab.envs.stack import EnvStack
 from lnlab.models.norms import ACTOR_CRITIC, NORMS
 from lnlab.models.stacked import KINDS, LayerNorm
+from lnlab.paths import BOOK
 from lnlab.policy import Policy, make_policy
 from lnlab.runs import Run
 from lnlab.trainers import make_trainer
@@ -304,3 +307,18 @@ def test_acting_asks_torch_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     action, state = policy.act(np.zeros(48, np.float32), greedy=False, rng=np.random.default_rng(0))
     assert action in (0, 1, 2)
     assert policy.act(np.zeros(48, np.float32), state)[0] in (0, 1, 2)
+
+
+def test_the_example_of_the_book_plays_an_episode(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (BOOK / "own-agent.md").read_text(encoding="utf-8").partition("## Use the policy")[2]
+    train, play = (line.split() for line in text.split("```sh\n")[1].splitlines()[:2])
+    fewer = [*train[2:], "seeds=3", "cores=1"]
+    config = parse(settings(fewer) | {"steps": "2000"})
+    run = inside.run(config, progress=False)
+    assert run.id == play[2]
+    monkeypatch.chdir(results.parent)
+    code, found = text.split("```python\n")[1].split("```")[0], dict[str, Any]()
+    exec(code, found)
+    assert found["done"]
+    outputs, value, state = found["module"](torch.from_numpy(found["observation"])[None])
+    assert (outputs.shape, value.shape, state.shape) == ((1, 2), (1, 1), (1, 128))

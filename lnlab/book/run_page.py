@@ -268,6 +268,8 @@ def provenance_table(run: Run) -> output.TableOutput:
     flat |= {"steps per second": f"{facts['steps_per_second']:,.0f}"} if facts.get("steps_per_second") else {}
     flat |= {name: str(version) for name, version in facts["versions"].items()}
     flat |= {"other than the pinned versions": "; ".join(others)} if (others := facts.get("other_versions")) else {}
+    ends = [f"{each['from']:,} {each['setting']}" for each in facts.get("continued", [])]
+    flat |= {"continued from": ", ".join(ends)} if ends else {}
     table = pd.DataFrame({"what": list(flat), "value": list(flat.values())})
     return output.table("provenance", table, caption=f"Provenance of {run.id}.")
 
