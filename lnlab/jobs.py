@@ -1,5 +1,6 @@
 """One arm of a study: `papermill notebooks/train.ipynb` in its own process, with its page in the run directory."""
 
+import contextlib
 import functools
 import os
 import re
@@ -8,19 +9,39 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lnlab import locks
+from lnlab import locks, provenance
 from lnlab.config import Config
 from lnlab.files import read_json
+from lnlab.memory import block
 from lnlab.papermill_job import STOP_SECONDS
 from lnlab.paths import BASE, NOTEBOOKS
 from lnlab.runs import Run
 
 TEMPLATE = NOTEBOOKS / "train.ipynb"
+GPUS = ("/dev/nvidiactl", "/dev/dxg")  # where one is, training decides on blocks, when it knows the device
 LOG_LINES = 12  # shown of a failed run
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",  # two kernels with a thread per core each take turns instead of running side by side
     "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this Python, not one of the same name in the user's home
 }
+
+
+def prepared(config: Config, results: Path, device: str = "cpu") -> Run:
+    """The folder of a run of a study, made by the first to come. Its blocks of seeds depend on its settings alone: on
+    whatever machines they are trained, and beside how many others, the bits are the same.
+
+    Args:
+        device: cpu, or cuda, which takes all seeds in one block.
+
+    Raises:
+        ConfigError: the folder holds a run with other settings.
+        HeldError: another process is training the run.
+    """
+    run = Run.open(config, block=block(config, 1, device), results=results)
+    if not run.complete:
+        run.record(fingerprint=provenance.fingerprint())
+    run.release()
+    return run
 
 
 class Job:
@@ -70,11 +91,14 @@ class Job:
         try:
             if not locks.lock(self.run.dir, ".job"):
                 return False
-        except RuntimeError:
+        except locks.HeldError:
             return False
         try:
             if self.run.busy:
                 return False
+            if self.config.device == "cpu" or not any(map(os.path.exists, GPUS)):
+                with contextlib.suppress(ValueError):  # another run is there, or a damaged one: the notebook says so
+                    prepared(self.config, self.run.dir.parent.parent)
             self.page.unlink(missing_ok=True)  # a page of an earlier attempt must not pass for this one
             with self.log.open("wb") as log:
                 self._process = subprocess.Popen(

@@ -27,6 +27,10 @@ FREE = "free"
 _held: dict[Path, Path] = {}  # of this process: the folder `.lock` and its file in it
 
 
+class HeldError(RuntimeError):
+    """Another process has the lock."""
+
+
 class Holder(NamedTuple):
     """Who has a lock."""
 
@@ -40,7 +44,7 @@ def lock(folder: Path, name: str = ".lock") -> bool:
     whether the lock is new, rather than held by this process already.
 
     Raises:
-        RuntimeError: another process holds it, or took it over when this one had been silent for too long.
+        HeldError: another process holds it, or took it over when this one had been silent for too long.
         OSError: it cannot be written, or is a link: its target would be somebody else's folder.
     """
     place = folder.resolve() / name
@@ -49,14 +53,14 @@ def lock(folder: Path, name: str = ".lock") -> bool:
             return False
         del _held[place]
         if place.exists():
-            raise RuntimeError(f"{folder} was taken over by another process, since this one was not heard of")
+            raise HeldError(f"{folder} was taken over by another process, since this one was not heard of")
     if place.is_symlink():
         raise OSError(errno.ELOOP, "a lock must not be a symbolic link; delete the link", str(place))
     if place.is_file():  # the lock of an earlier version
         place.unlink()
     place.mkdir(exist_ok=True)
     if (taken := _take(place)) is None:
-        raise RuntimeError(f"{folder} is being trained by another process; wait for it or stop it")
+        raise HeldError(f"{folder} is being trained by another process; wait for it or stop it")
     _keep(place, taken)
     return True
 
@@ -149,7 +153,7 @@ def _is_free(own: Path) -> bool:
     if own.read_text() == FREE:
         return True
     told = _owner(own)
-    if told.get("machine") == _machine():
+    if told.get("machine") == machine():
         return told["born"] is None or told["born"] != _born(told["pid"])
     return _silence(own) > STALE
 
@@ -188,11 +192,11 @@ def _beat() -> None:
 
 def _identity(pid: int) -> dict[str, Any]:
     """What tells a process from all others; `born` is None of one that is dead."""
-    return {"host": socket.gethostname(), "machine": _machine(), "pid": pid, "born": _born(pid)}
+    return {"host": socket.gethostname(), "machine": machine(), "pid": pid, "born": _born(pid)}
 
 
 @functools.cache
-def _machine() -> str:
+def machine() -> str:
     """Equal for processes that see each other's ids: not for two containers of one machine, nor after a restart."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

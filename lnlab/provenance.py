@@ -1,6 +1,7 @@
 """Where a run comes from: code, versions, machine. Written beside its data and shown on its page."""
 
 import functools
+import hashlib
 import os
 import platform
 import subprocess
@@ -57,10 +58,18 @@ def other_versions(versions: Mapping[str, str], pins: Path = PINS) -> list[str]:
     >>> other_versions({"torch": "2.6.0"})
     ['torch 2.6.0, not 2.13.0']
     """
-    lines = pins.read_text(encoding="utf-8").splitlines()
+    lines = pins.read_text(encoding="utf-8").splitlines() if pins.exists() else []
     pinned = dict(line.split("==") for line in lines if "==" in line)
     found = [(each, used, pinned.get(each, used)) for each, used in versions.items()]
     return [f"{each} {used}, not {wanted}" for each, used, wanted in found if used.split("+")[0] != wanted]
+
+
+def fingerprint() -> dict[str, str]:
+    """What two machines must have alike to train to the same bits: the package's code, by digest, and versions."""
+    code = hashlib.sha256()
+    for path in sorted(each for each in PACKAGE.rglob("*") if each.suffix in (".py", ".toml")):
+        code.update(path.read_bytes())
+    return {"code": code.hexdigest()[:12], **machine()["versions"]}
 
 
 def usable_cores() -> int:

@@ -73,7 +73,7 @@ class Run:
         return cls((results or RESULTS) / config.profile / config.run_id)
 
     @classmethod
-    def open(cls, config: Config, *, block: int = BLOCK) -> "Run":
+    def open(cls, config: Config, *, block: int = BLOCK, results: Path | None = None) -> "Run":
         """Create the run's directory, or go on with the one that is there.
 
         A complete run comes back as it is (`run.complete`), with nothing left to do, unless more is asked. More seeds
@@ -88,14 +88,14 @@ class Run:
             DamagedError: a file of the run is damaged, and its shards cannot give it back.
             RuntimeError: another process is training this run.
         """
-        run = cls.at(config)
+        run = cls.at(config, results)
         run.dir.mkdir(parents=True, exist_ok=True)
         locks.lock(run.dir)
         try:
             files.sweep(run.dir)
             run._prepare(config, block)
         except BaseException:
-            locks.unlock(run.dir)
+            run.release()
             raise
         return run
 
@@ -247,7 +247,7 @@ class Run:
             DamagedError: a file of a shard is damaged; opened again, the run goes back behind it.
         """
         for shard in self.shards:
-            if not self._trained(shard):
+            if not self.trained(shard):
                 raise ValueError(f"{shard.dir} has trained {shard.episode} of {self.config.reports} {self.config.ROWS}")
         tables = {f"{name}.parquet": frame for name, frame in self._tables().items()}
         for name, frame in tables.items():
@@ -258,7 +258,8 @@ class Run:
         self.record(**self._summary(), files=digests, status="complete")
         self.release()
 
-    def _trained(self, shard: Shard) -> bool:
+    def trained(self, shard: Shard) -> bool:
+        """Whether a shard has been trained to its end."""
         return shard.episode == self.config.reports or "stopped_early" in shard.manifest["facts"]
 
     def fail(self, error: BaseException | str) -> None:
@@ -287,7 +288,7 @@ class Run:
                 f"{self.dir} holds a run with other settings: {'; '.join(differing)}. "
                 "Choose another profile (profile=NAME), or start over with resume=false, which deletes that run"
             )
-        if longer and self.complete and not all(map(self._trained, self.shards)):
+        if longer and self.complete and not all(map(self.trained, self.shards)):
             ((name, value),) = longer.items()
             told = f"{name} is {value} there, {getattr(config, name)} asked"
             raise ConfigError(f"{self.dir} keeps no checkpoints to go on from: {told}. resume=false starts over")
@@ -299,7 +300,8 @@ class Run:
 
     def release(self) -> None:
         """Let another process open the run: for a training that was interrupted."""
-        locks.unlock(self.dir)
+        for place in (".lock", "shards"):  # what is beside them may be another's, as a study's .job
+            locks.unlock(self.dir / place)
 
     def _prepare(self, config: Config, block: int) -> None:
         if not config.resume:
@@ -330,7 +332,7 @@ class Run:
         for wrong in damaged[:1]:
             raise DamagedError(f"{wrong}; the run cannot be made longer, only trained again: resume=false")
         for wrong in self.damage()[:1]:
-            if not all(map(self._trained, self.shards)):
+            if not all(map(self.trained, self.shards)):
                 raise DamagedError(f"{wrong}; the run can only be trained again, from the start: resume=false")
             print(f"{wrong}; the tables are made again from {self.dir / 'shards'}", file=sys.stderr)
 
@@ -384,7 +386,8 @@ class Run:
         steps = sum(shard.episode * len(shard.seeds) for shard in self.shards) * self.config.steps_per_report
         told = [shard.manifest["facts"] for shard in self.shards]
         facts = {name: value for each in told for name, value in each.items()}
-        facts |= {"diverged": [each for facts in told for each in facts.get("diverged", [])]}
+        for name in {"diverged", *facts} & {"diverged", "hosts", "mixed"}:  # of each block a list
+            facts[name] = [each for shard in told for each in shard.get(name, [])]
         facts |= {"finished": provenance.now(), "seconds": round(seconds, 2)}
         return facts | {"env_steps": steps, "steps_per_second": round(steps / max(seconds, 1e-3), 1)}
 

@@ -45,7 +45,8 @@ class Shard:
     Args:
         rows: the table that takes the reports: `episodes`, or for TD3 `records`, one each hundred steps.
         settings: what decides the numbers of these seeds; a checkpoint made with others is refused.
-        opening: how many times the run has been opened; all processes of one opening share a clock.
+        opening: how many times the run has been opened; all processes of one opening share a clock; on other
+            machines that of the machine stands with it.
 
     >>> Shard(Path("results/quick/a3c-gru-ln"), [0, 1, 2, 3, 4]).dir.as_posix()
     'results/quick/a3c-gru-ln/shards/0-4'
@@ -57,7 +58,7 @@ class Shard:
         seeds: Sequence[int],
         rows: str = "episodes",
         settings: Mapping[str, Any] | None = None,
-        opening: int = 0,
+        opening: int | str = 0,
     ) -> None:
         self.seeds, self.table_of_rows = list(seeds), rows
         self.dir = run_dir / "shards" / f"{self.seeds[0]}-{self.seeds[-1]}"
@@ -309,11 +310,12 @@ def _wrong(folder: Path, name: str) -> list[str]:
 def seconds_trained(shards: Sequence[Shard]) -> float:
     """Time in which at least one of the shards was being trained: the union of their sessions in each opening.
 
-    It leaves out stops between sessions and work lost by a kill, and counts shards that ran side by side once. Clocks
-    of two openings cannot be compared: the machine may have been started anew in between.
+    It leaves out stops between sessions and work lost by a kill, and counts shards that ran side by side on one machine
+    once. Clocks of two openings cannot be compared: the machine may have been started anew in between.
     """
-    total, reached = 0.0, defaultdict[int, float](lambda: -np.inf)
-    for opening, start, end in sorted(each for shard in shards for each in shard.manifest["sessions"]):
+    total, reached = 0.0, defaultdict[int | str, float](lambda: -np.inf)
+    sessions = [each for shard in shards for each in shard.manifest["sessions"]]
+    for opening, start, end in sorted(sessions, key=lambda each: (str(each[0]), *each[1:])):
         total += max(0.0, end - max(start, reached[opening]))
         reached[opening] = max(reached[opening], end)
     return total

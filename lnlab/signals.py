@@ -17,6 +17,11 @@ def ending_signals() -> list[signal.Signals]:
     return found
 
 
+def preemption_signals() -> list[signal.Signals]:
+    """Ctrl-C, and what batch systems send ahead of SIGTERM; Windows has the first only."""
+    return [signal.Signals[name] for name in ("SIGINT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+
+
 @contextlib.contextmanager
 def on_ending(handler: Callable[..., Any], *more: signal.Signals) -> Iterator[None]:
     """Inside the block `handler` takes the ending signals and `more`; only the main thread may set handlers."""

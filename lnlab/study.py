@@ -4,8 +4,10 @@ A run that is complete is skipped, one that was stopped goes on from its checkpo
 alone.
 """
 
+import contextlib
 import difflib
 import fnmatch
+import functools
 import itertools
 import math
 import re
@@ -13,7 +15,7 @@ import signal
 import sys
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +23,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tqdm.auto import tqdm
 
 from lnlab.config import EXTENT, LONGEST_PROFILE, PROFILE, Config, ConfigError, kind, parse, shown
-from lnlab.jobs import TEMPLATE, Job
+from lnlab.executors import Executor
+from lnlab.executors.fleet import Fleet
+from lnlab.executors.local import Local
+from lnlab.executors.task import Task
+from lnlab.jobs import TEMPLATE, Job, prepared
+from lnlab.locks import HeldError
 from lnlab.memory import refuse_too_large
 from lnlab.paths import STUDY, results_of
 from lnlab.provenance import usable_cores
@@ -31,6 +38,7 @@ from lnlab.trainers.admission import refuse_impossible
 
 COST = {"gru": 2.0, "ln": 1.2, "td3": 500.0, "ddpg": 500.0}  # of a step; only the order of starting depends on it
 POLL_SECONDS = 0.5
+PATIENCE = 120  # polls in which somebody else makes a folder
 MOST_RUNS = 1000  # of an experiment: more is a slip
 DECIDED = {"profile", "cores", "resume"}  # settings that the study itself gives to its runs
 
@@ -132,7 +140,16 @@ def select(configs: Sequence[Config], only: str | None) -> list[Config]:
 
 
 def execute(
-    profile: str, jobs: int | None = None, only: str | None = None, *, study: Path = STUDY, template: Path = TEMPLATE
+    profile: str,
+    jobs: int | None = None,
+    only: str | None = None,
+    *,
+    study: Path = STUDY,
+    template: Path = TEMPLATE,
+    engine: Callable[[Path], Executor] | None = None,
+    gpus: bool = False,
+    mixed: bool = False,
+    gather: bool = False,
 ) -> list[str]:
     """Run what is left of a profile, `jobs` arms at a time, the slowest first; returns the ids of the runs that failed.
 
@@ -140,17 +157,22 @@ def execute(
         jobs: arms side by side; None is one for each core. The cores are shared out among them.
         only: pattern for the run ids, see `select`.
         study: the file; runs of somebody's own file go into results/ beside it.
+        engine: makes, of the folder for its own files, what trains the shards; the notebooks then run here. None
+            trains here, in the notebooks.
+        gpus: whether the engine's machines train on GPUs.
+        mixed: also on machines with other code or versions.
+        gather: only runs whose shards are all trained: their tables and pages are made.
 
     Raises:
-        ConfigError: a setting is wrong, an environment or the memory cannot carry its run, or a run directory holds a
-            run with other settings.
+        ConfigError: a setting is wrong, an environment or the memory cannot carry its run, a run directory holds a
+            run with other settings, or the engine is not there.
         KeyboardInterrupt: stopped; every run has kept a checkpoint.
     """
     configs, results = select(expand(profile, study), only), results_of(study)
     for config in configs:
         Run.at(config, results).refuse_other(config)
-    left = (config for config in configs if not Job(config, template, results).done)
-    todo = sorted(left, key=_cost, reverse=True)
+    left = [config for config in configs if not Job(config, template, results).done]
+    todo = sorted((each for each in left if not gather or trained(each, results)), key=_cost, reverse=True)
     side_by_side = max(1, min(jobs or usable_cores(), len(todo)))
     cores = max(1, usable_cores() // side_by_side)
     for config in todo:
@@ -158,23 +180,110 @@ def execute(
         if config.device != "cuda":
             refuse_too_large(config, min(cores, config.seeds))
     waiting = [Job(config.model_copy(update={"cores": cores}), template, results) for config in todo]
+    with _progress(profile, configs, waiting) as bar, on_ending(signal.default_int_handler):
+        if engine is None:
+            failed = _run_all(waiting, side_by_side, bar)
+        else:
+            made = engine(results / profile / ".engine")
+            runs = [prepared(config, results, "cuda" if gpus else "cpu") for config in todo]
+            say = functools.partial(bar.write, file=sys.stderr)
+            fleet = Fleet(made, tasks(runs, mixed), say)
+            failed = _run_all(waiting, side_by_side, bar, fleet)
+    return failed + [config.run_id for config in left if gather and config not in todo]
+
+
+def train_share(
+    profile: str,
+    share: tuple[int, int],
+    jobs: int | None = None,
+    only: str | None = None,
+    *,
+    study: Path = STUDY,
+    mixed: bool = False,
+) -> list[str]:
+    """Train every n-th shard of a profile on this machine, from the i-th on; returns the names of those that failed.
+
+    Args:
+        share: i and n, 1 ≤ i ≤ n. All that run the same profile with the same n have shares that do not overlap.
+        jobs: shards side by side; None is one for each core.
+
+    Raises:
+        ConfigError, KeyboardInterrupt: as `execute`.
+    """
+    configs, results = select(expand(profile, study), only), results_of(study)
+    for config in configs:
+        Run.at(config, results).refuse_other(config)
+        refuse_impossible(config)
+    runs = [_found_or_prepared(config, results) for config in configs]
+    mine = tasks(runs, mixed, share)
+    folders = {task.folder for task in mine}
+    watched = [Job(run.config, results=results) for run in runs if run.dir in folders]
+    label = f"{profile} {share[0]}/{share[1]}"
+    with _progress(label, configs, watched) as bar, on_ending(signal.default_int_handler):
+        say = functools.partial(bar.write, file=sys.stderr)
+        fleet = Fleet(Local(jobs or usable_cores()), mine, say)
+        try:
+            while fleet.busy:
+                fleet.advance()
+                time.sleep(POLL_SECONDS)
+                bar.update(sum(job.new_steps() for job in watched))
+        finally:
+            fleet.stop()
+    return [str(task) for task in fleet.failed]
+
+
+def tasks(runs: Sequence[Run], mixed: bool, share: tuple[int, int] = (1, 1)) -> list[Task]:
+    """Every n-th shard of the runs from the i-th on, without those that are trained."""
+    every = [(run, shard) for run in runs for shard in run.shards]
+    mine = every[share[0] - 1 :: share[1]]
+    return [Task.of(run, shard, mixed=mixed) for run, shard in mine if not run.complete and not run.trained(shard)]
+
+
+def trained(config: Config, results: Path) -> bool:
+    """Whether every shard of a run has been trained to its end."""
+    run = Run.at(config, results)
+    return run.begun and run.config.seeds >= config.seeds and all(map(run.trained, run.shards))
+
+
+def _found_or_prepared(config: Config, results: Path) -> Run:
+    """Of the jobs of an array that begin together, one makes the folder; the others wait for it."""
+    for _ in range(PATIENCE):
+        run = Run.at(config, results)
+        if "fingerprint" in run.provenance and run.config.seeds >= config.seeds:
+            return run
+        with contextlib.suppress(HeldError):
+            return prepared(config, results)
+        time.sleep(POLL_SECONDS)
+    raise RuntimeError(f"{run.dir} is being trained by another process; wait for it or stop it")
+
+
+def _progress(label: str, configs: Sequence[Config], left: Sequence[Job]) -> tqdm:
     total = sum(config.env_steps for config in configs)
-    done = total - sum(job.steps_left for job in waiting)  # in earlier sessions; does not count for the speed
+    done = total - sum(job.steps_left for job in left)  # in earlier sessions; does not count for the speed
     interval = 0.5 if sys.stderr.isatty() else 30.0  # a log file wants few lines
-    show: dict[str, Any] = {"desc": profile, "unit": "step", "unit_scale": True, "smoothing": 0}
-    with tqdm(total=total, initial=done, mininterval=interval, **show) as bar, on_ending(signal.default_int_handler):
-        return _run_all(waiting, side_by_side, bar)
+    show: dict[str, Any] = {"desc": label, "unit": "step", "unit_scale": True, "smoothing": 0}
+    return tqdm(total=total, initial=done, mininterval=interval, **show)
 
 
-def _run_all(waiting: list[Job], side_by_side: int, bar: tqdm) -> list[str]:
+def _run_all(waiting: list[Job], side_by_side: int, bar: tqdm, fleet: Fleet | None = None) -> list[str]:
+    """Run the jobs; of those whose shards are trained by a fleet, when it has done its part."""
     running: list[Job] = []
     failed: list[str] = []
+    away = waiting if fleet else []
+    waiting = [] if fleet else waiting
     try:
-        while waiting or running:
+        while waiting or running or away:
+            if fleet:
+                fleet.advance()
+                lost = {task.folder for task in fleet.failed}
+                back = [job for job in away if job.run.dir not in fleet.busy]
+                waiting += [job for job in back if job.run.dir not in lost]
+                failed += [job.run.id for job in back if job.run.dir in lost]
+                away = [job for job in away if job not in back]
             running += _start(waiting, side_by_side - len(running), bar)
             time.sleep(POLL_SECONDS)
             ended = [job for job in running if job.ended]
-            bar.update(sum(job.new_steps() for job in running))
+            bar.update(sum(job.new_steps() for job in running + away))
             running = [job for job in running if job not in ended]
             failed += [job.run.id for job in ended if not _report(job, bar)]
             shares = [f"{job.run.id} {1 - job.steps_left / job.config.env_steps:.0%}" for job in running]
@@ -183,6 +292,8 @@ def _run_all(waiting: list[Job], side_by_side: int, bar: tqdm) -> list[str]:
         bar.write("stopping; the runs finish their episode and write a checkpoint", file=sys.stderr)
         raise
     finally:
+        if fleet:
+            fleet.stop()
         stop(running)
     return failed
 

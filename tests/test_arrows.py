@@ -26,7 +26,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("lnlab.trainers.driver",),  # the algorithms' one door to the runs
     ("lnlab.inside",),
     ("lnlab.analysis", "lnlab.diverged"),
-    ("lnlab.papermill_job", "lnlab.jobs", "lnlab.study"),
+    ("lnlab.papermill_job", "lnlab.jobs", "lnlab.executors", "lnlab.study"),
     ("lnlab.claims",),
     ("lnlab.digests", "lnlab.book"),
     ("lnlab.compare", "lnlab.play", "lnlab.doctor"),

@@ -48,8 +48,8 @@ run = Run.open(parse({name: globals()[name] for name in names}))
 if run.id == os.environ.get("FAKE_FAILURE"):
     raise ValueError("broken on purpose")
 if os.environ.get("FAKE_SLOWNESS"):
-    train(run, until=2)
     try:
+        train(run, until=2)
         time.sleep(60)
     except KeyboardInterrupt:
         train(run, until=4)
