@@ -114,7 +114,7 @@ class Shard:
             return None
         for wrong in files.differing(self.dir, {name: manifest["files"][name]}):
             raise DamagedError(wrong)
-        return _content(self.dir / name)["state"]
+        return _content(self.dir / name, mapped=True)["state"]
 
     def record(self, **facts: Any) -> None:
         """Facts for the run's provenance (device, norm_layers, parameter_count), kept with the next checkpoint."""
@@ -282,11 +282,11 @@ def save(path: Path, state: dict[str, Any]) -> None:
             raise
 
 
-def _content(checkpoint: Path) -> dict[str, Any]:
-    """Settings and state, tensors on the CPU."""
+def _content(checkpoint: Path, *, mapped: bool = False) -> dict[str, Any]:
+    """Settings and state, tensors on the CPU; `mapped`: read as they are looked at, so without the replay buffer."""
     import torch
 
-    return dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    return dict(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=mapped))
 
 
 def _read(path: Path) -> dict[str, Any]:

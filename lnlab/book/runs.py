@@ -178,6 +178,8 @@ def provenance(run: Run) -> list[dict[str, str]]:
         "parameters of a learner": f"{facts['parameter_count']:,}",
         "norm layers found in them": ", ".join(f"`{name}`" for name in facts.get("norm_layers") or []) or "none",
     }
+    if ends := [f"{each['from']:,} {each['setting']}" for each in facts.get("continued", [])]:
+        told["continued from"] = ", ".join(ends)
     told |= {f"package {name}": version for name, version in facts["versions"].items()}
     return [{"what": name, "value": value} for name, value in told.items()]
 
