@@ -129,6 +129,13 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+def _share(text: str) -> tuple[int, int]:
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and len(text) < 12 and 1 <= int(number) <= int(of)):
+        raise argparse.ArgumentTypeError(f"must be I/N with I from 1 to N, such as 3/8; got {text!r}")
+    return int(number), int(of)
+
+
 def _seconds(text: str) -> float:
     number, unit = text[:-1], text[-1:]
     if not (number.replace(".", "", 1).isdecimal() and unit in "smh" and unit):
@@ -166,6 +173,9 @@ def _command(
     "lnlab study quick",
     "lnlab study paper --only 'a3c-*' --jobs 4",
     "lnlab study paper --list",
+    "lnlab study paper --on ray --address head:6379",
+    "lnlab study paper --on slurm --time 2h",
+    "lnlab study paper --shard 3/8   one of eight jobs; then: lnlab gather paper",
     "lnlab study my.toml             a study file of your own; its runs go into results/ beside it",
     "lnlab study my.toml long        one of its profiles, if it has several",
     arguments={
@@ -174,29 +184,80 @@ def _command(
         "--jobs": {"type": _positive, "metavar": "N", "help": "runs side by side (default: one for each core)"},
         "--only": {"metavar": "PATTERN", "help": "only the runs whose id matches, such as 'a3c-*-ln'"},
         "--list": SWITCH | {"help": "show the runs and how far they are; train nothing"},
+        "--watch": SWITCH | {"help": "show where each block of seeds is trained and how far it is; train nothing"},
+        "--on": {"choices": ["local", "ray", "slurm"], "default": "local", "help": "what trains (default: local)"},
+        "--shard": {
+            "metavar": "I/N",
+            "type": _share,
+            "help": "train share I of N, as a job of an array; then gather",
+        },
+        "--allow-mixed": SWITCH | {"help": "also on machines with other code or versions: bits may differ"},
+        "--gpus": {
+            "metavar": "N",
+            "type": _positive,
+            "help": "ray, slurm: GPUs of a block of seeds (default: none)",
+        },
+        "--address": {"metavar": "HOST:PORT", "help": "ray: the head of the cluster (default: this node's cluster)"},
+        "--time": {"metavar": "TIME", "type": _seconds, "help": "slurm: limit of a job, such as 90m (default: 1h)"},
+        "--partition": {"metavar": "NAME", "help": "slurm: where jobs wait (default: the cluster's own)"},
+        "--cluster": {"choices": ["slurm", "local"], "help": "slurm; local tries the same on this machine, without it"},
     },
 )
 def _study(options: argparse.Namespace, _: list[str]) -> int:
     from lnlab.paths import results_of
-    from lnlab.study import execute, expand, select
+    from lnlab.study import execute, expand, select, train_share
 
     file, profile = _profile(options.study, options.profile)
     again = " ".join(["lnlab study", options.study, *([options.profile] if options.profile else [])])
-    if options.list:
+    if options.list or options.watch:
+        from lnlab.executors.watch import watch
         from lnlab.runs import Run
 
-        _print_runs([Run.at(config, results_of(file)) for config in select(expand(profile, file), options.only)])
+        runs = [Run.at(config, results_of(file)) for config in select(expand(profile, file), options.only)]
+        if options.list:
+            _print_runs(runs)
+        else:
+            watch(runs, clear=sys.stdout.isatty())
         return 0
+    engine = _engine(options)
     try:
-        failed = execute(profile, options.jobs, options.only, study=file)
+        shared = {"study": file, "mixed": options.allow_mixed}
+        if options.shard:
+            failed = train_share(profile, options.shard, options.jobs, options.only, **shared)
+        else:
+            gpus = bool(options.gpus)
+            failed = execute(profile, options.jobs, options.only, engine=engine, gpus=gpus, **shared)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; go on from the checkpoints with: {again}") from None
     if failed:
         print(f"failed: {', '.join(failed)}; to try again: {again}", file=sys.stderr)
         return ERROR
+    if options.shard:
+        print(f"share done; when all are: {again.replace('study', 'gather', 1)}")
+        return 0
     yours = options.study != profile
     print(f"all done: {results_of(file) / profile}" if yours else f"all done; the report: lnlab report {profile}")
     return 0
+
+
+def _engine(options: argparse.Namespace) -> "Callable[[Path], Any] | None":
+    """What makes the engine of --on, once it is known where its own files may lie; None for this machine."""
+    own = {"ray": ("address", "gpus"), "slurm": ("time", "partition", "cluster", "gpus"), "local": ("shard",)}
+    for name in ("address", "gpus", "time", "partition", "cluster", "shard"):
+        if getattr(options, name) and name not in own[options.on]:
+            takes = " or ".join(f"--on {each}" for each, names in own.items() if name in names)
+            _refuse(f"--{name} belongs to {takes}, not to --on {options.on}")
+    if options.on == "ray":
+        from lnlab.executors.ray import Ray
+
+        return lambda _: Ray(options.address or "auto", gpus=options.gpus or 0)
+    if options.on == "slurm":
+        from lnlab.executors.slurm import Slurm
+
+        limit, where = (options.time or 3600) / 60, {"partition": options.partition or ""}
+        cluster = options.cluster or "slurm"
+        return lambda folder: Slurm(folder, minutes=limit, gpus=options.gpus or 0, cluster=cluster, **where)
+    return None
 
 
 def _profile(study: str, profile: str | None) -> "tuple[Path, str]":
@@ -215,6 +276,30 @@ def _profile(study: str, profile: str | None) -> "tuple[Path, str]":
     if not profile and len(names) > 1:
         _refuse(f"{study} has several profiles; name one: lnlab study {study} {names[0]} (or {', '.join(names[1:])})")
     return file, profile or names[0]
+
+
+@_command(
+    "make tables and pages of the runs whose blocks of seeds were trained elsewhere",
+    "lnlab gather quick",
+    needs=("notebooks",),
+    arguments={
+        "study": {"metavar": "PROFILE|FILE.toml", "help": f"{PROFILE['help']}; or a study file of your own"},
+        "profile": {"metavar": "PROFILE", "nargs": "?", "help": "name in FILE.toml; not needed if it has one profile"},
+        "--jobs": {"type": _positive, "metavar": "N", "help": "runs side by side (default: one for each core)"},
+        "--only": {"metavar": "PATTERN", "help": "only the runs whose id matches, such as 'a3c-*-ln'"},
+    },
+)
+def _gather(options: argparse.Namespace, _: list[str]) -> int:
+    from lnlab.study import execute
+
+    file, profile = _profile(options.study, options.profile)
+    if left := execute(profile, options.jobs, options.only, study=file, gather=True):
+        print(
+            f"not complete: {', '.join(left)}; how far they are: lnlab study {options.study} --watch", file=sys.stderr
+        )
+        return ERROR
+    print(f"all {profile} runs are complete")
+    return 0
 
 
 @_command(
@@ -312,6 +397,7 @@ def _settings(cls: Any, names: Iterable[str]) -> list[str]:
     arguments={
         "profile": {"metavar": "PROFILE", "nargs": "?", "help": "folder under results/ (default: all)"},
         "--check": SWITCH | {"help": "name every file that is not what was written"},
+        "--failed": SWITCH | {"help": "only the runs that failed, with the last lines of their logs"},
     },
 )
 def _runs(options: argparse.Namespace, _: list[str]) -> int:
@@ -325,9 +411,22 @@ def _runs(options: argparse.Namespace, _: list[str]) -> int:
     if options.check:
         return max((_check(run) for runs in studies.values() for run in runs), default=0)
     for profile, runs in studies.items():
-        print(f"{profile}:")
-        _print_runs(runs)
+        chosen = [run for run in runs if run.status == "failed"] if options.failed else runs
+        print(f"{profile}:" if chosen or not options.failed else f"{profile}: no run failed")
+        if chosen or not options.failed:
+            _print_runs(chosen)
+        for run in chosen if options.failed else []:
+            _print_logs(run)
     return 0
+
+
+def _print_logs(run: "Run") -> None:
+    from lnlab.jobs import last_lines
+
+    print(f"\n{run.id}: {run.provenance.get('error')}")
+    for log in (run.dir / "log.txt", *sorted(run.dir.glob("shards/*/log.txt"))):
+        if said := last_lines(log):
+            print(f"{log}:\n{said}")
 
 
 def _check(run: "Run") -> int:
@@ -351,7 +450,7 @@ def _print_runs(runs: Sequence["Run"]) -> None:
             continue
         try:
             config, facts = run.config, run.provenance
-            speed, others = facts.get("steps_per_second"), "; ".join(facts.get("other_versions", []))
+            speed, others = facts.get("steps_per_second"), "other versions" if facts.get("other_versions") else ""
             share = f"{min(1.0, run.reports_done / (config.seeds * config.reports)):.0%}"
             steps = f"{config.reports * config.steps_per_report:,}"  # of a seed
             ends = ", ".join(f"{each['from']:,} {each['setting']}" for each in facts.get("continued", []))
@@ -528,29 +627,47 @@ def _play(options: argparse.Namespace, _: list[str]) -> int:
 
 @_command(
     "look a network over for known faults of normalisation, without training",
+    "lnlab doctor results/scratch/td3-none-leaky-b32",
     "lnlab doctor my_agent.py:make_net --expect-norm",
     "lnlab doctor package.agents:critic --observations obs.npy --actions act.npy",
     "lnlab doctor ppo_cartpole.zip    (of Stable-Baselines3)",
     arguments={
         "where": {
-            "metavar": "MODULE",
-            "help": "FILE.py:NAME or PACKAGE:NAME of a torch module or what makes one, or a .zip of Stable-Baselines3",
+            "metavar": "RUN|MODULE",
+            "help": "a run by its folder or id; FILE.py:NAME or PACKAGE:NAME of a torch module or what makes one; or a "
+            ".zip of Stable-Baselines3",
         },
-        "--observations": {"metavar": "FILE.npy", "help": "(B, …) such as it meets (default: made up)"},
+        "--seed": {"metavar": "N", "type": int, "help": "of a run, whose learner (default: the first)"},
+        "--observations": {"metavar": "FILE.npy", "help": "(B, …) such as it meets (default: a run's own, or made up)"},
         "--actions": {"metavar": "FILE.npy", "help": "(B, A), for a module that takes actions"},
-        "--expect-norm": SWITCH | {"help": "its settings ask for a norm"},
+        "--expect-norm": SWITCH | {"help": "its settings ask for a norm (of a run they are known)"},
     },
 )
 def _doctor(options: argparse.Namespace, _: list[str]) -> int:
+    from pathlib import Path
+
     from lnlab import doctor
 
+    of_run = Path(options.where).is_dir() or not (":" in options.where or options.where.endswith(".zip"))
+    if of_run and (options.observations or options.actions):
+        _refuse("a run is examined on observations of its own environment: leave out --observations and --actions")
+    if not of_run and options.seed is not None:
+        _refuse("--seed names the learner of a run")
     try:
-        module = doctor.load(options.where)
-        observations = doctor.array(options.observations) if options.observations else doctor.observations_for(module)
+        if of_run:
+            from lnlab.patient import patient
+            from lnlab.play import find
+
+            module, observations, expected = patient(find(options.where), options.seed)
+        else:
+            module, expected = doctor.load(options.where), options.expect_norm
+            given = options.observations
+            observations = doctor.array(given) if given else doctor.observations_for(module)
         actions = doctor.array(options.actions) if options.actions else None
-        found = doctor.examine(module, observations, actions, expects_norm=options.expect_norm)
+        found = doctor.examine(module, observations, actions, expects_norm=expected)
     except ValueError as error:
-        _refuse(str(error))
+        more = "; of a module write package.module:name or path/to/file.py:name" if ".py" in options.where else ""
+        _refuse(f"{error}{more if of_run else ''}")
     print(*found, sep="\n\n")
     print(f"{options.where}: {len(found)} found" if found else f"{options.where}: nothing found")
     return ERROR if found else 0

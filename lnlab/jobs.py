@@ -44,6 +44,13 @@ def prepared(config: Config, results: Path, device: str = "cpu") -> Run:
     return run
 
 
+def last_lines(log: Path) -> str:
+    """The end of a log, without colours and empty lines; "" where there is none."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
+    return "\n".join(line for line in plain.splitlines()[-LOG_LINES:] if line.strip())
+
+
 class Job:
     """The execution of one run. `start`, look at `ended`, then `settle`; or `interrupt` and `join`.
 
@@ -133,9 +140,9 @@ class Job:
         """None if the ended job has done its work; else the last lines of its log, and the run is marked failed."""
         if self.done:
             return None
-        log = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", self.log.read_text(encoding="utf-8", errors="replace"))
-        error = "\n".join(line for line in log.splitlines()[-LOG_LINES:] if line.strip())
-        error = error or f"the notebook ended with exit status {self._process and self._process.returncode}"
+        error = (
+            last_lines(self.log) or f"the notebook ended with exit status {self._process and self._process.returncode}"
+        )
         if (self.run.dir / "config.json").exists() and self.run.status == "stopped":  # training did not record it
             self.run.fail(error)
         return error

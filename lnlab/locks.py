@@ -101,7 +101,7 @@ def holder(folder: Path, name: str = ".lock") -> Holder | None:
             if _is_free(own := place / str(last)):
                 return None
             told = _owner(own)
-            return Holder(told.get("host", "?"), told.get("pid", 0), _silence(own))
+            return Holder(told.get("host", "?"), told.get("pid", 0), silence(own))
     return None
 
 
@@ -155,7 +155,7 @@ def _is_free(own: Path) -> bool:
     told = _owner(own)
     if told.get("machine") == machine():
         return told["born"] is None or told["born"] != _born(told["pid"])
-    return _silence(own) > STALE
+    return silence(own) > STALE
 
 
 def _owner(own: Path) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def _mine(own: Path) -> bool:
     return all(told.get(name) == me[name] for name in ("machine", "pid", "born"))
 
 
-def _silence(own: Path) -> float:
+def silence(own: Path) -> float:
     """Seconds by the clock of the disk, where this process may ask it: clocks of machines differ."""
     try:
         with tempfile.TemporaryFile(dir=own.parent) as now:

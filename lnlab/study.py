@@ -180,11 +180,11 @@ def execute(
         if config.device != "cuda":
             refuse_too_large(config, min(cores, config.seeds))
     waiting = [Job(config.model_copy(update={"cores": cores}), template, results) for config in todo]
+    made = engine(results / profile / ".engine") if engine and todo else None
     with _progress(profile, configs, waiting) as bar, on_ending(signal.default_int_handler):
-        if engine is None:
+        if made is None:
             failed = _run_all(waiting, side_by_side, bar)
         else:
-            made = engine(results / profile / ".engine")
             runs = [prepared(config, results, "cuda" if gpus else "cpu") for config in todo]
             say = functools.partial(bar.write, file=sys.stderr)
             fleet = Fleet(made, tasks(runs, mixed), say)

@@ -5,18 +5,19 @@ matters: run folders, on a disk that all machines share, are the only state.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from lnlab.executors.task import Outcome, Task
+if TYPE_CHECKING:  # not loaded before it is run as a module
+    from lnlab.executors.task import Outcome, Task
 
 
 class Executor(Protocol):
     """What runs tasks, somewhere."""
 
-    def submit(self, tasks: Sequence[Task]) -> list[Any]:
+    def submit(self, tasks: Sequence["Task"]) -> list[Any]:
         """Hand over tasks, as one array where the engine has arrays; returns a handle for each."""
 
-    def poll(self, handle: Any) -> Outcome | None:
+    def poll(self, handle: Any) -> "Outcome | None":
         """How a task went; None while it waits or is at work."""
 
     def cancel(self, handle: Any) -> None:
