@@ -402,8 +402,9 @@ def curves(episodes: pd.DataFrame) -> pd.DataFrame:
     block = ((episodes["episode"] - 1) // size + 1) * size
     quantities = [name for name in episodes.columns if name not in KEYS]
     frame = episodes.assign(episode=block.clip(upper=last))
-    mean = frame.astype(dict.fromkeys(quantities, "float64")).groupby(KEYS)[quantities].mean(skipna=False)
-    found = mean.astype("float32")
+    groups = frame.astype(dict.fromkeys(quantities, "float64")).groupby(KEYS)[quantities]
+    whole = groups.count().eq(groups.size(), axis=0)  # pandas 2 has no mean(skipna=False)
+    found = groups.mean().where(whole).astype("float32")
     if "step" in frame:
         found["step"] = frame.groupby(KEYS)["step"].max()  # where the block ends
     return found.reset_index()
