@@ -252,6 +252,16 @@ def test_reports_fill_the_data_dictionary_and_phases_follow_the_steps(driven):
     ]  # as in the original's event file
 
 
+def test_scaled_rewards_are_learned_from_and_the_tables_have_them_as_they_are(driven):
+    _, reports, rewards = driven
+    scaled = make_trainer(config(steps=100, learning_starts=190, reward_scale=0.01, hidden=8, batch_size=2))
+    kept, add = [], scaled.replay.add
+    scaled.replay.add = lambda a, r, t, o, ended: [kept.append(r), add(a, r, t, o, ended=ended)]
+    report = next(iter(scaled))
+    assert kept == pytest.approx(0.01 * rewards[:100])
+    assert report["reward"] == pytest.approx(reports[0]["reward"])
+
+
 def test_q_bias_is_q_minus_the_discounted_return(driven):
     trainer, _, rewards = driven
     rows = trainer.rows["returns"]
