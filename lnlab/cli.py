@@ -668,8 +668,7 @@ def _doctor(options: argparse.Namespace, _: list[str]) -> int:
     except ValueError as error:
         more = "; of a module write package.module:name or path/to/file.py:name" if ".py" in options.where else ""
         _refuse(f"{error}{more if of_run else ''}")
-    print(*found, sep="\n\n")
-    print(f"{options.where}: {len(found)} found" if found else f"{options.where}: nothing found")
+    print(*found, f"{options.where}: {len(found) or 'nothing'} found", sep="\n\n")
     return ERROR if found else 0
 
 

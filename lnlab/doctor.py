@@ -7,6 +7,7 @@ alike, so `torch.nn.LayerNorm` and `torch.nn.functional.layer_norm` are the same
 import importlib
 import importlib.util
 import inspect
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-NORM_FUNCTIONS = {"layer_norm", "rms_norm", "group_norm", "batch_norm", "instance_norm"}
+NORM_FUNCTIONS = {"layer_norm", "rms_norm", "group_norm", "batch_norm", "instance_norm", "normalize", "_weight_norm"}
+QUOTIENTS = {"div", "div_", "__truediv__", "__itruediv__", "true_divide"}  # of which a norm may be written by hand
 NORM_MODULES = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
 RELUS = {"relu", "relu_", "clamp_min", "clamp_min_"}
 BOUNDED = {"tanh", "tanh_", "sigmoid", "sigmoid_"}
@@ -28,6 +30,7 @@ ACTIONS = ("action", "actions", "act", "acts", "a")
 DEAD, FIXED = 0.5, 0.9  # shares of a layer's units: none of them moves, all of them sit at a bound
 EDGE = 0.99  # of tanh, and of 2 sigmoid − 1
 SAME = 1e-4  # relative
+IN_PLACE = ("relu_", "clamp_min_", "tanh_", "sigmoid_", "div_", "__itruediv__")
 
 
 class Finding(NamedTuple):
@@ -66,8 +69,7 @@ def examine(
     Raises:
         ValueError: the module has no parameters, or cannot be called so; the message says how it was called.
     """
-    if not any(True for _ in module.parameters()):
-        raise ValueError(f"{type(module).__name__} has no parameters, so there is nothing to examine")
+    _refuse_empty(module)
     if not torch.isfinite(observations).all():
         raise ValueError("the observations hold a number that is not finite")
     if isinstance(q_net := getattr(module, "q_net", None), nn.Module):  # of DQN; the policy around it takes the arg max
@@ -78,6 +80,11 @@ def examine(
         return [*_examine(module, observations, actions, expects_norm)]
     finally:
         module.train(training)
+
+
+def _refuse_empty(module: nn.Module) -> None:
+    if not any(True for _ in module.parameters()):
+        raise ValueError(f"{type(module).__name__} has no parameters, so there is nothing to examine")
 
 
 def _examine(module: nn.Module, observations: Tensor, actions: Tensor | None, expects_norm: bool) -> Iterator[Finding]:
@@ -108,7 +115,8 @@ def _examine(module: nn.Module, observations: Tensor, actions: Tensor | None, ex
         )
     yield from _unused(module, norms, results)
     yield from _over_actions(norms, observations, actions)
-    yield from _scale(module, norms, observations, actions)
+    scaled = [each for each in calls if each.function in NORM_FUNCTIONS | QUOTIENTS]
+    yield from _scale(module, scaled, observations, actions)
     yield from _units(calls)
 
 
@@ -123,8 +131,8 @@ class _Watch(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(function, "__name__", "")
-        kept = name in NORM_FUNCTIONS | RELUS | BOUNDED and args and isinstance(args[0], Tensor)
-        given = args[0].clone() if kept and name.endswith("_") else args and args[0]  # in place it would be lost
+        kept = name in NORM_FUNCTIONS | RELUS | BOUNDED | QUOTIENTS and args and isinstance(args[0], Tensor)
+        given = args[0].clone() if kept and name.endswith(IN_PLACE) else args and args[0]  # in place it would be lost
         made = function(*args, **(kwargs or {}))
         if kept and (name not in ("clamp_min", "clamp_min_") or args[1:] in ((0,), (0.0,))):
             if made.requires_grad and made.grad_fn is not None:
@@ -272,32 +280,45 @@ def _over_actions(norms: Sequence[Call], observations: Tensor, actions: Tensor |
 
 
 def _scale(module: nn.Module, norms: Sequence[Call], observations: Tensor, actions: Tensor | None) -> Iterator[Finding]:
-    """A norm over raw observations that takes their size away (one with stored statistics does not)."""
-    for each in norms:
-        if observations.dim() != 2 or each.given.shape != observations.shape or not _holds(each.given, observations):
+    """A norm over raw observations that takes their size away (one with stored statistics does not).
+
+    One written by hand is told by its quotient: what is divided grows tenfold, and what comes out does not.
+    """
+    for place, each in enumerate(norms):
+        if observations.dim() != 2 or each.given.shape != observations.shape:
             continue
-        again = _again(module, each, 10 * observations, actions)
-        if again is not None and torch.allclose(again, each.made, rtol=SAME, atol=1e-3):
-            yield Finding(
-                "ten times the observation gives the same: a norm over raw observations takes their size away",
-                each.where,
-                "Ba et al. 2016, table 1: invariant to a rescaling of a single training case",
-                "scale observations by running statistics, and put the norm after the first layer",
-            )
+        by_hand = each.function in QUOTIENTS
+        if not by_hand and not _holds(each.given, observations):
+            continue
+        again = _again(module, norms, place, 10 * observations, actions)
+        if again is None or not torch.allclose(again.made, each.made, rtol=SAME, atol=1e-3):
+            continue
+        if by_hand and not torch.allclose(again.given, 10 * each.given, rtol=SAME, atol=1e-3):
+            continue
+        yield Finding(
+            "ten times the observation gives the same: a norm over raw observations takes their size away",
+            each.where,
+            "Ba et al. 2016, table 1: invariant to a rescaling of a single training case",
+            "scale observations by running statistics, and put the norm after the first layer",
+        )
 
 
-def _again(module: nn.Module, norm: Call, observations: Tensor, actions: Tensor | None) -> Tensor | None:
-    """What the norm returns for other observations."""
+def _again(
+    module: nn.Module, norms: Sequence[Call], place: int, observations: Tensor, actions: Tensor | None
+) -> Call | None:
+    """The same call for other observations: as many calls of its function in its module come before it."""
     actor, critic = getattr(module, "actor", None), getattr(module, "critic", None)
 
     def call() -> Tensor:
         if isinstance(actor, nn.Module) and isinstance(critic, nn.Module):
-            numbers(critic(observations, actions))
-            return numbers(actor(observations))
+            numbers(actor(observations))
+            return numbers(critic(observations, actions))
         return _Caller(module, len(observations), actions)(observations)
 
+    key = norms[place][:2]
+    before = sum(each[:2] == key for each in norms[:place])
     _, calls = watched(module, call)
-    return next((each.made for each in calls if each.where == norm.where and each.function == norm.function), None)
+    return next(itertools.islice((each for each in calls if each[:2] == key), before, None), None)
 
 
 def _leak(module: nn.Module, actor: nn.Module, critic: nn.Module, observations: Tensor) -> Iterator[Finding]:
@@ -466,6 +487,7 @@ def _from_archive(path: Path) -> nn.Module:
 
 def observations_for(module: nn.Module, batch: int = 256) -> Tensor:
     """Made-up observations (B, …): of the module's own space where it has one, else standard normal numbers."""
+    _refuse_empty(module)
     generator = torch.Generator().manual_seed(0)
     if (space := getattr(module, "observation_space", None)) is not None:
         space.seed(0)

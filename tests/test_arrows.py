@@ -29,7 +29,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("lnlab.papermill_job", "lnlab.jobs", "lnlab.executors", "lnlab.study"),
     ("lnlab.claims",),
     ("lnlab.digests", "lnlab.book"),
-    ("lnlab.compare", "lnlab.play", "lnlab.doctor"),
+    ("lnlab.compare", "lnlab.play", "lnlab.doctor", "lnlab.patient"),
     ("lnlab.cli",),
     ("lnlab.__main__",),
 ]

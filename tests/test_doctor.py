@@ -5,7 +5,15 @@ import torch
 from torch import nn
 from torch.nn.functional import layer_norm
 
+from lnlab import cli
+from lnlab.config import parse
 from lnlab.doctor import examine
+from lnlab.inside import run
+from lnlab.models.norms import ACTOR_CRITIC, NORMS, OFF_POLICY
+from lnlab.paths import PUBLISHED
+from lnlab.patient import of, patient
+from lnlab.policy import make_policy
+from lnlab.trainers import make_trainer
 
 OBS, ACT, WIDTH = 6, 2, 32
 
@@ -41,6 +49,20 @@ class Functional(nn.Module):
 
     def forward(self, obs):
         return self.last(layer_norm(self.first(obs), (WIDTH,)).relu())
+
+
+class ByHand(nn.Module):
+    """Standardises each observation by itself, or by numbers that were stored."""
+
+    def __init__(self, stored=False):
+        super().__init__()
+        self.net, self.stored = mlp(nn.LayerNorm(WIDTH)), stored
+
+    def forward(self, obs):
+        if self.stored:
+            return self.net((obs - 0.1) / torch.full((OBS,), 2.0) / 3)
+        centred = obs - obs.mean(1, keepdim=True)
+        return self.net(centred / centred.std(1, keepdim=True))
 
 
 class Critic(nn.Module):
@@ -140,6 +162,7 @@ def found(module, **given):
         (mlp, ["nothing normalises"]),
         (NotUsed, ["not used"]),
         (lambda: nn.Sequential(nn.LayerNorm(OBS), mlp()), ["ten times the observation"]),
+        (ByHand, ["ten times the observation"]),
         (lambda: Critic(over_actions=True), ["raw actions"]),
         (OnlyActionsCritic, ["raw actions"]),
         (lambda: Pair("shared"), ["actor's loss"]),
@@ -166,6 +189,7 @@ def test_a_planted_fault_is_found_and_no_other(make, says):
         lambda: mlp(nn.BatchNorm1d(WIDTH)),
         lambda: nn.Sequential(nn.BatchNorm1d(OBS), mlp()),
         Functional,
+        lambda: ByHand(stored=True),
         SoundCritic,
         lambda: Pair("detached"),
         lambda: Pair("own"),
@@ -200,3 +224,93 @@ def test_examining_leaves_the_module_as_it_was():
 def test_what_cannot_be_examined_is_said(module, observations, says):
     with pytest.raises(ValueError, match=says):
         examine(module, observations)
+
+
+# -- runs -------------------------------------------------------------------------------------------------------------
+def untrained(**settings):
+    """The learner of the second seed as its trainer starts it."""
+    config = parse({"seeds": 2, "norm": "none"} | settings)
+    state = make_trainer(config).state_dict()
+    return of(make_policy(config, state, seed=config.seed_list[-1]), state, config.seed_list)
+
+
+def faults(met, **given):
+    return [each.what for each in examine(met.module, met.observations, **{"expects_norm": met.expects_norm} | given)]
+
+
+CORES = [(norm, core) for norm in ACTOR_CRITIC for core in ("gru", "ff") if (norm, core) != ("ln_gates", "ff")]
+
+
+@pytest.mark.parametrize(("norm", "core"), CORES)
+@pytest.mark.parametrize("env", ["CartPole-v1", "lnlab/Offloading-v0"])
+def test_every_norm_and_core_of_the_registry_is_sound(norm, core, env):
+    met = untrained(env=env, norm=norm, core=core, workers=2)
+    assert met.expects_norm == (norm != "none")
+    assert met.observations.unique(dim=0).shape[0] > 200  # as the environment shows them, of 256
+    assert faults(met) == []
+
+
+@pytest.mark.parametrize("norm", [name for name in OFF_POLICY if NORMS[name].heads is not None])
+@pytest.mark.parametrize("algorithm", ["td3", "ddpg"])
+def test_td3_and_ddpg_on_vectors_are_sound_with_every_norm(norm, algorithm):
+    assert faults(untrained(algorithm=algorithm, env="Pendulum-v1", norm=norm)) == []
+
+
+def test_a_network_is_built_with_the_weights_of_its_seed():
+    config = parse({"algorithm": "td3", "env": "Pendulum-v1", "norm": "ln", "seeds": 2})
+    trainer = make_trainer(config)
+    for seed in (0, 1):
+        state = trainer.state_dict()
+        met = of(make_policy(config, state, seed), state, config.seed_list)
+        both = met.observations.expand(2, -1, -1)
+        action = torch.from_numpy(trainer.learner.act(both.numpy()))
+        torch.testing.assert_close(met.module.actor(met.observations), action[seed], atol=1e-6, rtol=1e-5)
+        q1 = trainer.learner.q1(both, action)[seed]
+        torch.testing.assert_close(met.module.critic(met.observations, action[seed])[:, 0], q1, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wiring", "found"), [("detached", []), ("leaky", ["actor's loss reaches the features that the critic sees"])]
+)
+@pytest.mark.parametrize("norm", ["none", "ln", "ln_output"])
+def test_a_leaky_wiring_of_td3_is_found_with_any_norm_and_a_detached_one_is_sound(wiring, found, norm):
+    settings = {"algorithm": "td3", "env": "lnlab/Driving-v0", "actor_features": wiring, "capacity": 100}
+    said = faults(untrained(seeds=1, norm=norm, **settings))
+    assert len(said) == len(found)
+    assert all(words in each for words, each in zip(found, said, strict=True))
+
+
+def test_settings_that_ask_for_a_norm_which_is_not_there_are_found_out():
+    (said,) = faults(untrained(env="CartPole-v1", core="ff"), expects_norm=True)
+    assert "nothing normalises" in said
+
+
+def test_a_run_is_examined_with_its_trained_weights(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("lnlab.runs.RESULTS", tmp_path)
+    monkeypatch.setattr("lnlab.play.RESULTS", tmp_path)
+    done = run(parse({"env": "CartPole-v1", "core": "ff", "norm": "ln", "seeds": 2, "steps": 500}), progress=False)
+    assert cli.main(["doctor", str(done.dir)]) == 0
+    assert cli.main(["doctor", done.id, "--seed", "1"]) == 0
+    assert capsys.readouterr().out == f"{done.dir}: nothing found\n{done.id}: nothing found\n"
+    observations = patient(done, 1).observations
+    for seed, own in ((0, False), (1, True)):
+        outputs, _ = patient(done, seed).module(observations)
+        assert torch.equal(outputs, done.policy(1).module()(observations)[0]) == own
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["a3c-no-such-run"], "there is no run 'a3c-no-such-run'"),
+        (["my_agent.py"], "of a module write package.module:name or path/to/file.py:name"),
+        ([str(PUBLISHED / "paper" / "a3c-gru-ln")], "keeps no weights"),
+        ([str(PUBLISHED / "paper" / "a3c-gru-ln"), "--observations", "x.npy"], "leave out --observations"),
+        (["torch.nn:ReLU"], "has no parameters"),
+        (["torch.nn:ReLU", "--seed", "1"], "--seed names the learner of a run"),
+    ],
+)
+def test_what_the_doctor_cannot_see_is_said_in_one_line(words, says, capsys):
+    assert cli.main(["doctor", *words]) == cli.USAGE
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
