@@ -116,6 +116,7 @@ def _mode(policy: Policy, video: Path | None, render: bool) -> str | None:
     mode = next((each for each in wanted if each in there), None)
     if wanted and mode is None:
         has = f"it has {', '.join(there)}" if there else "it has none"
+        has += "; --video films it" if render and "rgb_array" in there else ""
         raise ConfigError(f"{policy.config.env} draws no {' or '.join(wanted)}: {has}")
     return mode
 

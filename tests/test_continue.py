@@ -158,4 +158,7 @@ def test_a_new_end_forgets_the_tables_of_the_old_one(results: Path) -> None:
     assert shard.episode == 3
     assert shard.table("evaluation") is None
     longer.release()
-    assert inside.run(settings("a3c", 4), progress=False).whole
+    run = inside.run(settings("a3c", 4), progress=False)
+    straight = inside.run(settings("a3c", 4, profile="straight"), progress=False)
+    for table in ("episodes", "evaluation", "sweep", "diagnostics"):
+        pd.testing.assert_frame_equal(run.table(table), straight.table(table), check_exact=True)

@@ -186,6 +186,9 @@ def test_an_environment_that_cannot_be_drawn_here_is_one_line(tmp_path: Path, ca
     monkeypatch.setattr("gymnasium.envs.classic_control.CartPoleEnv.render", render)
     assert main(["play", ID, "--video", str(tmp_path / "out.mp4")]) == USAGE
     assert "CartPole-v1 cannot be shown here: pygame is not installed\n" in capsys.readouterr().err
+    monkeypatch.setattr("gymnasium.envs.classic_control.CartPoleEnv.metadata", {"render_modes": ["rgb_array"]})
+    assert main(["play", ID, "--render"]) == USAGE
+    assert "CartPole-v1 draws no human or ansi: it has rgb_array; --video films it\n" in capsys.readouterr().err
     monkeypatch.setattr("gymnasium.envs.classic_control.CartPoleEnv.metadata", {"render_modes": ["ansi"]})
     assert main(["play", ID, "--video", str(tmp_path / "out.mp4")]) == USAGE
     assert "CartPole-v1 draws no rgb_array: it has ansi\n" in capsys.readouterr().err

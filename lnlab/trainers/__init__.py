@@ -49,7 +49,9 @@ class Trainer(Protocol):
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on to the same bits, between two reports."""
 
-    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Go on from `state`, also from the end of a shorter training: as one that was as long as `config` from the
+        start."""
 
 
 def make_trainer(config: "Config", device: str = "cpu") -> Trainer:
