@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from lnlab import locks
+from lnlab.signals import on_ending
 
 STOP_SECONDS = 30.0  # for a stopped run to reach the end of its episode and write a checkpoint
 
@@ -23,7 +24,8 @@ def main() -> None:
     threading.Thread(target=_end_with_the_study, daemon=True).start()
     from papermill.cli import papermill
 
-    papermill()
+    with on_ending(signal.default_int_handler):  # as Ctrl-C: else the kernel would die with it, without a checkpoint
+        papermill()
 
 
 def _end_with_the_study() -> None:

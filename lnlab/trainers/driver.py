@@ -29,7 +29,8 @@ from lnlab.trainers import make_trainer
 from lnlab.trainers.admission import refuse_impossible, require_norm
 from lnlab.trainers.watchers import WATCHERS, Watcher
 
-CHECKPOINT_SECONDS, SHARE = 15.0, 0.05  # least time between checkpoints, and most of the time that writing may take
+CHECKPOINT_SECONDS = float(os.environ.get("LNLAB_CHECKPOINT_SECONDS", 15))  # least time between checkpoints
+SHARE = 0.05  # most of the time that writing them may take
 Report = dict[str, Any]
 Listener = Callable[[Report], None]
 Watchers = Sequence[type[Watcher]]
