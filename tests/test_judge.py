@@ -18,6 +18,7 @@ from lnlab.compare import judged
 from lnlab.compare.arms import compare
 from lnlab.compare.scores import checked, read
 from lnlab.config import ConfigError
+from lnlab.files import write_sealed
 from lnlab.paths import BOOK, PUBLISHED, ROOT
 from tests.by_hand import made
 from tests.fakes import small
@@ -186,11 +187,11 @@ def test_a_run_that_is_not_complete_makes_its_claim_not_testable_and_alone_is_re
     both = ONE.replace("ROW", RUNS) + ONE[ONE.index("  A.1") :].replace("A.1", "A.2").replace(
         "ROW", "{value: x, of: score, arm: a3c-gru-ln, side: above}"
     )
-    (runs / "a3c-gru-none" / "provenance.json").unlink()
+    write_sealed(runs / "a3c-gru-none" / "provenance.json", {"status": "failed"})
     _, found = judged.verdicts(paper(tmp_path, text=both), runs)
     assert [entry.verdict.verdict for entry in found] == ["not testable here", "true"]
     assert "a3c-gru-none" in found[0].verdict.reason
-    with pytest.raises(ConfigError, match="has no complete run: a3c-gru-none is damaged"):
+    with pytest.raises(ConfigError, match="has no complete run: a3c-gru-none is failed"):
         judged.verdicts(paper(tmp_path, text=both), runs / "a3c-gru-none")
 
 

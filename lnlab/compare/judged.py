@@ -114,15 +114,16 @@ def example(out: str | None = None) -> str:
 
 def lines(found: Sequence[Entry]) -> list[str]:
     """A line a claim: its number, verdict, what it says, and the row of evidence that decides, or why none does."""
-    rows = [(entry.id, str(entry.verdict), f"{entry.claim.says}: {_decisive(entry)}") for entry in found]
+    rows = [(entry.id, entry.verdict.verdict, f"{entry.claim.says}: {_decisive(entry)}") for entry in found]
     first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
     return [f"{name:{first}}  {verdict:{second}}  {text}" for name, verdict, text in rows]
 
 
 def _decisive(entry: Entry) -> str:
     rows = [each for each in entry.verdict.evidence if isinstance(each, Measured)]
-    if entry.verdict.verdict == "arithmetic error" or not rows:
-        return entry.verdict.reason
-    wanted = {"false": NO, "cannot tell": ("open",)}.get(entry.verdict.verdict, YES)
+    verdict, substance = entry.verdict.verdict, entry.verdict.substance
+    if verdict == "arithmetic error" or not rows:
+        return entry.verdict.reason + (f"; in substance {substance}" if substance else "")
+    wanted = {"false": NO, "cannot tell": ("open",)}.get(verdict, YES)
     row = min(rows, key=lambda each: (each.outcome not in wanted, not each.main))  # the first of the best
     return f"{row.what} {row.found}".replace(" -", " −").replace("[-", "[−")
