@@ -1,67 +1,13 @@
-"""The package without its repository, the lists of packages, and make: they agree, and say what they cannot do."""
+"""The lists of packages, and make: they agree, and say what they cannot do. The wheel: tests/test_wheel.py."""
 
-import os
 import re
-import shutil
 import subprocess
-import sys
 import tomllib
-import zipfile
-from pathlib import Path
 
-import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 
-from lnlab.paths import PACKAGE, ROOT
-
-BUILD = "import setuptools.build_meta as backend; backend.build_wheel('dist')"
-TRAIN = ["train", "seeds=1", "episodes=2", "workers=1", "hidden=8", "eval_episodes=0", "cores=1", "device=cpu"]
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> Path:
-    """A folder with the unpacked wheel, as `pip install --target` leaves it; built offline from a copy."""
-    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site-packages")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    shutil.copytree(PACKAGE, source / "lnlab", ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run([sys.executable, "-c", BUILD], cwd=source, check=True, capture_output=True)
-    (wheel,) = (source / "dist").glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(target)
-    return target
-
-
-def lnlab(installed: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LNLAB_")}
-    environment |= {"PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "lnlab", *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-
-
-def files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
-
-
-def test_results_lie_in_the_working_directory_and_never_in_the_installation(installed, tmp_path):
-    before = files(installed)
-    done = lnlab(installed, tmp_path, *TRAIN)
-    assert done.returncode == 0, done.stderr
-    folder = tmp_path / "results" / "scratch" / "a3c-gru-ln-w1-h8"
-    assert done.stdout == f"complete: {folder}\n"
-    assert (folder / "episodes.parquet").exists()
-    assert "complete" in lnlab(installed, tmp_path, "runs").stdout
-    assert files(installed) == before
-
-
-def test_what_needs_the_repository_says_so_in_one_line_before_any_work(installed, tmp_path):
-    for words in ("study quick", "report quick", "publish paper --data-only", "bench"):
-        done = lnlab(installed, tmp_path, *words.split())
-        assert (done.returncode, done.stdout) == (2, "")
-        (line,) = done.stderr.splitlines()
-        assert line.startswith(f"lnlab {words.split()[0]}: works in a clone of the repository only")
-    assert not files(tmp_path)
-
+from lnlab.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 

@@ -2,7 +2,6 @@
 
 import html
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,7 +82,6 @@ def write(folder: Path, parameters: Mapping[str, Any], title: str, *, template: 
         dict(parameters),
         progress_bar=False,
         log_output=False,
-        stderr_file=sys.stderr,
         extra_arguments=["--log-level=ERROR"],
     )
     for cell in done.cells:  # what libraries grumble about is no part of the answer
