@@ -40,7 +40,7 @@ def test_a_file_as_it_should_be_is_read(tmp_path):
     ("row", "words"),
     [
         (GOOD.replace("side", "sid"), "unknown key 'sid' (did you mean 'side'?); allowed: "),
-        (GOOD.replace("return_final", "return_finl"), "unknown measure 'return_finl'; choose one of"),
+        (GOOD.replace("return_final", "return_finl"), "unknown measure 'return_finl'; the nearest: return_final, "),
         (GOOD.replace("a3c-gru", "a3c-gruu"), "unknown run id 'a3c-gruu-ln'; the nearest in study.toml: a3c-gru-ln, "),
         (GOOD.replace("{norm}", "{nrom}"), "lacks {norm}"),
         (GOOD.replace("a3c-gru-{norm}", "{agent}-gru-{norm}"), "{agent} does not expand; allowed: {algorithm}, {core}"),

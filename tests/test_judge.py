@@ -150,6 +150,25 @@ def test_arms_are_paired_over_the_seeds_that_both_have(ln, none, n):
     assert len(data.score("ln")) == (len(ln) if set(none) <= set(ln) else n)
 
 
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (MINUS.replace("minus:", "change:"), "to say by how many percent one is above another"),
+        (MINUS.replace("score of", "log10.score of"), "to take their logarithm"),
+    ],
+)
+def test_percentages_and_logarithms_want_scores_above_zero(tmp_path, row, says):
+    rows = pd.read_csv(table(tmp_path)).assign(score=lambda every: every.score - 20)
+    with pytest.raises(ConfigError, match=f"needs numbers above zero, {says}"):
+        verdict(tmp_path, row, rows=rows)
+
+
+def test_a_claim_on_settings_wants_runs(tmp_path):
+    needs = ONE.replace("    evidence", "    needs: {lr: 1e-3}\n    evidence")
+    with pytest.raises(ConfigError, match=r"needs runs with lr = 0\.001, and a table of scores tells no settings"):
+        verdict(tmp_path, text=needs)
+
+
 def test_what_only_runs_have_is_not_there(tmp_path):
     data = Scores.of(read(table(tmp_path)), tmp_path)
     with pytest.raises(Missing, match="needs a run of ln, where there is a table of scores"):
@@ -252,6 +271,7 @@ def test_a_wrong_file_of_claims_is_refused_in_one_line(tmp_path, capsys, row, he
         (lambda rows: rows.assign(score=rows.score.where(rows.seed > 0)), "is 'nan'"),
         (lambda rows: rows[rows.seed < 1], "needs scores of ln over two seeds or more; there are 1"),
         (lambda rows: rows[:0], "is empty"),
+        (lambda rows: rows.assign(seed=rows.seed.where(rows.index != 3)), "row 4 of the runs has no seed"),
     ],
 )
 def test_wrong_scores_are_refused_in_one_line(tmp_path, capsys, change, says):

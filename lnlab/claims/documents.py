@@ -12,10 +12,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from string import Formatter
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from lnlab.claims.names import Names
 from lnlab.claims.rows import KINDS, AnyRow, Change, Level, Minus, Row, Setting, Sided, Special, Value
@@ -26,6 +26,17 @@ FOLDER = BOOK / "claims"
 HYPOTHESES = "hypotheses"
 PLACE = re.compile(r"{((?:-|100\*|10\^)*)([^{}]+)}")  # of a number in `found`: what turns it, the text of its row
 Kind = Literal["measured", "comparison", "arithmetic", "interpretation", "recommendation", "setup"]
+
+
+def _number(given: object) -> object:
+    """The number in a text: YAML takes 1e-3 for one."""
+    try:
+        return float(given) if isinstance(given, str) else given
+    except ValueError:
+        return given
+
+
+Given = Annotated[int | float | str, BeforeValidator(_number)]
 
 
 class Claim(BaseModel):
@@ -46,7 +57,7 @@ class Claim(BaseModel):
     origin: str = ""  # where the public repository that the documents come from explains a number
     note: str = ""  # to the reader; a {} stands for the number of each row of `aside`
     aside: list[Value | Change | Minus] = []
-    needs: dict[Setting, int | float | str] = {}  # settings without which no run can speak on the claim
+    needs: dict[Setting, Given] = {}  # settings without which no run can speak on the claim
     untestable: str = ""  # why there is no evidence
     evidence: list[AnyRow] = []
 
@@ -180,6 +191,8 @@ def _explain(problem: Any, shape: Any) -> str:
     tag = next((step for step in reversed(problem["loc"]) if step in KINDS), None)
     if problem["type"] == "missing":
         return f"the key {problem['loc'][-1]!r} is missing"
+    if problem["type"].startswith(("model_", "dict_type")):
+        return "keys with values are wanted"
     if problem["type"] != "extra_forbidden":
         return str(problem["msg"]).removeprefix("Value error, ")
     names = list((KINDS[tag] if tag else shape if len(problem["loc"]) == 1 else Claim).model_fields)

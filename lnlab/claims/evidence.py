@@ -67,7 +67,9 @@ def estimates(data: Data, row: Sided, *, as_printed: bool = False) -> list[tuple
     """
     if isinstance(row, Value):
         if row.percent:
-            of = [percent(combined([np.log(measure(data, row.of, arm))], [1.0], np.mean)) for arm in row.arm]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                logs = [np.log(measure(data, row.of, arm)) for arm in row.arm]
+            of = [_change(combined([each], [1.0], np.mean)) for each in logs]
         else:
             of = [_alone(data, Place(row.of, arm), as_printed) for arm in row.arm]
         return [(row.said(arm), row.of, each) for arm, each in zip(row.arm, of, strict=True)]
@@ -75,7 +77,7 @@ def estimates(data: Data, row: Sided, *, as_printed: bool = False) -> list[tuple
         first, scores = next(iter(row.of)), [_scores(data, each, as_printed) for each in row.of]
         statistic = named(first.measure).statistic
         if row.percent:
-            return [(row.contrast, first.measure, percent(combined(scores, row.of.values(), log(statistic))))]
+            return [(row.contrast, first.measure, _change(combined(scores, row.of.values(), log(statistic))))]
         return [(row.contrast, first.measure, combined(scores, row.of.values(), statistic))]
     assert isinstance(row, Compared)
     for _, *places in row.sides if row.but_for else []:
@@ -124,8 +126,14 @@ def _compared(row: Compared, arms: Sequence[Array], first: Place) -> Interval:
         return share((a > b).astype(float))
     statistic = OF_SEEDS.get(row.statistic) or named(first.measure).statistic
     if isinstance(row, Change):
-        return percent(combined(arms, [1.0, -1.0], log(statistic)), -1 if row.fall else 1)
+        return _change(combined(arms, [1.0, -1.0], log(statistic)), -1 if row.fall else 1)
     return combined(arms, [1.0, -1.0], statistic)
+
+
+def _change(ratio: Interval, sign: int = 1) -> Interval:
+    if math.isnan(ratio.estimate):
+        raise Missing("needs numbers above zero, to say by how many percent one is above another")
+    return percent(ratio, sign)
 
 
 # -- the other kinds ------------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ check.5000                 return of the greedy test at a step
 The others are in `NAMED`.
 """
 
+import difflib
 import functools
 import re
 from collections.abc import Callable, Sequence
@@ -97,7 +98,7 @@ def named(name: str) -> Measure:
     if head == "log10":
         inner = named(tail)
         if inner.printed is None:
-            return _of(tail, np.log10)
+            return _of(tail, _log10)
         return inner._replace(statistic=lambda values, axis=None: np.log10(inner.statistic(values, axis=axis)))
     if head == "gap":
         return Measure(pooled.both(named(tail).values), pooled.gap)
@@ -111,12 +112,19 @@ def named(name: str) -> Measure:
         return Measure(lambda data, arm: data.metric(arm, quantity, int(worker or -1)))
     if head in FAMILIES and FAMILIES[head][1](tail):
         return Measure(lambda data, arm: FAMILIES[head][0](data, arm, tail), share=head == "score_above")
+    near = ", ".join(difflib.get_close_matches(name, [*METRICS, *NAMED, *FAMILIES], n=3, cutoff=0))
     every = [*METRICS, *NAMED, *(f"{family}.…" for family in FAMILIES), "cells.…", "gap.…", "log10.…", "100*…"]
-    raise ValueError(f"unknown measure {name!r}; choose one of {', '.join(every)}")
+    raise ValueError(f"unknown measure {name!r}; the nearest: {near}; there are {', '.join(every)}")
 
 
 def _mean_cell(cells: Values) -> Values:
     return lambda data, arm: cells(data, arm)[:, 0]
+
+
+def _log10(values: Array) -> Array:
+    if not (values > 0).all():
+        raise Missing("needs numbers above zero, to take their logarithm")
+    return np.log10(values)
 
 
 def _of(name: str, function: Summary) -> Measure:

@@ -55,6 +55,9 @@ class Scores(Data):
 
     def score(self, arm: str) -> Array:
         """(n_seeds,)"""
+        if self._needs:
+            wanted = ", ".join(f"{name} = {value}" for name, value in self._needs)
+            raise Missing(f"needs runs with {wanted}, and a table of scores tells no settings")
         arm = plain(arm)
         if arm not in self.cells:
             raise Missing(f"needs scores of {arm}, which are not there")
