@@ -4,6 +4,7 @@ Slurm warns a job that is pre-empted or reaches its limit; the task then writes 
 again. Jobs outlive the study that submitted them: they end by themselves, and the next study finds what they left.
 """
 
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -41,7 +42,12 @@ class Slurm:
         if cluster == "slurm" and not shutil.which("sbatch"):
             raise ConfigError("--on slurm finds no Slurm here: there is no sbatch; run it on a login node")
         self._executor = submitit.AutoExecutor(folder, cluster=cluster, **{f"{cluster}_max_num_timeout": REQUEUES})
-        given: dict[str, Any] = {"timeout_min": minutes, "cpus_per_task": 1, "gpus_per_node": gpus, "name": "lnlab"}
+        given: dict[str, Any] = {
+            "timeout_min": math.ceil(minutes),
+            "cpus_per_task": 1,
+            "gpus_per_node": gpus,
+            "name": "lnlab",
+        }
         given |= {"slurm_signal_delay_s": WARNING} | ({"slurm_partition": partition} if partition else {})
         self._executor.update_parameters(**given)
 
