@@ -60,5 +60,5 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "error: lnlab needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; \
 		echo "       Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -c constraints.txt -e '.[book,test]'
+	$(BIN)/python -m pip install -c constraints.txt -e '.[book,test,cluster]'
 	@touch $@

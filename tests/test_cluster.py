@@ -4,6 +4,7 @@ each engine. Nothing is lost, no bit changes, nothing is left running.
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -17,15 +18,15 @@ import pytest
 
 from lnlab import inside, locks, runs, study
 from lnlab.jobs import prepared
-from lnlab.paths import PACKAGE
+from lnlab.paths import BOOK, PACKAGE
 from lnlab.runs import Run
 from tests.fakes import wait_until
-from tests.test_executors import in_root, spread_study
+from tests.test_executors import spread_study
 
 pytestmark = pytest.mark.slow
 EPISODES = 200  # of one arm in two shards: seconds of training, so that there is something to kill
 NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
-KILLS = {"local": 1, "share": 1, "slurm": 1, "ray": 2}
+KILLS = {"": 1, "--shard": 1, "--on slurm": 1, "--on ray": 2}  # on each engine; "" is this machine
 
 
 def fill(root: Path) -> Path:
@@ -148,22 +149,24 @@ def test_a_job_that_slurm_preempts_writes_a_checkpoint_and_is_queued_again(root,
     assert_whole(root, straight)
 
 
-ENGINES = {
-    "local": ["--jobs", "2"],
-    "share": ["--shard", "1/1"],
-    "slurm": ["--on", "slurm", "--cluster", "local"],
-    "ray": ["--on", "ray", "--address"],
-}
+GUIDE = (BOOK / "cluster.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+def command(engine: str) -> list[str]:
+    """What book/cluster.md tells to type: to begin on an engine, or to go on after a kill."""
+    (line,) = re.findall(rf"^(?:exec )?lnlab (study quick .*{engine}.*)$", GUIDE, re.MULTILINE)
+    words = line.replace("quick", "spread").replace("$SLURM_ARRAY_TASK_ID/4", "1/1").split()
+    return words + ["--cluster", "local"] * (engine == "--on slurm")
+
+
+@pytest.mark.parametrize("engine", KILLS)
 def test_whatever_process_is_killed_the_bits_are_the_same_and_none_is_left(root, engine, straight, request):
     """The command, a process that trains, one between them, a notebook, or a node; then the command again."""
     chance = random.Random(f"{engine} 17")
-    words = ["study", "spread", *ENGINES[engine]]
-    nodes = request.getfixturevalue("cluster") if engine == "ray" else None
+    words = command(engine) if engine else ["study", "spread"]
+    nodes = request.getfixturevalue("cluster") if engine == "--on ray" else None
     if nodes:
-        words.append(nodes.address)
+        words[-1] = nodes.address
     for number in range(KILLS[engine]):
         process, wanted = begin(*words), chance.randrange(EPISODES)
         wait_until(lambda: process.poll() is not None or sum(_episodes(root)) >= wanted)  # noqa: B023
@@ -174,8 +177,11 @@ def test_whatever_process_is_killed_the_bits_are_the_same_and_none_is_left(root,
             chance.choice(sorted(there, key=lambda each: each.pid)).kill()
         process.communicate(timeout=300)
     ended(begin(*words))
-    if engine == "share":
-        assert study.execute("spread", gather=True, **in_root(root)) == []
+    if engine == "--shard":
+        ended(begin("gather", "spread"))
+    watched = subprocess.run(
+        [sys.executable, "-m", "lnlab", "study", "spread", "--watch"], capture_output=True, text=True
+    )
     assert_whole(root, straight)
 
 

@@ -5,6 +5,7 @@ For Ray, submitit and kills see tests/test_cluster.py.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from lnlab import cli, inside, provenance, study
+from lnlab import cli, inside, locks, provenance, study
 from lnlab.config import Config, ConfigError
 from lnlab.executors import fleet
 from lnlab.executors.fleet import Fleet
@@ -23,8 +24,9 @@ from lnlab.executors.ray import Ray
 from lnlab.executors.slurm import Slurm
 from lnlab.executors.task import FAILED, HELD, REFUSED, STOPPED, TOKEN, TRAINED, Child, Outcome, Task
 from lnlab.jobs import prepared
-from lnlab.paths import PACKAGE
+from lnlab.paths import BOOK, PACKAGE
 from lnlab.runs import Run
+from lnlab.trainers import driver
 from tests.fakes import small, wait_until, write_template
 
 SEEDS = 7  # two shards
@@ -247,6 +249,27 @@ def test_an_engine_that_is_not_installed_or_not_there_is_named(tmp_path, monkeyp
         with pytest.raises(ConfigError, match=r"pip install 'lnlab\[cluster\]'"):
             engine()
     assert not (tmp_path / "jobs").exists()
+
+
+def test_the_guide_says_what_the_code_does_and_its_job_array_covers_the_study(root, results, monkeypatch):
+    guide = (BOOK / "cluster.md").read_text(encoding="utf-8")
+    for said in (f"every {driver.CHECKPOINT_SECONDS:.0f} seconds", "touched every five seconds", "a minute of silence"):
+        assert said in guide
+    assert (locks.BEAT, locks.STALE, fleet.TRIES) == (5.0, 60.0, 3)
+    lines = [line.split() for line in re.findall(r"^(?:exec )?lnlab (.+)$", guide, re.MULTILINE)]
+    assert len(lines) == 6
+    for words in lines:
+        cli._parser().parse_args([word.replace("$SLURM_ARRAY_TASK_ID", "1") for word in words])
+    (script,) = re.findall(r"^(#!/bin/bash\n.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    (root / "array.sh").write_text(script.replace("exec lnlab study quick", "echo"))
+    told = [
+        subprocess.run(["bash", root / "array.sh"], env={"SLURM_ARRAY_TASK_ID": str(number)}, stdout=subprocess.PIPE)
+        for number in range(1, 5)
+    ]
+    shares = [cli._share(each.stdout.decode().split()[1]) for each in told]
+    runs = [prepared(config, results) for config in configs(root)]
+    every = study.tasks(runs, mixed=False)
+    assert sorted(task for share in shares for task in study.tasks(runs, False, share)) == sorted(every)
 
 
 @pytest.mark.parametrize("whole_group", [False, True], ids=["papermill", "group"])
