@@ -177,7 +177,7 @@ def execute(
     cores = max(1, usable_cores() // side_by_side)
     for config in todo:
         refuse_impossible(config)
-        if config.device != "cuda":
+        if engine is None and config.device != "cuda":
             refuse_too_large(config, min(cores, config.seeds))
     waiting = [Job(config.model_copy(update={"cores": cores}), template, results) for config in todo]
     made = engine(results / profile / ".engine") if engine and todo else None

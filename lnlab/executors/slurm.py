@@ -1,7 +1,7 @@
 """Tasks as jobs of Slurm, through submitit: an array for each submission, with a time limit.
 
-Slurm warns a job that is pre-empted or reaches its limit; the task then writes a checkpoint and waits in the queue
-again. Jobs outlive the study that submitted them: they end by themselves, and the next study finds what they left.
+A job that is pre-empted or reaches its limit writes a checkpoint and waits in the queue again. Jobs outlive the study
+that submitted them: the next one finds what they left.
 """
 
 import math
@@ -19,14 +19,7 @@ WARNING = 60  # seconds before the limit in which a task ends its episode and wr
 
 
 class Slurm:
-    """An array of jobs for each submission.
-
-    Args:
-        folder: for submitit's own files, on the shared disk.
-        minutes: time limit of a job.
-        gpus: of a job; each has one core besides.
-        partition: of the cluster; "" for its default.
-        cluster: "slurm", or "local": on this machine, without Slurm.
+    """Jobs of one core, and `gpus`, with a limit of `minutes`; cluster "local" is this machine, without Slurm.
 
     Raises:
         ConfigError: submitit is not installed, or there is no Slurm here.
@@ -42,17 +35,12 @@ class Slurm:
         if cluster == "slurm" and not shutil.which("sbatch"):
             raise ConfigError("--on slurm finds no Slurm here: there is no sbatch; run it on a login node")
         self._executor = submitit.AutoExecutor(folder, cluster=cluster, **{f"{cluster}_max_num_timeout": REQUEUES})
-        given: dict[str, Any] = {
-            "timeout_min": math.ceil(minutes),
-            "cpus_per_task": 1,
-            "gpus_per_node": gpus,
-            "name": "lnlab",
-        }
-        given |= {"slurm_signal_delay_s": WARNING} | ({"slurm_partition": partition} if partition else {})
-        self._executor.update_parameters(**given)
+        given: dict[str, Any] = {"timeout_min": math.ceil(minutes), "cpus_per_task": 1, "gpus_per_node": gpus}
+        given |= {"name": "lnlab", "slurm_signal_delay_s": WARNING}
+        self._executor.update_parameters(**given, **({"slurm_partition": partition} if partition else {}))
 
     def submit(self, tasks: Sequence[Task]) -> list[Any]:
-        with self._executor.batch():
+        with self._executor.batch():  # an array
             return [self._executor.submit(_Work(task)) for task in tasks]
 
     def poll(self, handle: Any) -> Outcome | None:
