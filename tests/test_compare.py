@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,11 +18,12 @@ import pytest
 
 from lnlab import cli
 from lnlab.analysis.choice import judged_apart
+from lnlab.analysis.metrics import late
 from lnlab.analysis.stats import sign_flip_test
 from lnlab.compare import pool
 from lnlab.compare.arms import compare, decided, seeds_wanted, sensitivity, swap_test
 from lnlab.compare.plan import BLOCK, Plan, trained
-from lnlab.compare.scores import checked, late, read
+from lnlab.compare.scores import CURVE, checked, learning, read
 from lnlab.config import ConfigError, parse
 from lnlab.paths import BOOK
 from tests.fakes import wait_until
@@ -61,6 +63,40 @@ def test_monitor_files_count_with_the_last_tenth_of_their_episodes(tmp_path):
     }
 
 
+def monitor(file: Path, returns: list[float], env: str | None = "CartPole-v1") -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"{value},{10},{place}.0" for place, value in enumerate(returns)]
+    file.write_text(
+        "\n".join(["#" + json.dumps({"t_start": 0.0, "env_id": env}), "r,l,t", *lines, ""]), encoding="utf-8"
+    )
+
+
+def test_learning_curves_of_monitor_files_count_the_steps_of_all_environments(tmp_path):
+    for arm in ("base", "ln"):
+        for name in ("0/0.monitor.csv", "0/1.monitor.csv", "1.monitor.csv"):
+            monitor(tmp_path / arm / name, [float(place) for place in range(100)])
+    found = learning(tmp_path)
+    assert found.columns.tolist() == CURVE
+    ends = found.groupby(["arm", "seed"]).step.agg(["count", "max"])
+    assert ends.to_numpy().tolist() == [[50, 2000.0], [25, 1000.0]] * 2  # two environments side by side, and one
+    one = found[(found.arm == "ln") & (found.seed == "1")]
+    assert one.value.tolist() == [1.5 + 4 * place for place in range(25)]  # bins of four episodes
+
+
+def test_monitor_files_that_tell_nothing_are_refused_by_name(tmp_path):
+    for seed in range(3):
+        monitor(tmp_path / "arm" / f"seed_{seed}" / "monitor.csv", [1.0], env=None)
+    with pytest.raises(ConfigError, match=r"named like seeds: seed_0, seed_1, seed_2; give the folder above"):
+        read(tmp_path / "arm")
+    assert read(tmp_path, arms=1).task.unique().tolist() == [""]  # of an environment without an id
+    monitor(tmp_path / "other" / "0" / "monitor.csv", [])
+    with pytest.raises(ConfigError, match=r"other/0/monitor.csv has no episode that ended"):
+        read(tmp_path)
+    (tmp_path / "other" / "0" / "monitor.csv").write_text("step,reward\n1,2\n")
+    with pytest.raises(ConfigError, match="is no monitor file of Stable-Baselines3"):
+        read(tmp_path)
+
+
 def test_an_export_of_weights_and_biases_has_a_column_a_run(tmp_path):
     columns = {"Step": range(20)}
     for arm in ("ppo", "ppo__ln"):
@@ -72,6 +108,8 @@ def test_an_export_of_weights_and_biases_has_a_column_a_run(tmp_path):
     assert found.groupby("arm").seed.apply(list).to_dict() == {"ppo": ["0", "1", "2"], "ppo__ln": ["0", "1", "2"]}
     assert set(found.task) == {"Hopper-v4"}
     assert set(found.score) == {18.5}
+    curves = learning(tmp_path / "wandb.csv")
+    assert curves.groupby(["arm", "seed"]).value.max().tolist() == [19.0] * 6
 
 
 @pytest.mark.parametrize(
@@ -236,11 +274,41 @@ def test_a_question_that_cannot_be_answered_is_refused_before_work(given, says, 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_budget_that_nothing_would_keep_is_refused(tmp_path, capsys):
-    words = ["compare", "norm=none,ln", "--budget", "60m", "--out", str(tmp_path / "out")]
-    assert cli.main(words) == cli.USAGE
-    assert "goes with --until decided" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--budget", "60m"], "goes with --until decided"),
+        (["--budget", "3s", "--until", "decided"], "--budget 3s is too small"),
+        (["--budget", "soon", "--until", "decided"], "must be a time such as 90s"),
+    ],
+)
+def test_a_budget_that_cannot_be_kept_is_refused(words, says, tmp_path, capsys, results):
+    try:
+        code = cli.main(["compare", "norm=none,ln", *words, "--out", str(tmp_path / "out")])
+    except SystemExit as stop:
+        code = stop.code
+    assert code == cli.USAGE
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
     assert not (tmp_path / "out").exists()
+    assert not results.exists()
+
+
+def test_runs_too_short_for_an_episode_are_refused(tmp_path, capsys, results):
+    words = ["env=Acrobot-v1", "norm=none,ln", "core=ff", "hidden=8", "steps=1000", "seeds=3", "cores=1"]
+    assert cli.main(["compare", *words, "--out", str(tmp_path / "out")]) == cli.USAGE
+    assert "no episode ended in" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_scores_that_cannot_be_compared_leave_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, rows in (("one-seed.csv", scores(seeds=1)), ("one-arm.csv", scores()[lambda rows: rows.arm == "ln"])):
+        rows.to_csv(name, index=False)
+        assert cli.main(["compare", name]) == cli.USAGE
+        assert capsys.readouterr().err.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"one-seed.csv", "one-arm.csv"}
 
 
 @pytest.mark.slow

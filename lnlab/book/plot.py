@@ -138,7 +138,7 @@ def steps(
 def dots(
     rows: pd.DataFrame, *, xlabel: str, name: str = "arm", panel: str = "measure", hue: str = "norm",
     references: Mapping[str, Lines] | None = None, zero: bool = False, sharex: bool = False, columns: int = 3,
-    better: Mapping[str, str] | None = None,
+    better: Mapping[str, str] | None = None, seeds: pd.DataFrame | None = None,
 ) -> Figure:  # fmt: skip
     """Estimates with intervals: one line a value of `name`, from top to bottom; hues beside each other on a line.
 
@@ -146,6 +146,7 @@ def dots(
         references: panel → name → value, drawn as vertical lines.
         zero: draw the line of no effect.
         better: panel → higher or lower, where one is better; told by an arrow.
+        seeds: columns value, `name`, `panel` and `hue`; each is a faint dot.
     """
     names, hues = list(rows[name].unique()), list(rows[hue].unique())
     each = 0.24 + 0.16 * len(hues)
@@ -153,7 +154,12 @@ def dots(
     for axis, title in zip(axes, titles, strict=False):
         for place, kind in enumerate(hues):
             part = rows[(rows[panel] == title) & (rows[hue] == kind)]
-            height = [names.index(line) + 0.26 * (place - (len(hues) - 1) / 2) for line in part[name]]
+            offset = 0.26 * (place - (len(hues) - 1) / 2)
+            height = [names.index(line) + offset for line in part[name]]
+            if seeds is not None:
+                own = seeds[(seeds[panel] == title) & (seeds[hue] == kind)]
+                lines = [names.index(line) + offset + 0.1 for line in own[name]]
+                axis.plot(own.value, lines, ".", color=style.colour(kind), alpha=0.35, markersize=6, zorder=0)
             axis.hlines(height, part.low, part.high, color=style.colour(kind), linewidth=2.2)
             label = style.label(kind) if len(hues) > 1 else None
             axis.plot(part.estimate, height, "o", color=style.colour(kind), markersize=5, label=label)

@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 
 from lnlab.compare.arms import compare
-from lnlab.compare.plan import Plan, trained
-from lnlab.compare.scores import read
+from lnlab.compare.plan import Plan, curves, trained
+from lnlab.compare.scores import learning, read
 from lnlab.config import ConfigError
 from lnlab.paths import NOTEBOOKS
 
 TEMPLATE = NOTEBOOKS / "compare.ipynb"
+LEAST_SECONDS = 10  # for training processes to start
 STYLE = """
 :root { color-scheme: light dark }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -40,34 +41,39 @@ def answer(
         ConfigError: the question names no two arms, or a setting, file or arm that is not there.
     """
     if isinstance(question, Path):
-        scores, name = read(question), question.stem
+        scores, lines, name = read(question), learning(question), question.stem
         if until or budget:
             raise ConfigError(
                 "--until and --budget add seeds to runs: they go with settings, not with a file of scores"
             )
     else:
-        if budget and not until:
+        if budget is not None and not until:
             raise ConfigError("--budget ends a comparison that adds seeds: it goes with --until decided")
+        if budget is not None and budget < LEAST_SECONDS:
+            raise ConfigError(f"--budget {budget:g}s is too small: the start alone takes some {LEAST_SECONDS} s")
         plan = Plan.of(question)
         words = [f"{name}={text}" for name, text in question.items() if name != "seeds"]
         name = re.sub(r"[^A-Za-z0-9.]+", "-", " ".join(words)).strip("-")[:80]
         if against and against not in plan.arms:
             raise ConfigError(f"there is no arm {against!r}; there are {', '.join(plan.arms)}")
         scores = trained(plan, until=until == "decided", margin=margin, seconds=budget, against=against)
+        lines = curves(scores)
     arms = scores.arm.unique()
     old = against or ("none" if "none" in arms else arms[0])
     asked = {"margin": margin, "failed_below": failed_below}
     found = [compare(scores, arm, old, **asked) for arm in arms if arm != old]
     folder = Path(out) if out else Path("comparisons") / name
     folder.mkdir(parents=True, exist_ok=True)
-    scores.to_csv(folder / "scores.csv", index=False)
-    given = {"scores": str((folder / "scores.csv").absolute()), "against": old, "margin": margin or 0.0}
+    for file, table in (("scores.csv", scores), ("curves.csv", lines)):
+        table.to_csv(folder / file, index=False)
+    given: dict[str, Any] = {name: str((folder / f"{name}.csv").absolute()) for name in ("scores", "curves")}
+    given |= {"against": old, "margin": margin or 0.0}
     given["failed_below"] = "" if failed_below is None else str(failed_below)
     page = write(folder, given, f"{', '.join(arms)}: which is better?")
-    lines = [sentence for each in found for sentence in each.sentences()]
+    said = [sentence for each in found for sentence in each.sentences()]
     table = pd.concat([each.arms for each in found]).drop_duplicates(["task", "arm"])
     shown = table[["task", "arm", "best", "estimate", "low", "high", "n", "failed", "ipr90"]].round(3)
-    return "\n".join([*lines, "", shown.to_string(index=False), "", f"page: {page}"])
+    return "\n".join([*said, "", shown.to_string(index=False), "", f"page: {page}"])
 
 
 def write(folder: Path, parameters: Mapping[str, Any], title: str, *, template: Path = TEMPLATE) -> Path:

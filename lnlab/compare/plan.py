@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from lnlab import runs
 from lnlab.compare.arms import FEWEST, by_look, decided
 from lnlab.compare.pool import train
-from lnlab.compare.scores import late
+from lnlab.compare.scores import CURVE, late, thinned
 from lnlab.config import Config, ConfigError, parse
 from lnlab.diverged import Scored, divergences
 from lnlab.runs import Run
@@ -111,7 +112,7 @@ def trained(
         seconds: no further block begins that would take longer than is left of them.
 
     Raises:
-        ConfigError: too little memory, or a folder holds a run with other settings.
+        ConfigError: too little memory, a folder holds a run with other settings, or no episode ended in a run.
         KeyboardInterrupt: stopped; the same command goes on.
     """
     looks = list(by_look(plan.seeds, BLOCK)) if until and plan.seeds > BLOCK else [plan.seeds]
@@ -128,6 +129,11 @@ def trained(
             tables += [_scores(cell, Scored(Run.at(config).dir)) for cell, config in block]
             took = time.monotonic() - since
             scores = pd.concat(tables, ignore_index=True)
+            if (lost := scores.score.isna() & ~scores.diverged).any():
+                raise ConfigError(
+                    f"the runs are too short: no episode ended in {lost.sum()} of {len(lost)} seeds of arms and "
+                    f"settings, such as seed {scores.seed[lost].iloc[0]} of {scores.arm[lost].iloc[0]}; give more steps"
+                )
             if last == looks[-1]:
                 break
             if until and _decided(scores, plan, margin, len(looks), against):
@@ -167,6 +173,18 @@ def _scores(cell: Cell, done: Scored) -> pd.DataFrame:
             "commit": done.provenance.get("commit", ""),
         }
     )
+
+
+def curves(scores: pd.DataFrame) -> pd.DataFrame:
+    """Learning curves behind scores of our own runs, as `lnlab.compare.scores.learning` has those of others."""
+    parts = []
+    for (task, setting, arm, run), _ in scores.groupby(["task", "setting", "arm", "run"], sort=False):
+        done = Run(runs.RESULTS / run)
+        rows = done.table("curves" if done.config.ROWS == "episodes" else "returns")
+        if "step" not in rows:  # of the offloading task
+            rows = rows.assign(step=rows.episode * done.config.steps_per_report)
+        parts.append(rows.assign(task=task, setting=setting, arm=arm, value=rows["return"])[CURVE].dropna())
+    return thinned(parts)
 
 
 def _return_final(done: Scored) -> "pd.Series":
