@@ -214,6 +214,19 @@ def test_a_run_that_is_not_complete_makes_its_claim_not_testable_and_alone_is_re
         judged.verdicts(paper(tmp_path, text=both), runs / "a3c-gru-none")
 
 
+def test_a_run_beside_is_found_by_its_profile_and_a_begun_one_is_no_unknown_one(tmp_path, runs):
+    made(tmp_path / "wide", range(4), lambda quantity, seed: 90.0 + seed, ("return_final",), hidden=256)
+    row = '{minus: wide, of: ["score of wide/a3c-gru-ln-h256", score of a3c-gru-ln], side: above}'
+    _, (entry,) = judged.verdicts(paper(tmp_path, row), runs)
+    assert entry.verdict.evidence[0].found.estimate == 35.0
+    (tmp_path / "wide" / "a3c-gru-ln-h256").rename(runs / "a3c-gru-ln-h256")
+    write_sealed(runs / "a3c-gru-ln-h256" / "provenance.json", {"status": "failed"})
+    with pytest.raises(ConfigError, match=r"no claim .* A\.1 needs the run a3c-gru-ln-h256 .* which is not complete"):
+        judged.verdicts(paper(tmp_path, row.replace("wide/", "")), runs)
+    with pytest.raises(ConfigError, match=r"unknown run id 'a3c-gru-lm-h256'; the nearest in .*: a3c-gru-ln-h256, "):
+        judged.verdicts(paper(tmp_path, row.replace("wide/a3c-gru-ln", "a3c-gru-lm")), runs)
+
+
 def test_runs_of_other_seeds_are_not_paired(tmp_path, runs):
     made(runs, range(4, 8), quantities=("return_final",), core="ff")
     with pytest.raises(ConfigError, match="runs of other seeds, and arms are paired by seed"):
@@ -305,6 +318,17 @@ def test_folders_without_results_and_half_a_command_are_refused_in_one_line(tmp_
         assert says in said
         assert said.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_example_does_not_take_the_place_of_a_file_that_was_changed(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "judge-example").mkdir()
+    mine = tmp_path / "judge-example" / "claims.yml"
+    mine.write_text("title: mine", encoding="utf-8")
+    assert cli.main(["judge", "--example"]) == cli.USAGE
+    assert "claims.yml is not that of the example, and would be lost" in capsys.readouterr().err
+    assert mine.read_text(encoding="utf-8") == "title: mine"
+    assert [each.name for each in mine.parent.iterdir()] == ["claims.yml"]
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------

@@ -78,13 +78,14 @@ def _runs(study: Study, path: Path) -> tuple[Data, Names]:
         told = ", ".join(f"{run} from {seed}" for seed, run in starts.items())
         raise ConfigError(f"{path} has runs of other seeds, and arms are paired by seed: {told}")
     known = dict(of_study().known)
-    for config in study.dir.parent.glob("*/*/config.json"):  # of other profiles, beside it
-        beside = "/".join(config.parts[-3:-1])
-        known.setdefault(beside, {"arm": beside})
+    where = f"{path} and study.toml" if known else str(path)
+    beside = ["/".join(config.parts[-3:-1]) for config in study.dir.parent.glob("*/*/config.json")]  # other profiles
+    for name in [*beside, *(run.id for run in study.runs)]:
+        known.setdefault(name, {"arm": name})
     for run in kept.runs:
         parts = {name: LABEL.get(value, value) for name, value in run.config.labels.items()}
         known[run.id] = {"arm": run.id, **parts, **known.get(run.id, {})}
-    return Data(kept), Names(known, str(path))
+    return Data(kept), Names(known, where)
 
 
 def answer(claims: Path, results: Path, *, out: str | None = None) -> str:
@@ -104,8 +105,17 @@ def answer(claims: Path, results: Path, *, out: str | None = None) -> str:
 
 
 def example(out: str | None = None) -> str:
-    """Copy the worked example, five claims and scores, into a folder of the user's, and judge it there."""
+    """Copy the worked example, five claims and scores, into a folder of the user's, and judge it there.
+
+    Raises:
+        ConfigError: the folder holds other files of these names, which would be lost.
+    """
     folder = Path(out or "judge-example")
+    for name in (CLAIMS, SCORES):
+        if (folder / name).exists() and (folder / name).read_bytes() != (EXAMPLE / name).read_bytes():
+            raise ConfigError(
+                f"{folder / name} is not that of the example, and would be lost; --out names another folder"
+            )
     folder.mkdir(parents=True, exist_ok=True)
     for name in (CLAIMS, SCORES):
         shutil.copyfile(EXAMPLE / name, folder / name)
