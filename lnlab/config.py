@@ -316,6 +316,16 @@ class TD3Config(Settings):
         1.0, "what rewards are multiplied by before they are learned from; tables have them as they are", "rs{}", gt=0
     )
     updates_per_step: int = _setting(1, "critic updates after each environment step", "u{}", ge=1, le=20)
+    n_steps: int = _setting(
+        1, "steps of reward before the target's value (DrQ-v2, Yarats et al. 2021)", "n{}", ge=1, le=20
+    )
+    shift: int = _setting(
+        0,
+        "largest random shift of the images of a batch, pixels; 0 leaves them as they are (DrQ-v2)",
+        "shift{}",
+        ge=0,
+        le=8,
+    )
     final_activation: Literal["original", "linear", "leaky_relu"] = _setting(
         "original", "after the CNN's last layer; original: linear without norm, leaky_relu with one", "{}"
     )

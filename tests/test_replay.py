@@ -13,6 +13,7 @@ from lnlab.envs.images import PAD
 from lnlab.trainers.replay import Replay, Transitions
 
 FRAMES, SIDE, VECTOR = 4, 3, 2
+GAMMA = 0.5  # of eighths, float32 has the sums to the bit
 IMAGE = Box(0, 255, (FRAMES, SIDE, SIDE), np.uint8)
 VECTORS = Box(-np.inf, np.inf, (VECTOR,), np.float32)
 BOTH = Dict(image=IMAGE, vector=VECTORS)
@@ -27,31 +28,33 @@ class Step(NamedTuple):
     reward: float
     terminated: bool
     next_obs: dict[str, np.ndarray]
+    ended: bool
     written: tuple[int, int]
 
 
 class Filled:
-    """A buffer after random episodes, and every transition it was given."""
+    """A buffer after random episodes, and every step it was given."""
 
-    def __init__(self, capacity: int, episodes: int, seed: int, longest: int = 12) -> None:
-        self.replay, self.rng = Replay(capacity, BOTH, ACTION), np.random.default_rng(seed)
+    def __init__(self, capacity: int, episodes: int, seed: int, longest: int = 12, n_steps: int = 1) -> None:
+        self.replay = Replay(capacity, BOTH, ACTION, gamma=GAMMA, n_steps=n_steps)
+        self.rng = np.random.default_rng(seed)
         self.steps: list[Step] = []
         self.observations = 0
         for _ in range(episodes):
             self.episode(int(self.rng.integers(1, longest + 1)))
 
-    def episode(self, length: int) -> None:
+    def episode(self, length: int, *, under_way: bool = False) -> None:
         pad = np.full((SIDE, SIDE), PAD, np.uint8)
         stack = deque([pad] * FRAMES, maxlen=FRAMES)
         obs, first = self._observe(stack), self.observations
         self.replay.start(obs)
         for t in range(length):
-            action, reward = self.rng.uniform(-1, 1, 2).astype(np.float32), float(np.float32(self.rng.normal()))
-            ended = t == length - 1
+            action, reward = self.rng.uniform(-1, 1, 2).astype(np.float32), int(self.rng.integers(-8, 9)) / 8
+            ended = t == length - 1 and not under_way
             terminated = ended and bool(self.rng.random() < 0.5)
             reached = self._observe(stack)
             oldest = max(first, first + t - FRAMES + 1)
-            self.steps.append(Step(obs, action, reward, terminated, reached, (oldest, self.observations)))
+            self.steps.append(Step(obs, action, reward, terminated, reached, ended, (oldest, self.observations)))
             self.replay.add(action, reward, terminated, reached, ended=ended)
             obs = reached
 
@@ -71,9 +74,13 @@ def numbers(batch: Transitions, row: int) -> bytes:
     return b"".join(part[row].contiguous().numpy().tobytes() for part in batch if part is not None)
 
 
-def as_bytes(step: Step) -> bytes:
-    parts: list[Any] = [step.obs["image"], step.obs["vector"], step.action, np.float32(step.reward)]
-    parts += [step.next_obs["image"], step.next_obs["vector"], np.float32(step.terminated)]
+def as_bytes(*steps: Step) -> bytes:
+    """The transition over these steps."""
+    first, last = steps[0], steps[-1]
+    reward = sum(GAMMA**t * step.reward for t, step in enumerate(steps))
+    discount = GAMMA ** len(steps) * (1 - last.terminated)
+    parts: list[Any] = [first.obs["image"], first.obs["vector"], first.action, np.float32(reward)]
+    parts += [last.next_obs["image"], last.next_obs["vector"], np.float32(discount)]
     return b"".join(part.tobytes() for part in parts)
 
 
@@ -90,6 +97,50 @@ def test_it_holds_the_transitions_a_naive_buffer_holds_and_no_other(capacity: in
     assert set(drawn(filled.replay, 30 * capacity)) == expected  # each is missed with a chance under e⁻³⁰
 
 
+@pytest.mark.parametrize(
+    ("capacity", "longest", "n_steps"), [(400, 12, 3), (97, 12, 5), (97, 4, 20), (31, 1, 2), (12, 40, 3), (5, 9, 20)]
+)
+@pytest.mark.parametrize("under_way", [0, 1, 4])  # steps of the newest episode, which has no end yet
+def test_transitions_of_several_steps_are_those_of_a_naive_loop(
+    capacity: int, longest: int, n_steps: int, under_way: int
+) -> None:
+    filled = Filled(capacity, 25, 3, longest, n_steps)
+    if under_way:
+        filled.episode(under_way, under_way=True)
+    expected = set()
+    for first in range(len(filled.steps) - len(filled.kept), len(filled.steps)):
+        steps = [filled.steps[first]]
+        while len(steps) < n_steps and not steps[-1].ended and first + len(steps) < len(filled.steps):
+            steps.append(filled.steps[first + len(steps)])
+        expected.add(as_bytes(*steps))
+    assert set(drawn(filled.replay, 30 * capacity)) == expected
+
+
+@pytest.mark.parametrize("terminated", [True, False])
+def test_a_sum_of_three_rewards_by_hand(terminated: bool) -> None:
+    """Rewards 1, 2, 4, 8, halved at each step; the episode ends within the window of the third and the fourth."""
+    replay = Replay(10, Dict(vector=VECTORS), ACTION, gamma=0.5, n_steps=3)
+    replay.start({"vector": np.zeros(VECTOR)})
+    for t, reward in enumerate((1.0, 2.0, 4.0, 8.0), start=1):
+        ended = t == 4
+        replay.add(np.zeros(2), reward, terminated and ended, {"vector": np.full(VECTOR, t)}, ended=ended)
+    replay.start({"vector": np.full(VECTOR, 100)})
+    replay.add(np.zeros(2), 1000.0, False, {"vector": np.full(VECTOR, 101)}, ended=False)
+    batch = replay.sample(100, np.random.default_rng(0))
+    assert batch.vector is not None
+    assert batch.next_vector is not None
+    columns = (batch.vector[:, 0], batch.reward, batch.next_vector[:, 0], batch.discount)
+    found = set(zip(*(each.tolist() for each in columns), strict=True))
+    ends = [0.0, 0.0, 0.0] if terminated else [0.125, 0.25, 0.5]
+    assert found == {
+        (0, 3, 3, 0.125),
+        (1, 6, 4, ends[0]),
+        (2, 8, 4, ends[1]),
+        (3, 8, 4, ends[2]),
+        (100, 1000, 101, 0.5),
+    }
+
+
 def test_every_transition_is_as_likely_as_any_other() -> None:
     filled = Filled(60, 30, seed=1, longest=6)
     draws, kinds = 10_000, len(filled.replay)
@@ -101,7 +152,8 @@ def test_every_transition_is_as_likely_as_any_other() -> None:
 
 @pytest.mark.parametrize("episodes", [2, 30])  # before and after the ring has come round
 def test_a_restored_buffer_goes_on_exactly_in_the_middle_of_an_episode(episodes: int) -> None:
-    filled, copy = Filled(60, episodes, seed=2), Replay(60, BOTH, ACTION)
+    filled = Filled(60, episodes, seed=2, n_steps=3)
+    copy = Replay(60, BOTH, ACTION, gamma=GAMMA, n_steps=3)
     obs = filled._observe(deque([np.zeros((SIDE, SIDE), np.uint8)] * FRAMES, maxlen=FRAMES))
     filled.replay.start(obs)
     filled.replay.add(np.zeros(2), 1.0, False, obs, ended=False)

@@ -26,6 +26,7 @@ from lnlab.trainers.td3 import TD3, Seen
 from tests.test_models import by_torch
 
 V, A, B = 3, 2, 8
+GAMMA = 0.99
 HEADS = [name for name, norm in NORMS.items() if norm.heads is not None]
 
 
@@ -39,13 +40,13 @@ def batches(learners: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Te
     rng = np.random.default_rng(5)
     rows = rng.standard_normal((learners, B, 2 * V + A + 2))
     rows[..., V : V + A] = np.tanh(rows[..., V : V + A])
-    rows[..., V + A + 1] = rng.random((learners, B)) < 0.3
+    rows[..., V + A + 1] = GAMMA * (rng.random((learners, B)) >= 0.3)  # the discount; some have terminated
     return torch.tensor(rows, dtype=dtype), torch.tensor(rng.standard_normal((learners, B, A)), dtype=dtype)
 
 
 def as_transitions(rows: torch.Tensor) -> Transitions:
-    obs, action, reward, terminated, after = rows.split([V, A, 1, 1, V], -1)
-    return Transitions(None, obs, action, reward[:, 0], None, after, terminated[:, 0])
+    obs, action, reward, discount, after = rows.split([V, A, 1, 1, V], -1)
+    return Transitions(None, obs, action, reward[:, 0], None, after, discount[:, 0])
 
 
 # -- the update -------------------------------------------------------------------------------------------------------
@@ -122,7 +123,7 @@ def test_a_step_in_double_precision_is_that_of_stable_baselines3(monkeypatch: py
     rows, _ = batches(1, torch.float64)
     given = as_transitions(rows[0])
     sample = ReplayBufferSamples(
-        given.vector, given.action, given.next_vector, given.terminated[:, None], given.reward[:, None]
+        given.vector, given.action, given.next_vector, (given.discount == 0).double()[:, None], given.reward[:, None]
     )
     model.replay_buffer.sample = lambda *_, **__: sample
     for update in range(4):  # two steps of the actor
@@ -214,9 +215,11 @@ def test_a_norm_of_the_cnn_or_of_a_gru_is_refused() -> None:
 
 
 # -- the trainer ------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("norm", ["none", "batch"])
-def test_resumed_to_the_bit_and_no_seed_depends_on_those_beside_it(norm: str) -> None:
-    settings = config(norm=norm, seeds=2, updates_per_step=2, policy_delay=3)
+@pytest.mark.parametrize(
+    "own", [{}, {"norm": "batch"}, {"env": "lnlab-test/Clock-v0", "n_steps": 5}], ids=["none", "batch", "n-steps"]
+)
+def test_resumed_to_the_bit_and_no_seed_depends_on_those_beside_it(own: dict[str, Any]) -> None:
+    settings = config(seeds=2, updates_per_step=2, policy_delay=3, **own)
     straight, stopped, alone = (StackedTrainer(each) for each in (settings, settings, settings.with_seeds([1])))
     reports, first = list(straight), iter(stopped)
     next(first)
@@ -296,11 +299,81 @@ def test_a_transition_reaches_the_true_last_observation_of_its_episode() -> None
     assert (lengths[False].tolist(), lengths[True].tolist()) == ([3], [5])
 
 
+@pytest.mark.parametrize("n_steps", [1, 3, 20])
+@pytest.mark.parametrize("capacity", [4, 60, 1000])
+def test_transitions_of_several_steps_are_those_of_a_naive_loop(n_steps: int, capacity: int) -> None:
+    """Seeds end their episodes at their own steps, which the table of returns tells."""
+    own = {"capacity": capacity, "n_steps": n_steps, "gamma": 0.9, "reward_scale": 0.5}
+    trainer = StackedTrainer(config(env="lnlab-test/Clock-v0", steps=100, learning_starts=1000, seeds=3, **own))
+    steps, add = [], trainer.replay.add
+    trainer.replay.add = lambda *parts, ended: [steps.append(np.concatenate(parts, axis=1)), add(*parts, ended=ended)]
+    list(trainer)
+    ends = {(row["seed"], row["step"] - 1) for row in trainer.rows["returns"]}
+    kept = min(capacity, 100)
+    batch = trainer.replay.sample(np.tile((np.arange(kept) + 0.5) / kept, (3, 1)))
+    for seed in trainer.seeds:
+        for slot in range(kept):
+            first = max(at for at in range(100) if at % capacity == slot)
+            reward, discount, at = 0.0, 1.0, first - 1
+            while at - first + 1 < n_steps and at < 99 and (at == first - 1 or (seed, at) not in ends):
+                at += 1
+                reward, discount = reward + discount * 0.5, discount * 0.9
+            obs, action, _, terminated, _ = steps[first][seed].tolist()[:3] + steps[at][seed].tolist()[3:]
+            expected = [obs, action, reward, discount * (1 - terminated), steps[at][seed][4]]
+            np.testing.assert_allclose(batch[seed, slot], expected, rtol=1e-6)
+    longest = (batch[..., 4] - batch[..., 0]).max().item()  # observations count the steps of an episode
+    assert longest == min(n_steps, 5) or capacity == 4
+
+
+def test_a_sum_of_three_rewards_by_hand() -> None:
+    """Rewards 1, 2, 4, …, halved at each step; one seed terminates after four, the other is cut off after three."""
+    replay = VectorReplay(10, 2, 1, 1, gamma=0.5, n_steps=3)
+    for t in range(5):
+        obs, ended = np.full((2, 1), t, np.float32), np.array([t == 3, t == 2])
+        replay.add(obs, obs, 2.0**t * (obs >= 0), np.array([[t == 3], [False]]), obs + 1, ended=ended)
+    found = replay.sample(np.tile(np.arange(5) / 5, (2, 1)))
+    assert found[0, :, 2:].tolist() == [[3, 0.125, 3], [6, 0, 4], [8, 0, 4], [8, 0, 4], [16, 0.5, 5]]
+    assert found[1, :, 2:].tolist() == [[3, 0.125, 3], [4, 0.25, 3], [4, 0.5, 3], [16, 0.25, 5], [16, 0.5, 5]]
+
+
+def test_transitions_of_several_steps_are_those_of_stable_baselines3() -> None:
+    buffers = pytest.importorskip("stable_baselines3.common.buffers")
+    if not hasattr(buffers, "NStepReplayBuffer"):
+        pytest.skip("they have it since 2.7")
+    theirs = buffers.NStepReplayBuffer(60, Spaces.observation_space, Spaces.action_space, n_steps=4, gamma=GAMMA)
+    ours, rng = VectorReplay(60, 1, V, A, gamma=GAMMA, n_steps=4), np.random.default_rng(0)
+    for _ in range(97):
+        obs, after = rng.standard_normal((2, 1, V))
+        action, reward = rng.uniform(-1, 1, (1, A)), rng.standard_normal(1)
+        terminated, cut = rng.random((2, 1)) < 0.1
+        cut &= ~terminated
+        ours.add(obs, action, reward[:, None], terminated[:, None], after, ended=terminated | cut)
+        theirs.add(obs, after, action, reward, terminated | cut, [{"TimeLimit.truncated": bool(cut[0])}])
+    found, given = ours.sample((np.arange(60)[None] + 0.5) / 60)[0], theirs._get_samples(np.arange(60))
+    parts = (given.observations, given.actions, given.rewards, given.discounts * (1 - given.dones))
+    expected = torch.cat([*parts, given.next_observations], 1).float()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_transitions_of_one_step_are_the_steps_themselves_to_the_bit() -> None:
+    trainer = StackedTrainer(config(env="lnlab-test/Clock-v0", steps=100, learning_starts=1000, gamma=0.97))
+    list(trainer)
+    batch = trainer.replay.sample(np.tile((np.arange(100) + 0.5) / 100, (2, 1)))
+    steps = trainer.replay.data[:100].transpose(0, 1).clone()
+    steps[..., 3] = 0.97 * (1 - steps[..., 3])
+    assert torch.equal(batch, steps)
+
+
+def test_shifts_are_for_images() -> None:
+    with pytest.raises(ConfigError, match=r"shift=4 is not allowed with env='Pendulum-v1': .* leave it at 0"):
+        admission.refuse_impossible(config(shift=4))
+
+
 def test_the_replay_overwrites_its_oldest_and_draws_from_all_there_is() -> None:
     replay = VectorReplay(4, 2, 1, 1)
     for step in range(6):
         at = np.array([[step], [10 + step]], np.float32)
-        replay.add(at, at, at, at * 0, at + 1)
+        replay.add(at, at, at, at * 0, at + 1, ended=np.zeros(2, bool))
     drawn = replay.sample(np.random.default_rng(0).random((2, 200)))[..., 0]
     assert [sorted(set(each.tolist())) for each in drawn] == [[2, 3, 4, 5], [12, 13, 14, 15]]
     assert replay.last(1, 3)[:, 0].tolist() == [13, 14, 15]

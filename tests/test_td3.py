@@ -30,6 +30,7 @@ from lnlab.trainers.td3 import (
     exploration_noise,
     no_returns,
     random_action,
+    shifted,
 )
 
 IMAGES = Dict(image=Box(0, 255, (4, 84, 84), np.uint8), vector=Box(-np.inf, np.inf, (53,), np.float32))
@@ -50,14 +51,15 @@ def learner(spaces: Dict = IMAGES, **settings) -> TD3:
     return TD3(config(**vectors_only | settings), spaces, TWO)
 
 
-def transitions(count: int = 4, spaces: Dict = IMAGES) -> Transitions:
+def transitions(count: int = 4, spaces: Dict = IMAGES, gamma: float = 0.99) -> Transitions:
+    """The first has ended."""
     rng = np.random.default_rng(5)
     images = [torch.from_numpy(rng.integers(0, 256, (count, 4, 84, 84), np.uint8)) for _ in range(2)]
     vectors = [torch.from_numpy(rng.standard_normal((count, spaces["vector"].shape[0]), np.float32)) for _ in range(2)]
     action = torch.from_numpy(rng.uniform(-1, 1, (count, 2)).astype(np.float32))
     reward = torch.arange(count, dtype=torch.float32)
     image, following = images if "image" in spaces.spaces else (None, None)
-    return Transitions(image, vectors[0], action, reward, following, vectors[1], torch.eye(count)[0])
+    return Transitions(image, vectors[0], action, reward, following, vectors[1], gamma * (1 - torch.eye(count)[0]))
 
 
 def count(parameters) -> int:
@@ -134,7 +136,7 @@ def test_the_target_takes_the_smaller_q_and_stops_at_the_end():
     td3 = learner(NUMBERS, gamma=0.5)
     for critic, value in zip(td3._pairs[1][1], (10.0, 4.0), strict=True):
         constant(critic, value)
-    target = td3._target(transitions(3, NUMBERS), torch.zeros(3, 2))
+    target = td3._target(transitions(3, NUMBERS, gamma=0.5), torch.zeros(3, 2))
     assert target.tolist() == [0.0, 3.0, 4.0]  # rewards 0, 1, 2; the first has ended
 
 
@@ -340,11 +342,13 @@ def test_the_step_at_which_learning_starts_is_the_policys_as_in_the_original():
     assert [trainer._action(at)[1] for at in range(1, 13)] == ["random"] * 9 + ["policy"] * 3
 
 
-@pytest.mark.parametrize("env", [{"env": "lnlab/Driving-v0"}, PENDULUM])
-@pytest.mark.parametrize("end", [300, 200])
-def test_a_resumed_trainer_goes_on_to_the_bit(env, end, tmp_path):
+@pytest.mark.parametrize(
+    ("own", "end"),
+    [({}, 200), ({"n_steps": 3, "shift": 4}, 300), (PENDULUM, 300), (PENDULUM, 200)],
+)
+def test_a_resumed_trainer_goes_on_to_the_bit(own, end, tmp_path):
     """Also one that was at its end, and shall go further."""
-    settings = {**env, "learning_starts": 160, "hidden": 8, "batch_size": 2}
+    settings = {**own, "learning_starts": 160, "hidden": 8, "batch_size": 2}
     straight = make_trainer(config(steps=300, **settings))
     reports = list(straight)
     stopped = make_trainer(config(steps=end, **settings))
@@ -359,6 +363,40 @@ def test_a_resumed_trainer_goes_on_to_the_bit(env, end, tmp_path):
         for name in expected:
             np.testing.assert_array_equal(expected[name], found[name], err_msg=name)
     np.testing.assert_equal(straight.rows, resumed.rows)
+
+
+def moved(image: np.ndarray, down: int, right: int, by: int) -> np.ndarray:
+    """(F, H, W) padded with its edges and cut out again."""
+    _, height, width = image.shape
+    padded = np.pad(image, ((0, 0), (by, by), (by, by)), mode="edge")
+    return padded[:, by + down : by + down + height, by + right : by + right + width]
+
+
+@pytest.mark.parametrize("shape", [(40, 4, 7, 5), (3, 4, 84, 84)])
+def test_images_are_shifted_as_if_padded_with_their_edges(shape):
+    rng = np.random.default_rng(0)
+    image, by = rng.integers(0, 256, shape, np.uint8), rng.integers(-8, 9, (shape[0], 2))
+    expected = np.stack([moved(each, down, right, 8) for each, (down, right) in zip(image, by.tolist(), strict=True)])
+    np.testing.assert_array_equal(shifted(torch.from_numpy(image), by), expected)
+
+
+def test_a_batch_is_shifted_anew_for_either_observation_and_alike_for_both_arms(monkeypatch):
+    monkeypatch.setattr(OffPolicyTrainer, "_look", lambda *_: None)  # takes a while
+    batches = []
+    for own in ({}, {"shift": 3}, {"shift": 3, "norm": "none"}):
+        trainer = make_trainer(config(steps=100, learning_starts=99, batch_size=12, hidden=8, **own))
+        trainer.learner.act = lambda obs: np.ones(2, np.float32)  # all see the same
+        trainer.learner.update = lambda batch, noise, seen: batches.append(batch)
+        list(trainer)
+    plain, one, other = ([batch.image.numpy(), batch.next_image.numpy()] for batch in batches)
+    np.testing.assert_array_equal(one, other)
+    every = [(down, right) for down in range(-3, 4) for right in range(-3, 4)]
+    for raw, found in zip(plain, one, strict=True):
+        fits = [{by for by in every if np.array_equal(moved(a, *by, 3), b)} for a, b in zip(raw, found, strict=True)]
+        assert all(fits)
+        assert not set.intersection(*fits)
+    np.testing.assert_array_equal(plain[0][:, 1:], plain[1][:, :-1])
+    assert (one[0][:, 1:] != one[1][:, :-1]).any((1, 2, 3)).sum() > 6  # of twelve
 
 
 def test_any_environment_with_pictures_goes_by_its_id():
@@ -434,7 +472,8 @@ def update_theirs(model: Any, batch: Transitions, seed: int) -> None:
 
     obs = {"image": batch.image, "vector": batch.vector}
     after = {"image": batch.next_image, "vector": batch.next_vector}
-    sample = DictReplayBufferSamples(obs, batch.action, after, batch.terminated[:, None], batch.reward[:, None])
+    done = (batch.discount == 0).float()
+    sample = DictReplayBufferSamples(obs, batch.action, after, done[:, None], batch.reward[:, None])
     model.replay_buffer.sample = lambda *_, **__: sample
     torch.manual_seed(seed)
     model.train(gradient_steps=1, batch_size=len(batch.reward))

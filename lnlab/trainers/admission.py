@@ -6,7 +6,7 @@ from typing import Any
 from lnlab.config import Config, ConfigError, GymConfig, TD3Config
 from lnlab.models.norms import NORMS, placed
 
-OF_THE_CNN = ("final_activation", "precision", "actor_features", "target_cnn")  # besides the norm; nothing without one
+OF_IMAGES = ("final_activation", "precision", "actor_features", "target_cnn", "shift")  # besides the norm of the CNN
 
 
 def refuse_impossible(config: Config) -> None:
@@ -29,12 +29,12 @@ def refuse_impossible(config: Config) -> None:
     env.close()
     require_place(space, config)
     if "image" not in space.spaces:
-        for name in OF_THE_CNN:
+        for name in OF_IMAGES:
             value, usual = getattr(config, name), config.defaults()[name]
             if value != usual:
                 raise ConfigError(
-                    f"{name}={value!r} is not allowed with env={config.env!r}: it is a setting of the CNN, and without "
-                    f"images there is none; leave it at {usual!r}"
+                    f"{name}={value!r} is not allowed with env={config.env!r}: it is a setting for images, which this "
+                    f"environment does not show; leave it at {usual!r}"
                 )
     if config.capacity < (least := least_capacity(space)):
         raise ConfigError(

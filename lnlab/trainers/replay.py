@@ -3,7 +3,8 @@
 An observation takes one slot of a ring: its newest frame, its vector, and the action, reward and termination that
 followed. A stack shares three of its four frames with the one before it, and next_image shares them with image, so one
 frame a step is all there is to keep: 7.3 kB for a frame of 84 × 84 and a vector of 53, against 226 kB in the original
-(float32 stacks, twice). The last observation of an episode has a slot of its own, from which nothing follows.
+(float32 stacks, twice). The last observation of an episode has a slot of its own, from which nothing follows. Sums of
+`n_steps` rewards (Yarats et al. 2021, section 3.1) are made when a batch is drawn, too.
 
 Checked against a buffer that stores whole stacks, over random episodes, truncations and overwriting
 (tests/test_replay.py).
@@ -26,10 +27,10 @@ class Transitions(NamedTuple):
     image: Tensor | None  # (B, F, H, W) uint8, oldest frame first
     vector: Tensor | None  # (B, V) float32
     action: Tensor  # (B, A) float32, in [-1, 1]
-    reward: Tensor  # (B,) float32
+    reward: Tensor  # (B,) float32, discounted sum over the steps up to the next observation
     next_image: Tensor | None  # (B, F, H, W) uint8; shares its memory with `image`
     next_vector: Tensor | None  # (B, V) float32
-    terminated: Tensor  # (B,) float32, 1.0 where the episode truly ended: a truncated one bootstraps
+    discount: Tensor  # (B,) float32, of the next value; 0 where the episode truly ended: a truncated one bootstraps
 
 
 class Episode(NamedTuple):
@@ -48,6 +49,9 @@ class Replay:
         observation_space: "image" (F, H, W) uint8 stacks of the last F frames, "vector" (V,) float32, or both.
         action_space: (A,) float32.
         device: where the arrays lie and the batches appear. Memory is taken as the ring fills.
+        gamma: discount per step.
+        n_steps: of a transition that is drawn; fewer where the episode ends before, or the newest observation comes
+            before, as in Stable-Baselines3.
 
     Raises:
         ValueError: the observation has neither part, an image that is not a stack of uint8 frames, or the ring cannot
@@ -55,10 +59,12 @@ class Replay:
     """
 
     def __init__(
-        self, capacity: int, observation_space: Dict, action_space: Box, device: torch.device | str = "cpu"
-    ) -> None:
+        self, capacity: int, observation_space: Dict, action_space: Box, device: torch.device | str = "cpu", *,
+        gamma: float = 0.99, n_steps: int = 1,
+    ) -> None:  # fmt: skip
         image, vector = _parts(observation_space)
         self.capacity, self.device = capacity, torch.device(device)
+        self.n_steps, self.powers = n_steps, powers(gamma, n_steps).to(self.device)
         self.frames = 0 if image is None else image[0]
         least = least_capacity(observation_space)
         if not (isinstance(capacity, int) and capacity >= least):
@@ -194,29 +200,55 @@ class Replay:
 
     def _at(self, slots: np.ndarray) -> Transitions:
         """The transitions that start in `slots` (B,)."""
-        here = torch.from_numpy(slots).to(self.device)
-        after = torch.from_numpy((slots + 1) % self.capacity).to(self.device)
-        vector, frames = self._data.get("vector"), self._stacks(slots)
+        steps = self._steps(slots)
+        window = (slots[:, None] + np.arange(self.n_steps)) % self.capacity  # (B, n)
+        inside = torch.from_numpy(np.arange(self.n_steps) < steps[:, None]).to(self.device)
+        reward = self._data["reward"][torch.from_numpy(window).to(self.device)] * self.powers[:-1]
+        here, last, after = (
+            torch.from_numpy(each % self.capacity).to(self.device) for each in (slots, slots + steps - 1, slots + steps)
+        )
+        discount = self.powers[torch.from_numpy(steps).to(self.device)]
+        vector, frames = self._data.get("vector"), self._stacks(slots, steps)
         return Transitions(
-            image=None if frames is None else frames[:, :-1],
+            image=None if frames is None else frames[:, : self.frames],
             vector=None if vector is None else vector.index_select(0, here),
             action=self._data["action"].index_select(0, here),
-            reward=self._data["reward"].index_select(0, here),
-            next_image=None if frames is None else frames[:, 1:],
+            reward=reward.where(inside, 0.0).sum(1),
+            next_image=None if frames is None else frames[:, -self.frames :],
             next_vector=None if vector is None else vector.index_select(0, after),
-            terminated=self._data["terminated"].index_select(0, here).float(),
+            discount=discount.masked_fill_(self._data["terminated"].index_select(0, last), 0.0),
         )
 
-    def _stacks(self, slots: np.ndarray) -> Tensor | None:
-        """The frames of each slot's stack and the one that follows, (B, F + 1, H, W)."""
+    def _steps(self, slots: np.ndarray) -> np.ndarray:
+        """How many steps there are from each slot on, up to `n_steps`, in its episode and in the ring (B,)."""
+        ahead = np.arange(1, self.n_steps + 1)
+        same = self._age[(slots[:, None] + ahead) % self.capacity] == self._age[slots][:, None] + ahead
+        return (same & (ahead <= ((self._newest - slots) % self.capacity)[:, None])).sum(1)
+
+    def _stacks(self, slots: np.ndarray, steps: np.ndarray) -> Tensor | None:
+        """The frames of the stack of each slot, and of the stack so many steps later: (B, K, H, W).
+
+        The first F are image, the last F next_image. One step later, they share all but one, and K is F + 1; else 2 F.
+        """
         if "frame" not in self._data:
             return None
-        back = np.arange(1 - self.frames, 2)  # -3 … 1: of F + 1 frames, the first F are image, the last F next_image
-        places = (slots[:, None] + back) % self.capacity
-        places[back < -self._age[slots][:, None]] = self.capacity
+        back = np.arange(1 - self.frames, 1)  # -3 … 0
+        later = steps[:, None] if self.n_steps == 1 else steps[:, None] + back
+        offsets = np.concatenate([np.broadcast_to(back, (len(slots), self.frames)), later], axis=1)
+        places = (slots[:, None] + offsets) % self.capacity
+        places[offsets < -self._age[slots][:, None]] = self.capacity
         frame = self._data["frame"]
         flat = frame.index_select(0, torch.from_numpy(places.ravel()).to(self.device))
-        return flat.view(len(slots), self.frames + 1, *frame.shape[1:])
+        return flat.view(*offsets.shape, *frame.shape[1:])
+
+
+def powers(gamma: float, n_steps: int) -> Tensor:
+    """Discounts of 0 to n steps, (n + 1,) float32.
+
+    >>> powers(0.5, 2).tolist()
+    [1.0, 0.5, 0.25]
+    """
+    return torch.from_numpy((gamma ** np.arange(n_steps + 1)).astype(np.float32))
 
 
 def least_capacity(space: Dict) -> int:

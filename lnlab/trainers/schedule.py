@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     EPISODE = 24
     PROBE = 25
     TEST_EPISODE = 26
+    SHIFT = 27
 
 
 def action_uniforms(seeds: Sequence[int], workers: int, episode: int, steps: int) -> Tensor:

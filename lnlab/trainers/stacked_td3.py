@@ -22,6 +22,7 @@ from lnlab.envs.images import make_env
 from lnlab.models.cnn import make_actor, make_critics
 from lnlab.models.mlp import MLP
 from lnlab.trainers.monitor import EarlyStopping
+from lnlab.trainers.replay import powers
 from lnlab.trainers.schedule import Purpose
 from lnlab.trainers.td3 import (
     BIAS_STATES,
@@ -155,14 +156,15 @@ class StackedTD3:
         """One critic step, and each `policy_delay` of them an actor step and a step of the targets.
 
         Args:
-            batch: (N, B, 2 V + A + 2), rows of the replay buffer: observation, action, reward, terminated, next one.
+            batch: (N, B, 2 V + A + 2), as the replay buffer draws it: observation, action, sum of rewards, discount of
+                the next value, next observation.
             noise: (N, B, A) standard normal, for the target action.
             seen: takes the numbers of this update, by their names in the table `records`; costs a little time.
         """
         self.updates += 1
         width, actions = self.width, noise.shape[-1]
-        state_action, reward, terminated, after = batch.split([width + actions, 1, 1, width], -1)
-        target = self._target(after, reward, terminated, noise)
+        state_action, reward, discount, after = batch.split([width + actions, 1, 1, width], -1)
+        target = self._target(after, reward, discount, noise)
         alive = self.alive.clone()
         found: Seen | None = None if seen is None else {}
         loss, norm = self._improve_critics(state_action, target, found)
@@ -178,14 +180,14 @@ class StackedTD3:
         if seen is not None and found is not None:
             seen |= found
 
-    def _target(self, after: Tensor, reward: Tensor, terminated: Tensor, noise: Tensor) -> Tensor:
-        """r + γ (1 − terminated) min Q'(s', clip(π'(s') + clipped noise)), (N, B, 1)."""
+    def _target(self, after: Tensor, reward: Tensor, discount: Tensor, noise: Tensor) -> Tensor:
+        """Reward + discount · min Q'(s', clip(π'(s') + clipped noise)), (N, B, 1)."""
         config, critic = self.config, self.critic
         noise = (noise * config.target_noise).clamp_(-config.noise_clip, config.noise_clip)
         action = self.actor.net.forward(self.actor.behind, after)[0].tanh_().add_(noise).clamp_(-1, 1)
         values = critic.net.forward(critic.behind, critic.rows(torch.cat([after, action], -1)))[0]
         smallest = values.view(len(after), config.critics, -1, 1).amin(1)
-        return torch.addcmul(reward, 1 - terminated, smallest, value=config.gamma)
+        return torch.addcmul(reward, discount, smallest)
 
     def _improve_critics(self, state_action: Tensor, target: Tensor, seen: Seen | None) -> tuple[Tensor, Tensor]:
         """Sum over critics of the mean squared error; losses and norms of the gradient, (N,)."""
@@ -258,24 +260,64 @@ class StackedTD3:
 class VectorReplay:
     """The transitions of all seeds in one array, (capacity, N, 2 V + A + 2): all seeds step together.
 
-    A transition holds both of its observations, so that a truncated episode bootstraps from its true last one.
+    A step holds both of its observations, so that a truncated episode bootstraps from its true last one.
+
+    Args:
+        gamma: discount per step.
+        n_steps: of a transition that is drawn (Yarats et al. 2021, section 3.1); fewer where the episode ends before,
+            or the newest step comes before, as in Stable-Baselines3.
     """
 
-    def __init__(self, capacity: int, learners: int, width: int, actions: int, device: str = "cpu") -> None:
+    def __init__(
+        self, capacity: int, learners: int, width: int, actions: int, device: str = "cpu", *,
+        gamma: float = 0.99, n_steps: int = 1,
+    ) -> None:  # fmt: skip
         self.capacity, self.filled, self.at = capacity, 0, 0
+        self.n_steps, self.powers = n_steps, powers(gamma, n_steps).to(device)
         self.data = torch.empty(capacity, learners, 2 * width + actions + 2, device=device)  # memory as it fills
+        self.ended = np.zeros((capacity, learners), bool)  # the step was the last of its episode
+        self.reward = width + actions  # its column
 
-    def add(self, *parts: np.ndarray) -> None:
-        """A step of every seed: observation (N, V), action (N, A), reward and terminated (N, 1), next one (N, V)."""
+    def add(self, *parts: np.ndarray, ended: np.ndarray) -> None:
+        """A step of every seed: observation (N, V), action (N, A), reward and terminated (N, 1), next one (N, V).
+
+        Args:
+            ended: (N,) bool, terminated or truncated.
+        """
         self.data[self.at] = torch.from_numpy(np.concatenate(parts, axis=1, dtype=np.float32))
+        self.ended[self.at] = ended
         self.at, self.filled = (self.at + 1) % self.capacity, min(self.filled + 1, self.capacity)
 
     def sample(self, uniform: np.ndarray) -> Tensor:
-        """Transitions (N, B, …) drawn with replacement, by numbers (N, B) in [0, 1)."""
-        learners, size = uniform.shape
-        slots = (uniform * self.filled).astype(np.int64) * learners + np.arange(learners)[:, None]
-        flat = self.data.view(self.capacity * learners, -1)
-        return flat.index_select(0, torch.from_numpy(slots.ravel()).to(flat.device)).view(learners, size, -1)
+        """Transitions (N, B, 2 V + A + 2) drawn with replacement, by numbers (N, B) in [0, 1).
+
+        Observation, action, discounted sum of rewards, discount of the next value, 0 where the episode terminated, and
+        the observation that the steps led to.
+        """
+        slots = (uniform * self.filled).astype(np.int64)
+        batch = self._rows(slots)
+        steps: np.ndarray | int = 1
+        if self.n_steps > 1:
+            steps, batch[..., self.reward] = self._sums(slots)
+            batch[..., self.reward + 1 :] = self._rows((slots + steps - 1) % self.capacity)[..., self.reward + 1 :]
+        batch[..., self.reward + 1] = self.powers[steps] * (1 - batch[..., self.reward + 1])
+        return batch
+
+    def _rows(self, slots: np.ndarray) -> Tensor:
+        """Steps of every learner, (N, B, …), in its slots (N, B)."""
+        flat = self.data.flatten(0, 1)
+        places = slots * len(slots) + np.arange(len(slots))[:, None]
+        return flat.index_select(0, torch.from_numpy(places.ravel()).to(flat.device)).view(*slots.shape, -1)
+
+    def _sums(self, slots: np.ndarray) -> tuple[np.ndarray, Tensor]:
+        """How many steps there are from each slot on, up to `n_steps`, and their discounted rewards, (N, B) each."""
+        ahead, learner = np.arange(self.n_steps), np.arange(len(slots))[:, None, None]
+        window = (slots[..., None] + ahead) % self.capacity  # (N, B, n)
+        newest = (self.at - 1 - slots) % self.capacity  # steps from the slot to the newest
+        last = self.ended[window, learner] | (ahead >= newest[..., None])
+        inside = np.insert(~np.logical_or.accumulate(last, -1)[..., :-1], 0, values=True, axis=-1)
+        reward = self.data[torch.from_numpy(window), torch.from_numpy(learner), self.reward] * self.powers[:-1]
+        return inside.sum(-1), reward.where(torch.from_numpy(inside).to(reward.device), 0.0).sum(-1)
 
     def last(self, learner: int, count: int) -> Tensor:
         """The newest `count` transitions of a learner, oldest first, or those that are left of them."""
@@ -283,11 +325,14 @@ class VectorReplay:
         return self.data[torch.arange(self.at - count, self.at) % self.capacity, learner]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"at": self.at, "data": self.data[: self.filled].cpu().clone()}
+        ended = torch.from_numpy(self.ended[: self.filled].copy())
+        return {"at": self.at, "data": self.data[: self.filled].cpu().clone(), "ended": ended}
 
     def load_state_dict(self, kept: dict[str, Any]) -> None:
         self.at, self.filled = kept["at"], len(kept["data"])
         self.data[: self.filled] = kept["data"].to(self.data.device)
+        if "ended" in kept:  # not in what older versions kept, whose transitions are of one step
+            self.ended[: self.filled] = kept["ended"]
 
 
 class StackedTrainer:
@@ -307,7 +352,8 @@ class StackedTrainer:
         action_space: Any = self.envs.single_action_space
         sizes = space["vector"].shape[0], action_space.shape[0]
         self.learner = StackedTD3(config, *sizes, device)
-        self.replay = VectorReplay(config.capacity, len(self.seeds), *sizes, device)
+        shape = config.capacity, len(self.seeds), *sizes
+        self.replay = VectorReplay(*shape, device, gamma=config.gamma, n_steps=config.n_steps)
         self.actions, self.steps = sizes[1], 0
         self.stopping = [EarlyStopping(config.patience) for _ in self.seeds]
         self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in self.TABLES}
@@ -407,8 +453,9 @@ class StackedTrainer:
         at, before = self.steps + 1, self._obs
         action, phase = self._action(at, streams)
         observed, reward, terminated, truncated, _ = self.envs.step(action)
-        after = np.array(observed["vector"])
-        self.replay.add(before, action, self.config.reward_scale * reward[:, None], terminated[:, None], after)
+        after, ended = np.array(observed["vector"]), terminated | truncated
+        learned = self.config.reward_scale * reward[:, None]
+        self.replay.add(before, action, learned, terminated[:, None], after, ended=ended)
         self.steps, self._obs = at, after
         for steps in (self._windows, self._episodes):
             for each, own, gained in zip(steps, action, reward.tolist(), strict=True):
@@ -416,7 +463,6 @@ class StackedTrainer:
         if at > self.config.learning_starts:
             for _ in range(self.config.updates_per_step):
                 self._update(seen)
-        ended = terminated | truncated
         if ended.any():
             self._end_episodes(ended, terminated)
         if self._tested_at(at):

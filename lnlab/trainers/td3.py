@@ -1,6 +1,7 @@
 """TD3 and DDPG, whole: the update of the networks, the environment around it, greedy tests, what is recorded.
 
-Sources: Fujimoto et al. 2018, algorithm 1; Lillicrap et al. 2015. Checked against Stable-Baselines3: one update of
+Sources: Fujimoto et al. 2018, algorithm 1; Lillicrap et al. 2015; Yarats et al. 2021 (arXiv 2107.09645) for returns of
+several steps and shifted images. Checked against Stable-Baselines3: one update of
 critics and actor from equal weights and batch (`actor_features` detached, `target_cnn`, no clipping). The other wiring
 is the original's of D5, kept to be studied. The networks are those of `lnlab.models.cnn`.
 """
@@ -148,7 +149,7 @@ class TD3:
 
     @torch.no_grad()
     def _target(self, transitions: Transitions, noise: Tensor) -> Tensor:
-        """r + γ (1 − terminated) min Q'(s', clip(π'(s') + clipped noise)), (B,)."""
+        """Reward + discount · min Q'(s', clip(π'(s') + clipped noise)), (B,)."""
         config, after = self.config, batch(transitions.next_image, transitions.next_vector, self.device)
         actor, critics, actor_cnn, critic_cnn = self._targets
         assert isinstance(critics, nn.ModuleList)
@@ -158,8 +159,7 @@ class TD3:
         action = (torch.tanh(actor(state(actor_features, after.vector))) + noise).clamp(-1, 1)
         state_action = torch.cat([state(features, after.vector), action], dim=1)
         smallest = torch.stack([critic(state_action).squeeze(1) for critic in critics]).amin(dim=0)
-        reward, terminated = transitions.reward.to(self.device), transitions.terminated.to(self.device)
-        return reward + config.gamma * (1 - terminated) * smallest
+        return transitions.reward.to(self.device) + transitions.discount.to(self.device) * smallest
 
     def _improve_critics(self, obs: Batch, transitions: Transitions, target: Tensor, seen: Seen | None) -> None:
         features = self.critic.cnn(obs.image)
@@ -242,6 +242,25 @@ def soft_update(target: nn.Module, online: nn.Module, tau: float) -> None:
     moved: list[Tensor] = [*target.parameters()]
     if moved:  # an environment without images has a CNN without parameters
         torch._foreach_lerp_(moved, list[Tensor](online.parameters()), tau)
+
+
+def shifted(image: Tensor, by: np.ndarray) -> Tensor:
+    """Each image (B, F, H, W) moved by whole pixels, all its frames alike (Yarats et al. 2021, section 3.1).
+
+    What comes in repeats the edge, as if the image had been padded with copies of it.
+
+    Args:
+        by: (B, 2), rows that the image moves up, columns that it moves to the left.
+
+    >>> shifted(torch.arange(6).view(1, 1, 2, 3), np.array([[1, -1]])).tolist()
+    [[[[3, 3, 4], [3, 3, 4]]]]
+    """
+    count, frames, height, width = image.shape
+    down, right = torch.from_numpy(by).to(image.device).unsqueeze(-1).unbind(1)  # (B, 1) each
+    rows = (torch.arange(height, device=image.device) + down).clamp_(0, height - 1)
+    columns = (torch.arange(width, device=image.device) + right).clamp_(0, width - 1)
+    places = (rows.unsqueeze(2) * width + columns.unsqueeze(1)).view(count, 1, -1).expand(-1, frames, -1)
+    return image.flatten(2).gather(2, places).view_as(image)
 
 
 def grad_norm(module: nn.Module) -> float:
@@ -337,7 +356,7 @@ class OffPolicyTrainer:
         actions: Any = self.env.action_space
         self.width = actions.shape[0]
         self.learner = TD3(config, observations, actions, device)
-        self.replay = Replay(config.capacity, observations, actions, device)
+        self.replay = Replay(config.capacity, observations, actions, device, gamma=config.gamma, n_steps=config.n_steps)
         self.steps, self.stopping = 0, EarlyStopping(config.patience)
         self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in self.TABLES}
         self._window = Steps()
@@ -436,6 +455,13 @@ class OffPolicyTrainer:
     def _update(self, seen: Seen | None) -> None:
         size, update = self.config.batch_size, self.learner.updates
         transitions = self.replay.sample(size, np.random.default_rng([self.seed, Purpose.BATCH, update]))
+        if most := self.config.shift:
+            rng = np.random.default_rng([self.seed, Purpose.SHIFT, update])
+            image, following = (
+                None if each is None else shifted(each, rng.integers(-most, most + 1, (size, 2)))
+                for each in (transitions.image, transitions.next_image)
+            )
+            transitions = transitions._replace(image=image, next_image=following)
         rng = np.random.default_rng([self.seed, Purpose.TARGET_NOISE, update])
         noise = rng.standard_normal((size, self.width), dtype=np.float32)
         self.learner.update(transitions, torch.from_numpy(noise), seen)
