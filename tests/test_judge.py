@@ -77,6 +77,7 @@ def test_a_document_of_the_book_gets_the_verdicts_of_the_ledger():
     lines = (ROOT / "tests" / "frozen" / "D3.jsonl").read_text(encoding="utf-8").splitlines()
     frozen = {row["id"]: row["verdict"] for row in map(json.loads, lines) if "verdict" in row}
     assert {entry.id: str(entry.verdict) for entry in found} == frozen
+    assert not any(entry.found for entry in found)  # written about the published runs, which need not be these
 
 
 # -- rows on a table of scores ----------------------------------------------------------------------------------------
@@ -250,6 +251,8 @@ def test_declared_arms_are_called_as_declared_and_may_be_absent(tmp_path):
 def test_found_stands_where_all_its_numbers_do(tmp_path):
     found = ONE.replace("    evidence", '    found: "It gains {ln minus none}."\n    evidence')
     assert verdict(tmp_path, text=found).found == "It gains {ln minus none}."
+    absent = found + '      - {minus: more, of: ["score of rms", "score of ln"], side: above, otherwise: "none ran"}\n'
+    assert verdict(tmp_path, text=absent.replace("{ln minus none}", "{more}"), head=ARMS).found == ""
     with pytest.raises(ConfigError, match=r"found has \{gain\}, the text of no row; the rows are: ln minus none"):
         verdict(tmp_path, text=found.replace("{ln minus none}", "{gain}"))
 

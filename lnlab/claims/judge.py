@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lnlab.analysis.claims import Direction, Evidence, Verdict, judge
-from lnlab.claims.documents import PLACE, Claim, Hypothesis, documents, hypotheses
+from lnlab.claims.documents import Claim, Hypothesis, documents, hypotheses
 from lnlab.claims.evidence import estimates, pieces
 from lnlab.claims.rows import Compared, Row
 from lnlab.claims.studies import Data, Missing
@@ -38,30 +38,32 @@ def ledger(data: Data) -> list[Entry]:
 def entries(data: Data, document: str, section: str = "") -> list[Entry]:
     """Every claim of a document of the book, or of one of its sections, with its verdict."""
     claims = documents()[document].claims.items()
-    return judged(data, document, {name: claim for name, claim in claims if section in ("", claim.section)})
+    chosen = {name: claim for name, claim in claims if section in ("", claim.section)}
+    return judged(data, document, chosen, told=PUBLISHED in data.main.dir.parents)
 
 
-def judged(data: Data, document: str, claims: Mapping[str, Claim]) -> list[Entry]:
-    """Claims by id with their verdicts; `document` is what they stand in."""
-    return [_entry(data, document, name, claim) for name, claim in claims.items()]
+def judged(data: Data, document: str, claims: Mapping[str, Claim], *, told: bool) -> list[Entry]:
+    """Claims by id with their verdicts.
+
+    Args:
+        document: what they stand in.
+        told: with the sentence of each on what was found, which was written about one set of runs: about these?
+    """
+    return [_entry(data, document, name, claim, told) for name, claim in claims.items()]
 
 
-def _entry(data: Data, document: str, name: str, claim: Claim) -> Entry:
+def _entry(data: Data, document: str, name: str, claim: Claim, told: bool) -> Entry:
     fit = data.needing(claim.needs)
     with data.recording() as runs:
         try:
             evidence, note, reason = *_weighed(fit, claim), claim.untestable
         except Missing as missing:
             evidence, note, reason = [], "", str(missing)
-    paged, told = data.paged, {each.what for each in evidence}
-    if document in documents():
-        speaks = PUBLISHED in data.main.dir.parents
-    else:
-        speaks = bool(told) and all(text in told for _, text in PLACE.findall(claim.found))
+    paged = data.paged
     paged_runs = tuple(paged[run] for run in runs if run in paged)
     settings = any(isinstance(row, Compared) and len(row.pair) > 1 for row in claim.evidence)
     verdict = judge(evidence, reason=reason, rows="settings and outcomes" if settings else "rows")
-    return Entry(document, name, claim, verdict, note, tuple(runs), paged_runs, claim.found if speaks else "")
+    return Entry(document, name, claim, verdict, note, tuple(runs), paged_runs, claim.found if told else "")
 
 
 def _weighed(data: Data, claim: Claim) -> tuple[list[Evidence], str]:

@@ -2,12 +2,13 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from lnlab.analysis.claims import NO, YES, Measured
-from lnlab.claims.documents import Document, read
+from lnlab.claims.documents import FOLDER, PLACE, Document, read
 from lnlab.claims.judge import Entry, judged
 from lnlab.claims.ledger import evidence_rows, verdict_rows
 from lnlab.claims.names import Names, of_study
@@ -47,13 +48,20 @@ def verdicts(claims: Path, results: Path) -> tuple[Document, list[Entry]]:
         names = Names(names.known, f"the arms of {claims}", declared)
     document: Document = read(claims, Document, names)
     try:
-        found = judged(data, document.title, document.claims)
+        found = judged(data, document.title, document.claims, told=claims.resolve().parent != FOLDER)
     except ValueError as error:  # a measure that means nothing for a run
         raise ConfigError(f"{claims} on {results}: {error}") from error
+    found = [each if _whole(each) else replace(each, found="") for each in found]
     if not any(entry.verdict.evidence for entry in found):
         why = "; ".join(dict.fromkeys(f"{entry.id} {entry.verdict.reason}" for entry in found[:3]))
         raise ConfigError(f"no claim of {claims} can be tested on {results}: {why}")
     return document, found
+
+
+def _whole(entry: Entry) -> bool:
+    """Whether all numbers of its sentence on what was found are there."""
+    texts = {each.what for each in entry.verdict.evidence if isinstance(each, Measured)}
+    return bool(texts) and all(text in texts for _, text in PLACE.findall(entry.found))
 
 
 def _results(path: Path) -> tuple[Data, Names]:
