@@ -314,11 +314,13 @@ def test_scores_that_cannot_be_compared_leave_nothing(tmp_path, capsys, monkeypa
 @pytest.mark.slow
 def test_arms_are_trained_and_answered_for_on_a_page_that_fetches_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("lnlab.runs.RESULTS", tmp_path / "results")
-    words = ["env=CartPole-v1", "core=ff", "norm=none,ln", "lr=1e-3,3e-3", "seeds=3", "steps=2000", "cores=1"]
+    words = ["env=CartPole-v1", "core=ff", "norm=none,ln", "lr=1e-4,3e-4", "seeds=3", "steps=2000", "cores=1"]
     assert cli.main(["compare", *words, "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
     page = (tmp_path / "out" / "page.html").read_text(encoding="utf-8")
     assert said.split("\n")[0].split(":")[0].replace("none", "no norm").replace("ln", "LayerNorm") in page
+    assert "0.0001" in said or "0.0003" in said  # a best setting, in full
+    assert {"levels.svg", "learning.svg", "curves.csv"} <= {path.name for path in (tmp_path / "out").iterdir()}
     assert set(re.findall(r"https?://[^\"'\s<>]+", page)) <= {
         "http://www.w3.org/2000/svg",
         "http://www.w3.org/1999/xlink",

@@ -72,7 +72,10 @@ def answer(
     page = write(folder, given, f"{', '.join(arms)}: which is better?")
     said = [sentence for each in found for sentence in each.sentences()]
     table = pd.concat([each.arms for each in found]).drop_duplicates(["task", "arm"])
-    shown = table[["task", "arm", "best", "estimate", "low", "high", "n", "failed", "ipr90"]].round(3)
+    shown = table[["task", "arm", "best", "estimate", "low", "high", "n", "failed", "ipr90"]]
+    shown = shown.assign(best=shown.best.map(lambda value: f"{value:g}" if isinstance(value, float) else value)).round(
+        3
+    )
     return "\n".join([*said, "", shown.to_string(index=False), "", f"page: {page}"])
 
 
