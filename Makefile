@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help report study book lab test slow check bench publish clean distclean
+.PHONY: help report study book lab test slow check canary bench publish clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -39,6 +39,22 @@ check: $(STAMP)  ## lint, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+NEXT := 'sphinx>=9,<10' 'myst-nb>=1.4' 'sphinx-book-theme>=1.4' sphinx-togglebutton sphinx-copybutton sphinx-comments \
+	sphinx-design sphinx-external-toc sphinx-jupyterbook-latex sphinx-multitoc-numbering sphinxcontrib-bibtex \
+	sphinx-mathjax-offline vl-convert-python linkify-it-py
+CANARY := _build/canary
+
+canary: $(STAMP)  ## build the book with the Sphinx that jupyter-book does not take yet
+	rm -rf $(CANARY)/book $(CANARY)/html && mkdir -p $(CANARY) && cp -r book _config.yml CHANGELOG.md $(CANARY)
+	cp lnlab/book/terms.py $(CANARY)/book/_ext
+	cd $(CANARY) && $(CURDIR)/$(BIN)/jupyter-book config sphinx book
+	@{ echo "import sys; sys.path.insert(0, 'book/_ext')"; \
+		sed "s/'jupyter_book', //; s/'lnlab.book.terms'/'terms'/" $(CANARY)/conf.py; } > $(CANARY)/book/conf.py
+	test -d $(CANARY)/venv || $(PYTHON) -m venv $(CANARY)/venv
+	$(CANARY)/venv/bin/python -m pip install -q $(NEXT)
+	cd $(CANARY) && venv/bin/python -m sphinx -W --keep-going -q book html
+	@echo "Open file://$(CURDIR)/$(CANARY)/html/index.html"
 
 bench: $(STAMP)  ## time the trainer against its peers
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'

@@ -15,7 +15,6 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import psutil
 import pytest
 
@@ -176,12 +175,8 @@ def test_a_study_of_which_any_process_is_killed_ends_with_the_same_bits_and_leav
     assert [run.status for run in found] == ["complete"] * len(ARMS)
     for run in found:
         straight = inside.run(run.config.model_copy(update={"profile": "straight", "cores": 1}), progress=False)
-        for name in ("episodes", "curves", "metrics", "evaluation", "sweep"):
+        for name in ("episodes", "curves", "metrics", "evaluation", "sweep", "diagnostics"):
             assert straight.table(name).equals(run.table(name)), name
-        keys = ["seed", "step", "worker", "quantity"]
-        watched = [each.table("diagnostics").sort_values(keys, ignore_index=True) for each in (straight, run)]
-        # a block of two seeds rounds otherwise than two of one
-        pd.testing.assert_frame_equal(*watched, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow
