@@ -63,7 +63,8 @@ data-verdict="{{ entry.verdict.verdict }}">
 <a href="{{ entry.document.lower() }}.html#{{ entry.anchor }}">{{ entry.id }}</a>{% endif %}</th>
 <td>{{ entry.claim.kind }}</td><td>{{ badges(entry.verdict) }}</td><td>{{ entry.claim.says }}</td></tr>
 <tr><td></td><td colspan="3">{{ found(text) }}<details{{ ' open' if alone }}>
-<summary>{{ sentence(entry.verdict.reason) }}</summary>{{ body(entry, rows, alone) }}</details></td></tr></tbody>
+{#- #}<summary>{{ sentence(entry.verdict.reason) }}</summary>
+{{ body(entry, rows, alone) }}</details></td></tr></tbody>
 """
 )
 
