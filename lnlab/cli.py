@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 ERROR, USAGE, INTERRUPTED, UNREAD = 1, 2, 130, 141  # exit codes besides 0; the last two as a shell gives a signal's
 FIRST_STEPS = """first steps:
+  lnlab compare env=CartPole-v1 core=ff norm=none,ln seeds=4 steps=5000    which arm is better? a minute or two
+  lnlab study my.toml    train the runs of a study file
+  lnlab COMMAND --help   options and examples of a command
+in a clone of the repository:
   lnlab study smoke      does everything work here? about a minute
   lnlab study quick      train a first look at all arms
-  lnlab report quick     build the report of it
-  lnlab COMMAND --help   options and examples of a command"""
+  lnlab report quick     build the report of it"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -401,13 +404,13 @@ def _settings(cls: Any, names: Iterable[str]) -> list[str]:
     },
 )
 def _runs(options: argparse.Namespace, _: list[str]) -> int:
-    from lnlab.paths import RESULTS
+    from lnlab.paths import CLONE, RESULTS
     from lnlab.runs import load, run_folders
 
     profiles = [options.profile] if options.profile else [each.name for each in sorted(RESULTS.glob("[!.]*"))]
     studies = {name: load(RESULTS / name).runs for name in profiles if options.profile or run_folders(RESULTS / name)}
     if not studies:
-        print(f"no runs in {RESULTS}; train some with: lnlab study smoke")
+        print(f"no runs in {RESULTS}; train some with: lnlab {'study smoke' if CLONE else 'train'}")
     if options.check:
         return max((_check(run) for runs in studies.values() for run in runs), default=0)
     for profile, runs in studies.items():

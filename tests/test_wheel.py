@@ -1,6 +1,7 @@
 """The wheel in an environment and a folder of its own, far from the repository: what the commands do there."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lnlab.paths import ROOT
+from lnlab.study import expand
 
 SOURCES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "constraints.txt")
 BUILD = "from setuptools import build_meta; build_meta.build_sdist('dist'); print(build_meta.build_wheel('dist'))"
@@ -96,6 +98,15 @@ def test_what_needs_the_repository_says_so_in_one_line_and_what_works_without_it
     assert done.returncode == 2
     assert "study.toml cannot be read: No such file or directory; name a study file of your own" in done.stderr
     assert not list((tmp_path / "work").iterdir())
+
+
+def test_the_study_file_of_the_readme_has_the_runs_that_it_names(tmp_path):
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "my.toml").write_text(text)
+    configs = expand("first", tmp_path / "my.toml")
+    assert [(each.norm, each.lr, each.seeds, each.steps) for each in configs] == [
+        (norm, lr, 5, 50_000) for norm in ("none", "ln") for lr in (3e-4, 1e-3)
+    ]
 
 
 @pytest.mark.slow
