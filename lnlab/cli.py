@@ -284,7 +284,6 @@ def _profile(study: str, profile: str | None) -> "tuple[Path, str]":
 @_command(
     "make tables and pages of the runs whose blocks of seeds were trained elsewhere",
     "lnlab gather quick",
-    needs=("notebooks",),
     arguments={
         "study": {"metavar": "PROFILE|FILE.toml", "help": f"{PROFILE['help']}; or a study file of your own"},
         "profile": {"metavar": "PROFILE", "nargs": "?", "help": "name in FILE.toml; not needed if it has one profile"},
