@@ -142,7 +142,16 @@ def test_arms_are_compared_and_a_network_is_looked_over(lnlab, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_example_of_a_paper_is_judged(lnlab, tmp_path):
+def test_claims_are_judged_on_scores_and_on_runs(lnlab, tmp_path):
     done = lnlab("judge", "--example")
     assert done.returncode == 0, done.stderr
-    assert list((tmp_path / "work").glob("*/page.html"))
+    lines = done.stdout.splitlines()
+    assert [line.split()[1] for line in lines[:5]] == ["true", "false", "cannot", "arithmetic", "not"]
+    assert "mostly true" in (tmp_path / "work" / "judge-example" / "page.html").read_text(encoding="utf-8")
+    assert lnlab("train", *TINY[1:], "seeds=3", "cores=1").returncode == 0
+    claims = tmp_path / "work" / "claims.yml"
+    row = "{value: x, of: score, arm: a3c-gru-ln-w1-h8, side: above, bound: -1}"
+    claims.write_text(f"title: T\nclaims: {{A: {{kind: measured, says: it scores, evidence: [{row}]}}}}\n")
+    done = lnlab("judge", "claims.yml", "results/scratch", "--out", "verdicts")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("A  true  it scores: x ")
