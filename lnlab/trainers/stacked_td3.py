@@ -313,11 +313,11 @@ class VectorReplay:
         """How many steps there are from each slot on, up to `n_steps`, and their discounted rewards, (N, B) each."""
         ahead, learner = np.arange(self.n_steps), np.arange(len(slots))[:, None, None]
         window = (slots[..., None] + ahead) % self.capacity  # (N, B, n)
-        newest = (self.at - 1 - slots) % self.capacity  # steps from the slot to the newest
-        last = self.ended[window, learner] | (ahead >= newest[..., None])
-        inside = np.insert(~np.logical_or.accumulate(last, -1)[..., :-1], 0, values=True, axis=-1)
+        farthest = np.minimum((self.at - 1 - slots) % self.capacity, self.n_steps - 1)  # the newest step, or the n-th
+        steps = (self.ended[window, learner] | (ahead >= farthest[..., None])).argmax(-1) + 1  # up to the first such
         reward = self.data[torch.from_numpy(window), torch.from_numpy(learner), self.reward] * self.powers[:-1]
-        return inside.sum(-1), reward.where(torch.from_numpy(inside).to(reward.device), 0.0).sum(-1)
+        inside = torch.from_numpy(ahead < steps[..., None]).to(reward.device)
+        return steps, reward.where(inside, 0.0).sum(-1)
 
     def last(self, learner: int, count: int) -> Tensor:
         """The newest `count` transitions of a learner, oldest first, or those that are left of them."""
