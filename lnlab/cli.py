@@ -4,6 +4,7 @@ What a command needs is imported when it runs, so that `lnlab --help` answers at
 """
 
 import argparse
+import functools
 import os
 import subprocess
 import sys
@@ -156,7 +157,7 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {}
 PROFILE = {"metavar": "PROFILE", "help": "name in study.toml: smoke, quick, paper, driving"}
-SWITCH = {"action": "store_true"}
+SWITCH: dict[str, Any] = {"action": "store_true"}
 
 
 def _command(
@@ -169,6 +170,21 @@ def _command(
         return run
 
     return enter
+
+
+ENGINES: dict[str, Mapping[str, Any]] = {
+    "--on": {"choices": ["local", "ray", "slurm"], "default": "local", "help": "what trains (default: local)"},
+    "--allow-mixed": SWITCH | {"help": "also on machines with other code or versions: bits may differ"},
+    "--gpus": {
+        "metavar": "N",
+        "type": _positive,
+        "help": "ray, slurm: GPUs of a block of seeds (default: none)",
+    },
+    "--address": {"metavar": "HOST:PORT", "help": "ray: the head of the cluster (default: this node's cluster)"},
+    "--time": {"metavar": "TIME", "type": _seconds, "help": "slurm: limit of a job, such as 90m (default: 1h)"},
+    "--partition": {"metavar": "NAME", "help": "slurm: where jobs wait (default: the cluster's own)"},
+    "--cluster": {"choices": ["slurm", "local"], "help": "slurm; local tries the same on this machine, without it"},
+}
 
 
 @_command(
@@ -188,22 +204,12 @@ def _command(
         "--only": {"metavar": "PATTERN", "help": "only the runs whose id matches, such as 'a3c-*-ln'"},
         "--list": SWITCH | {"help": "show the runs and how far they are; train nothing"},
         "--watch": SWITCH | {"help": "show where each block of seeds is trained and how far it is; train nothing"},
-        "--on": {"choices": ["local", "ray", "slurm"], "default": "local", "help": "what trains (default: local)"},
         "--shard": {
             "metavar": "I/N",
             "type": _share,
             "help": "train share I of N, as a job of an array; then gather",
         },
-        "--allow-mixed": SWITCH | {"help": "also on machines with other code or versions: bits may differ"},
-        "--gpus": {
-            "metavar": "N",
-            "type": _positive,
-            "help": "ray, slurm: GPUs of a block of seeds (default: none)",
-        },
-        "--address": {"metavar": "HOST:PORT", "help": "ray: the head of the cluster (default: this node's cluster)"},
-        "--time": {"metavar": "TIME", "type": _seconds, "help": "slurm: limit of a job, such as 90m (default: 1h)"},
-        "--partition": {"metavar": "NAME", "help": "slurm: where jobs wait (default: the cluster's own)"},
-        "--cluster": {"choices": ["slurm", "local"], "help": "slurm; local tries the same on this machine, without it"},
+        **ENGINES,
     },
 )
 def _study(options: argparse.Namespace, _: list[str]) -> int:
@@ -247,7 +253,7 @@ def _engine(options: argparse.Namespace) -> "Callable[[Path], Any] | None":
     """What makes the engine of --on, once it is known where its own files may lie; None for this machine."""
     own = {"ray": ("address", "gpus"), "slurm": ("time", "partition", "cluster", "gpus"), "local": ("shard",)}
     for name in ("address", "gpus", "time", "partition", "cluster", "shard"):
-        if getattr(options, name) and name not in own[options.on]:
+        if getattr(options, name, None) and name not in own[options.on]:
             takes = " or ".join(f"--on {each}" for each, names in own.items() if name in names)
             _refuse(f"--{name} belongs to {takes}, not to --on {options.on}")
     if options.on == "ray":
@@ -541,6 +547,7 @@ def _publish(options: argparse.Namespace, _: list[str]) -> int:
             "help": "such as 90s, 60m, 2h: no more seeds that would take longer",
         },
         "--out": {"metavar": "FOLDER", "help": "where the page goes (default: comparisons/ and a name)"},
+        **ENGINES,
     },
 )
 def _compare(options: argparse.Namespace, _: list[str]) -> int:
@@ -551,7 +558,14 @@ def _compare(options: argparse.Namespace, _: list[str]) -> int:
     words = options.question
     question = Path(words[0]) if len(words) == 1 and "=" not in words[0] else settings(words)
     asked = ("against", "margin", "failed_below", "until", "budget", "out")
-    print(answer(question, **{name: getattr(options, name) for name in asked}))
+    away = None
+    if make := _engine(options):
+        from lnlab.paths import RESULTS
+        from lnlab.study import train_on
+
+        engine = make(RESULTS / ".engine")
+        away = functools.partial(train_on, engine, gpus=bool(options.gpus), mixed=options.allow_mixed)
+    print(answer(question, **{name: getattr(options, name) for name in asked}, away=away))
     return 0
 
 

@@ -30,7 +30,7 @@ from lnlab.executors.task import Task
 from lnlab.jobs import TEMPLATE, Job, prepared
 from lnlab.locks import HeldError
 from lnlab.memory import refuse_too_large
-from lnlab.paths import STUDY, results_of
+from lnlab.paths import RESULTS, STUDY, results_of
 from lnlab.provenance import usable_cores
 from lnlab.runs import Run
 from lnlab.signals import on_ending
@@ -220,15 +220,36 @@ def train_share(
     watched = [Job(run.config, results=results) for run in runs if run.dir in folders]
     label = f"{profile} {share[0]}/{share[1]}"
     with _progress(label, configs, watched) as bar, on_ending(signal.default_int_handler):
-        say = functools.partial(bar.write, file=sys.stderr)
-        fleet = Fleet(Local(jobs or usable_cores()), mine, say)
-        try:
-            while fleet.busy:
-                fleet.advance()
-                time.sleep(POLL_SECONDS)
-                bar.update(sum(job.new_steps() for job in watched))
-        finally:
-            fleet.stop()
+        return _away(Local(jobs or usable_cores()), mine, watched, bar)
+
+
+def train_on(
+    engine: Executor, configs: Sequence[Config], bar: tqdm, *, gpus: bool = False, mixed: bool = False
+) -> None:
+    """Train the shards of runs that are left on an engine; their tables are made by whoever opens the runs next.
+
+    Raises:
+        RuntimeError: a shard failed.
+        KeyboardInterrupt: stopped; every run has kept a checkpoint.
+    """
+    for config in configs:
+        Run.at(config).refuse_other(config)
+    runs = [prepared(config, RESULTS, "cuda" if gpus else "cpu") for config in configs]
+    with on_ending(signal.default_int_handler):
+        if failed := _away(engine, tasks(runs, mixed), [Job(run.config) for run in runs], bar):
+            raise RuntimeError(f"failed: {', '.join(failed)}; give the command again to try once more")
+
+
+def _away(engine: Executor, left: Sequence[Task], jobs: Sequence[Job], bar: tqdm) -> list[str]:
+    """The names of the tasks that failed, once all have ended; `jobs` are those whose steps are counted."""
+    fleet = Fleet(engine, left, functools.partial(bar.write, file=sys.stderr))
+    try:
+        while fleet.busy:
+            fleet.advance()
+            time.sleep(POLL_SECONDS)
+            bar.update(sum(job.new_steps() for job in jobs))
+    finally:
+        fleet.stop()
     return [str(task) for task in fleet.failed]
 
 

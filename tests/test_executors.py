@@ -3,6 +3,7 @@
 For Ray, submitit and kills see tests/test_cluster.py.
 """
 
+import functools
 import json
 import os
 import re
@@ -14,12 +15,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from lnlab import cli, inside, locks, provenance, study
+from lnlab import cli, inside, locks, provenance, runs, study
+from lnlab.compare.plan import Plan, trained
 from lnlab.config import Config, ConfigError
 from lnlab.executors import fleet
 from lnlab.executors.fleet import Fleet
+from lnlab.executors.local import Local
 from lnlab.executors.ray import Ray
 from lnlab.executors.slurm import Slurm
 from lnlab.executors.task import FAILED, HELD, REFUSED, STOPPED, TOKEN, TRAINED, Child, Outcome, Task
@@ -95,6 +99,21 @@ def test_shares_of_a_study_make_up_the_whole_and_are_gathered_to_the_bits_of_a_l
         assert_same_as_local(run, results)
         assert [each["seeds"] for each in run.provenance["hosts"]] == ["0-4", "5-6"]
         assert "mixed" not in run.provenance
+
+
+def test_a_comparison_whose_runs_are_trained_elsewhere_has_the_scores_of_one_here(results, monkeypatch, capsys):
+    """Two at a time, in processes of their own, as an engine does it; here only what they left is gathered."""
+    question = {"norm": "none,ln", "seeds": "3", "episodes": "3", "eval_episodes": "0"}
+    plan = Plan.of(question | {name: str(value) for name, value in FIXED.items()})
+    away = functools.partial(study.train_on, Local(2))
+    monkeypatch.setattr(study, "RESULTS", results)
+    there = trained(plan, away=away)
+    (run, _) = (Run.at(config) for _, config in plan.runs(0, 3))
+    assert [each["seeds"] for each in run.provenance["hosts"]] == ["0-2"]
+    monkeypatch.setattr(runs, "RESULTS", results.parent / "here")
+    monkeypatch.setenv("LNLAB_RESULTS", str(results.parent / "here"))  # of its processes
+    here = trained(plan)
+    pd.testing.assert_frame_equal(there[["arm", "seed", "score"]], here[["arm", "seed", "score"]], check_exact=True)
 
 
 def test_blocks_of_seeds_do_not_depend_on_the_machine(root, results, monkeypatch):
@@ -267,9 +286,9 @@ def test_the_guide_says_what_the_code_does_and_its_job_array_covers_the_study(ro
         for number in range(1, 5)
     ]
     shares = [cli._share(each.stdout.decode().split()[1]) for each in told]
-    runs = [prepared(config, results) for config in configs(root)]
-    every = study.tasks(runs, mixed=False)
-    assert sorted(task for share in shares for task in study.tasks(runs, False, share)) == sorted(every)
+    made = [prepared(config, results) for config in configs(root)]
+    every = study.tasks(made, mixed=False)
+    assert sorted(task for share in shares for task in study.tasks(made, False, share)) == sorted(every)
 
 
 @pytest.mark.parametrize("whole_group", [False, True], ids=["papermill", "group"])

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lnlab.compare.arms import compare
-from lnlab.compare.plan import Plan, curves, trained
+from lnlab.compare.plan import Away, Plan, curves, trained
 from lnlab.compare.scores import learning, read
 from lnlab.config import ConfigError
 from lnlab.paths import NOTEBOOKS
@@ -34,6 +34,7 @@ h1 { line-height: 1.2 }
 def answer(
     question: Mapping[str, str] | Path, *, against: str = "", margin: float | None = None,
     failed_below: float | None = None, until: str | None = None, budget: float | None = None, out: str | None = None,
+    away: Away | None = None,
 ) -> str:  # fmt: skip
     """Scores of runs, trained where they are missing, or of a file or folder; leaves the page and returns the answer.
 
@@ -56,7 +57,7 @@ def answer(
         name = re.sub(r"[^A-Za-z0-9.]+", "-", " ".join(words)).strip("-")[:80]
         if against and against not in plan.arms:
             raise ConfigError(f"there is no arm {against!r}; there are {', '.join(plan.arms)}")
-        scores = trained(plan, until=until == "decided", margin=margin, seconds=budget, against=against)
+        scores = trained(plan, until=until == "decided", margin=margin, seconds=budget, against=against, away=away)
         lines = curves(scores)
     arms = scores.arm.unique()
     old = against or ("none" if "none" in arms else arms[0])

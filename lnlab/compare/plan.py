@@ -9,7 +9,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ from lnlab.diverged import Scored, divergences
 from lnlab.runs import Run
 from lnlab.trainers.admission import refuse_impossible
 
+Away = Callable[[Sequence[Config], tqdm], None]
 BLOCK = 10  # seeds of a folder
 MOST_RUNS = 1000
 
@@ -103,13 +104,20 @@ class Plan(NamedTuple):
 
 
 def trained(
-    plan: Plan, *, until: bool = False, margin: float | None = None, seconds: float | None = None, against: str = ""
+    plan: Plan,
+    *,
+    until: bool = False,
+    margin: float | None = None,
+    seconds: float | None = None,
+    against: str = "",
+    away: Away | None = None,
 ) -> pd.DataFrame:
     """The scores of a plan's runs, trained where they are not yet there.
 
     Args:
         until: look after each block of seeds, and stop where the comparison of the first two arms is decided.
         seconds: no further block begins that would take longer than is left of them.
+        away: trains runs elsewhere, and counts their steps on a bar; None trains them here.
 
     Raises:
         ConfigError: too little memory, a folder holds a run with other settings, or no episode ended in a run.
@@ -125,6 +133,8 @@ def trained(
     with tqdm(total=sum(each.env_steps for each in configs), initial=done, mininterval=interval, **show) as bar:
         for last, block in blocks.items():
             since = time.monotonic()
+            if away:
+                away([config for _, config in block], bar)
             train([config for _, config in block], bar.update)
             tables += [_scores(cell, Scored(Run.at(config).dir)) for cell, config in block]
             took = time.monotonic() - since
