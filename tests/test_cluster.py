@@ -24,7 +24,7 @@ from tests.fakes import wait_until
 from tests.test_executors import spread_study
 
 pytestmark = pytest.mark.slow
-EPISODES = 200  # of one arm in two shards: seconds of training, so that there is something to kill
+EPISODES = 80  # of one arm in two shards: seconds of training, so that there is something to kill
 NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
 KILLS = {"": 1, "--shard": 1, "--on slurm": 1, "--on ray": 2}  # on each engine; "" is this machine
 
