@@ -114,6 +114,35 @@ def test_list_shows_the_runs_of_a_profile_and_trains_nothing(capsys):
     assert not runs.RESULTS.exists()
 
 
+def test_a_study_file_of_ones_own_names_its_profile_only_where_it_has_several(tmp_path, monkeypatch, capsys):
+    profile = '[profiles.{}]\nexperiments = ["all"]\nseeds = 1\n'
+    one, two = tmp_path / "one.toml", tmp_path / "two.toml"
+    one.write_text(profile.format("short") + "[experiments.all]\n")
+    two.write_text(profile.format("short") + profile.format("long") + "[experiments.all]\n")
+    monkeypatch.chdir(tmp_path)
+    for words in (["one.toml"], ["two.toml", "long"], [str(two), "short"]):
+        assert main(["study", *words, "--list"]) == 0
+        assert "a3c-gru-ln" in capsys.readouterr().out
+    for words, says in (
+        (["two.toml"], "two.toml has several profiles; name one: lnlab study two.toml short (or long)"),
+        (["two.toml", "lnog"], "'lnog' (did you mean 'long'?) among the profiles"),
+        (["quick", "long"], "two profiles are named"),
+        (["three.toml"], "three.toml cannot be read: No such file"),
+    ):
+        assert main(["study", *words, "--list"]) == cli.USAGE
+        said = capsys.readouterr().err
+        assert says in said
+        assert said.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"one.toml", "two.toml"}
+
+
+def test_runs_of_a_study_file_go_beside_it_unless_the_environment_says_where(tmp_path, monkeypatch):
+    assert paths.results_of(tmp_path / "my.toml") == paths.RESULTS  # the test's LNLAB_RESULTS
+    monkeypatch.delenv("LNLAB_RESULTS")
+    assert paths.results_of(tmp_path / "my.toml") == tmp_path / "results"
+    assert paths.results_of(paths.STUDY) == paths.RESULTS
+
+
 def test_the_outcome_of_a_study_is_its_exit_code(monkeypatch, capsys):
     asked: list[tuple] = []
     monkeypatch.setattr("lnlab.study.execute", lambda *arguments, **_: asked.append(arguments) or ["a3c-ff-ln"])
