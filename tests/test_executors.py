@@ -193,6 +193,8 @@ def test_a_machine_with_another_folder_or_other_code_is_refused_before_it_trains
     monkeypatch.setattr("lnlab.executors.task.LATENCY", 0.0)
     from lnlab.executors.task import _refusal
 
+    (run.dir.parent / TOKEN).unlink()
+    assert "results must lie on a disk that all share" in str(_refusal(task))
     (run.dir.parent / TOKEN).write_text("of another disk")
     assert "results must lie on a disk that all share" in str(_refusal(task))
     assert "results must lie on a disk that all share" in str(_refusal(task._replace(folder=root / "elsewhere" / "x")))

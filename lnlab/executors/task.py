@@ -6,6 +6,7 @@ that started it is gone.
 """
 
 import argparse
+import contextlib
 import os
 import secrets
 import socket
@@ -48,7 +49,11 @@ class Task(NamedTuple):
     def of(cls, run: Run, shard: Shard, *, mixed: bool = False) -> "Task":
         path = run.dir.parent / TOKEN
         if not path.exists():
-            path.write_text(secrets.token_hex(8))
+            own = path.with_name(f"{TOKEN}.{secrets.token_hex(8)}.tmp")
+            own.write_text(secrets.token_hex(8))
+            with contextlib.suppress(FileExistsError):  # of the jobs of an array one is first, and its token is whole
+                os.link(own, path)
+            own.unlink()
         return cls(run.dir, shard.seeds[0], shard.seeds[-1], path.read_text(), mixed)
 
     def __str__(self) -> str:
@@ -103,7 +108,8 @@ def unlike(run: Run) -> dict[str, Any]:
 
 def _refusal(task: Task) -> str | None:
     folder, host, until = task.folder, socket.gethostname(), time.monotonic() + LATENCY
-    while not (folder / "config.json").exists() or (folder.parent / TOKEN).read_text() != task.token:
+    token = folder.parent / TOKEN
+    while not ((folder / "config.json").exists() and token.exists() and token.read_text() == task.token):
         if time.monotonic() > until:
             return f"{host} does not see {folder.parent} as the study does: results must lie on a disk that all share"
         time.sleep(0.2)
