@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from lnlab import __version__
-from lnlab.paths import CLONE, PACKAGE, ROOT
+from lnlab.paths import PACKAGE
 
 PACKAGES = ("torch", "numpy", "pandas", "gymnasium")
-PINS = (ROOT if CLONE else PACKAGE) / "constraints.txt"
+IN_CLONE = PACKAGE.parent / "constraints.txt"
+PINS = IN_CLONE if IN_CLONE.exists() else PACKAGE / "constraints.txt"
 
 
 def now() -> str:
@@ -58,7 +59,9 @@ def other_versions(versions: Mapping[str, str], pins: Path = PINS) -> list[str]:
     >>> other_versions({"torch": "2.6.0"})
     ['torch 2.6.0, not 2.13.0']
     """
-    lines = pins.read_text(encoding="utf-8").splitlines() if pins.exists() else []
+    if not pins.exists():  # a copy of the modules alone
+        return [f"no {pins.name} to tell"]
+    lines = pins.read_text(encoding="utf-8").splitlines()
     pinned = dict(line.split("==") for line in lines if "==" in line)
     found = [(each, used, pinned.get(each, used)) for each, used in versions.items()]
     return [f"{each} {used}, not {wanted}" for each, used, wanted in found if used.split("+")[0] != wanted]

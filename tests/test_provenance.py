@@ -52,6 +52,7 @@ def test_versions_besides_the_pinned_ones_are_named_whatever_their_build(tmp_pat
     pins.write_text("# torch==1.0\nnumpy==2.4.6\ntorch==2.13.0\n")
     assert other_versions({"torch": "2.13.0+cu130", "numpy": "2.4.6", "pandas": "1"}, pins) == []
     assert other_versions({"torch": "2.6.0+cpu", "numpy": "2.4.6"}, pins) == ["torch 2.6.0+cpu, not 2.13.0"]
+    assert other_versions({"torch": "2.13.0"}, tmp_path / "none.txt") == ["no none.txt to tell"]
     assert machine()["other_versions"] == []  # of the environment that make installs
 
 
