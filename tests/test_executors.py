@@ -87,6 +87,7 @@ def assert_same_as_local(run: Run, results: Path) -> None:
         assert straight.table(table).equals(run.table(table)), name
 
 
+@pytest.mark.slow
 def test_shares_of_a_study_make_up_the_whole_and_are_gathered_to_the_bits_of_a_local_run(root, results, capsys):
     file = root / "study.toml"
     assert study.train_share("spread", (1, 2), study=file) == []
@@ -101,6 +102,7 @@ def test_shares_of_a_study_make_up_the_whole_and_are_gathered_to_the_bits_of_a_l
         assert "mixed" not in run.provenance
 
 
+@pytest.mark.slow
 def test_a_comparison_whose_runs_are_trained_elsewhere_has_the_scores_of_one_here(results, monkeypatch, capsys):
     """Two at a time, in processes of their own, as an engine does it; here only what they left is gathered."""
     question = {"norm": "none,ln", "seeds": "3", "episodes": "3", "eval_episodes": "0"}
@@ -159,6 +161,7 @@ def test_a_shard_that_fails_three_times_is_given_up_and_the_others_go_on(results
     assert (run.status, run.provenance["error"]) == ("failed", f"{run.id} seeds 0-0: its reason")
 
 
+@pytest.mark.slow
 def test_a_study_ends_with_the_names_of_the_runs_that_an_engine_could_not_train(root, results):
     class Broken(Fake):
         def poll(self, handle: Task) -> Outcome:
