@@ -365,6 +365,20 @@ def test_a_resumed_trainer_goes_on_to_the_bit(own, end, tmp_path):
     np.testing.assert_equal(straight.rows, resumed.rows)
 
 
+def test_the_settings_reach_the_sums_that_are_learned_from():
+    trainer = OffPolicyTrainer(config(**PENDULUM, n_steps=3, gamma=0.5, steps=100, learning_starts=97, batch_size=40))
+    given, rewards = [], []
+    trainer.learner.update = lambda batch, noise, seen: given.append(batch)
+    add = trainer.replay.add
+    trainer.replay.add = lambda a, r, t, o, ended: [rewards.append(r), add(a, r, t, o, ended=ended)]
+    list(trainer)
+    sums = np.convolve(rewards, [0.25, 0.5, 1])[2:]  # the last two are of fewer steps
+    batch = given[-1]
+    whole = batch.discount == 0.125
+    assert whole.sum() > 30
+    assert np.abs(batch.reward.numpy()[:, None] - sums).min(1) == pytest.approx(0, abs=1e-5)
+
+
 def moved(image: np.ndarray, down: int, right: int, by: int) -> np.ndarray:
     """(F, H, W) padded with its edges and cut out again."""
     _, height, width = image.shape
