@@ -41,10 +41,10 @@ def cut(state: State, learners: slice, workers: slice) -> State:
         for index, each in state["adam"]["state"].items()
     }
     rows = {"parameters": learners, "alive": learners, "snapshot": workers, "carried": workers}
-    parts: dict[str, Any] = {name: None if state[name] is None else _copy(state[name], part) for name, part in rows.items()}
+    parts = {name: None if state[name] is None else _copy(state[name], part) for name, part in rows.items()}
     leader = state.get("leader")
-    parts["leader"] = None if leader is None else cut(leader, learners, workers)
-    return {"episode": state["episode"], "diverged": [], "adam": {"state": moments}, **parts}
+    leader = None if leader is None else cut(leader, learners, workers)
+    return {"episode": state["episode"], "diverged": [], "adam": {"state": moments}, "leader": leader, **parts}
 
 
 def _copy(x: Tensor, part: Any) -> Tensor:
