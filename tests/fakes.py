@@ -1,5 +1,6 @@
 """A trainer that learns nothing, for tests of the store: every number is a function of seed, worker and episode."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,12 +8,16 @@ from typing import Any
 
 import nbformat
 import numpy as np
+import pytest
 import torch
 
 from lnlab.config import RunConfig, parse
 from lnlab.runs import Report, Run
 
 QUANTITIES = ("return", "value_loss", "value_loss_all", "policy_loss", "entropy", "grad_norm", "clipped")
+
+LONG = bool(os.environ.get("LNLAB_LONG_TESTS"))
+only_long = pytest.mark.skipif(not LONG, reason="LNLAB_LONG_TESTS=1 runs it")
 
 
 class FakeTrainer:

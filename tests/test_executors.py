@@ -31,7 +31,7 @@ from lnlab.jobs import prepared
 from lnlab.paths import BOOK, PACKAGE
 from lnlab.runs import Run
 from lnlab.trainers import driver
-from tests.fakes import small, wait_until, write_template
+from tests.fakes import only_long, small, wait_until, write_template
 
 SEEDS = 7  # two shards
 FIXED = {"core": "ff", "hidden": 8, "workers": 2, "device": "cpu"}
@@ -102,6 +102,7 @@ def test_shares_of_a_study_make_up_the_whole_and_are_gathered_to_the_bits_of_a_l
         assert "mixed" not in run.provenance
 
 
+@only_long
 @pytest.mark.slow
 def test_a_comparison_whose_runs_are_trained_elsewhere_has_the_scores_of_one_here(results, monkeypatch, capsys):
     """Two at a time, in processes of their own, as an engine does it; here only what they left is gathered."""

@@ -24,9 +24,8 @@ from lnlab.config import parse
 from lnlab.paths import PACKAGE, ROOT
 from lnlab.runs import Run, load
 from lnlab.trainers import driver
-from tests.fakes import wait_until, write_template
+from tests.fakes import LONG, only_long, wait_until, write_template
 
-LONG = bool(os.environ.get("LNLAB_LONG_TESTS"))
 SMALL: dict[str, Any] = {"hidden": 8, "device": "cpu", "seeds": 2, "cores": 1, "profile": "killed"}
 A3C = SMALL | {"algorithm": "a3c", "eval_episodes": 1, "core": "ff", "norm": "ln", "episodes": 20, "workers": 2}
 TD3 = SMALL | {"algorithm": "td3", "norm": "none", "env": "Pendulum-v1", "steps": 1500, "learning_starts": 100}
@@ -159,8 +158,9 @@ def wound(process: "subprocess.Popen[str]", root: Path, number: int) -> None:
     wait_until_none_is_left(root)
 
 
+@only_long  # the engines' tests kill a study here too
 @pytest.mark.slow
-@pytest.mark.parametrize("jobs", ["1", "2"] if LONG else ["2"])
+@pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_study_of_which_any_process_is_killed_ends_with_the_same_bits_and_leaves_no_process(root, jobs):
     write_template(root, PARAMETERS, TRAIN)
     (root / "study.toml").write_text(STUDY)
