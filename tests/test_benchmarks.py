@@ -15,6 +15,7 @@ from lnlab.envs.rules import STEPS
 from lnlab.models.actor_critic import make_actor_critic
 from lnlab.trainers import make_trainer
 from lnlab.trainers.returns import actor_critic_gradient
+from tests.fakes import only_long
 from tests.test_models import NAMES
 
 
@@ -35,6 +36,7 @@ def test_trainers_are_timed_side_by_side_and_the_ratio_is_of_one_round(
         assert ours > plain  # by an order of magnitude where nothing else is running
 
 
+@only_long
 @pytest.mark.slow
 def test_the_cost_of_a_norm_is_a_share_of_the_speed_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "RESULTS", tmp_path)

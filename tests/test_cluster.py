@@ -159,7 +159,9 @@ def command(engine: str) -> list[str]:
     return words + ["--cluster", "local"] * (engine == "--on slurm")
 
 
-@pytest.mark.parametrize("engine", [pytest.param(each, marks=[only_long] * (each == "--shard")) for each in KILLS])
+@pytest.mark.parametrize(
+    "engine", [pytest.param(each, marks=[only_long] * (each in ("--shard", "--on slurm"))) for each in KILLS]
+)
 def test_whatever_process_is_killed_the_bits_are_the_same_and_none_is_left(root, engine, straight, request):
     """The command, a process that trains, one between them, a notebook, or a node; then the command again."""
     chance = random.Random(f"{engine} 17")

@@ -26,7 +26,7 @@ from lnlab.compare.plan import BLOCK, Plan, trained
 from lnlab.compare.scores import CURVE, checked, learning, read
 from lnlab.config import ConfigError, parse
 from lnlab.paths import BOOK
-from tests.fakes import wait_until
+from tests.fakes import only_long, wait_until
 
 
 def scores(shift: float = 5.0, seeds: int = 12, settings: tuple[float, ...] = (1e-4, 1e-3)) -> pd.DataFrame:
@@ -231,6 +231,7 @@ def test_equal_arms_are_called_unlike_in_at_most_one_of_twenty_comparisons(draw)
     assert found_unlike(draw, 0.0, repetitions=400) <= 0.05
 
 
+@only_long
 @pytest.mark.slow
 def test_a_difference_of_one_standard_deviation_is_found_in_most_comparisons():
     assert found_unlike(DRAWS["normal"], 1.0, repetitions=40) >= 0.75
@@ -356,6 +357,7 @@ def gone(group: int) -> bool:
     return False
 
 
+@only_long
 @pytest.mark.slow
 def test_a_comparison_that_is_stopped_goes_on_to_the_scores_of_one_that_was_not(tmp_path):
     words = ["env=CartPole-v1", "core=ff", "norm=none,ln", "lr=1e-3", "seeds=3", "steps=20000"]

@@ -13,6 +13,7 @@ import pytest
 
 from lnlab.paths import ROOT
 from lnlab.study import expand
+from tests.fakes import only_long
 
 SOURCES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "constraints.txt")
 BUILD = "from setuptools import build_meta; build_meta.build_sdist('dist'); print(build_meta.build_wheel('dist'))"
@@ -141,6 +142,7 @@ def test_arms_are_compared_and_a_network_is_looked_over(lnlab, tmp_path):
     assert "norm" in done.stdout
 
 
+@only_long
 @pytest.mark.slow
 def test_claims_are_judged_on_scores_and_on_runs(lnlab, tmp_path):
     done = lnlab("judge", "--example")
