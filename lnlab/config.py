@@ -229,7 +229,7 @@ class RunConfig(ActorCriticConfig):
     )
     eval_episodes: int = _setting(20, "test episodes per scenario; 0 skips the evaluation", ge=0, le=10_000)
     steps_of: Literal[STEPS_OF] = _setting(  # type: ignore[valid-type]
-        OWN, "how far a layer moves in relation to its size, |ΔW|/|W|: own, or as in an arm with this norm beside it",
+        OWN, "size of a layer's step, |ΔW|/|W|: own, or as in an arm with this norm beside it",
         "steps-{}",
     )  # fmt: skip
 
