@@ -48,7 +48,10 @@ def installed(tmp_path_factory) -> Path:
     venv.create(folder)
     (packages,) = folder.glob("lib/python*/site-packages")
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--quiet"]
-    subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True)
+    elsewhere = {
+        name: value for name, value in os.environ.items() if name != "PYTHONPATH"
+    }  # else pip may find this clone
+    subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True, env=elsewhere)
     (packages / "libraries.pth").write_text(sysconfig.get_paths()["purelib"])
     (folder / "share").symlink_to(Path(sys.prefix, "share"))  # templates of nbconvert
     return folder
