@@ -172,6 +172,12 @@ def _command(
     return enter
 
 
+CHOSEN: dict[str, Mapping[str, Any]] = {  # which runs of which study
+    "study": {"metavar": "PROFILE|FILE.toml", "help": f"{PROFILE['help']}; or a study file of your own"},
+    "profile": {"metavar": "PROFILE", "nargs": "?", "help": "name in FILE.toml; not needed if it has one profile"},
+    "--jobs": {"type": _positive, "metavar": "N", "help": "runs side by side (default: one for each core)"},
+    "--only": {"metavar": "PATTERN", "help": "only the runs whose id matches, such as 'a3c-*-ln'"},
+}
 ENGINES: dict[str, Mapping[str, Any]] = {
     "--on": {"choices": ["local", "ray", "slurm"], "default": "local", "help": "what trains (default: local)"},
     "--allow-mixed": SWITCH | {"help": "also on machines with other code or versions: bits may differ"},
@@ -198,10 +204,7 @@ ENGINES: dict[str, Mapping[str, Any]] = {
     "lnlab study my.toml             a study file of your own; its runs go into results/ beside it",
     "lnlab study my.toml long        one of its profiles, if it has several",
     arguments={
-        "study": {"metavar": "PROFILE|FILE.toml", "help": f"{PROFILE['help']}; or a study file of your own"},
-        "profile": {"metavar": "PROFILE", "nargs": "?", "help": "name in FILE.toml; not needed if it has one profile"},
-        "--jobs": {"type": _positive, "metavar": "N", "help": "runs side by side (default: one for each core)"},
-        "--only": {"metavar": "PATTERN", "help": "only the runs whose id matches, such as 'a3c-*-ln'"},
+        **CHOSEN,
         "--list": SWITCH | {"help": "show the runs and how far they are; train nothing"},
         "--watch": SWITCH | {"help": "show where each block of seeds is trained and how far it is; train nothing"},
         "--shard": {
@@ -290,12 +293,7 @@ def _profile(study: str, profile: str | None) -> "tuple[Path, str]":
 @_command(
     "make tables and pages of the runs whose blocks of seeds were trained elsewhere",
     "lnlab gather quick",
-    arguments={
-        "study": {"metavar": "PROFILE|FILE.toml", "help": f"{PROFILE['help']}; or a study file of your own"},
-        "profile": {"metavar": "PROFILE", "nargs": "?", "help": "name in FILE.toml; not needed if it has one profile"},
-        "--jobs": {"type": _positive, "metavar": "N", "help": "runs side by side (default: one for each core)"},
-        "--only": {"metavar": "PATTERN", "help": "only the runs whose id matches, such as 'a3c-*-ln'"},
-    },
+    arguments=CHOSEN,
 )
 def _gather(options: argparse.Namespace, _: list[str]) -> int:
     from lnlab.study import execute
