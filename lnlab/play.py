@@ -13,9 +13,9 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from lnlab.config import EXECUTION, Config, ConfigError, shown
-from lnlab.paths import RESULTS
+from lnlab.paths import PUBLISHED, RESULTS
 from lnlab.policy import Policy
-from lnlab.runs import Run, run_folders
+from lnlab.runs import POLICIES, Run, run_folders
 from lnlab.trainers.schedule import Purpose
 
 FPS = 30  # of a film, where the environment says none
@@ -29,14 +29,16 @@ class Episode(NamedTuple):
 
 
 def find(name: str) -> Run:
-    """A run by its folder; or by its id, also PROFILE/ID, below results/.
+    """A run by its folder; or by its id, also PROFILE/ID, below results/ or among the published runs.
 
     Raises:
         ConfigError: there is none of this name, or several.
     """
     if Run(Path(name)).begun:
         return Run(Path(name))
-    runs = {f"{each.parent.name}/{each.name}": each for folder in RESULTS.glob("[!.]*") for each in run_folders(folder)}
+    published = [each.parent for each in PUBLISHED.glob(f"[!.]*/*/{POLICIES}")]
+    own = [each for folder in RESULTS.glob("[!.]*") for each in run_folders(folder)]
+    runs = {f"{each.parent.name}/{each.name}": each for each in [*published, *own]}  # of one name, one's own
     found = [run for run in runs if name in (run, run.partition("/")[2])]
     if len(found) > 1:
         raise ConfigError(f"{name} is the name of several runs: {', '.join(sorted(found))}")
@@ -58,7 +60,7 @@ def trained(run: Run, seed: int | None = None, worker: int = 0) -> Policy:
     try:
         policy = run.policy(config.first_seed if seed is None else seed, worker)
     except FileNotFoundError as error:
-        raise ConfigError(f"{error}: published runs leave them out; to train it: {command(config)}") from None
+        raise ConfigError(f"{error}: large ones are not published; to train it: {command(config)}") from None
     if not run.complete:
         done, all_of_it = (count * config.steps_per_report for count in (policy.reports, config.reports))
         print(f"{run.id} is not complete: its checkpoint of step {done:,} of {all_of_it:,} plays", file=sys.stderr)

@@ -130,6 +130,19 @@ def make_policy(config: Config, state: dict[str, Any], seed: int, worker: int = 
     return kind(config, state, seed, worker)
 
 
+def acting(config: Config, state: dict[str, Any]) -> dict[str, Any]:
+    """The part of a trainer's state that `make_policy` reads: without optimiser, critics and replay buffer."""
+    kept = {"episode": state["episode"]}
+    if not isinstance(config, TD3Config):
+        kept["parameters"] = state["parameters"].clone()
+        if getattr(config, "obs_norm", False):
+            kept["world"] = {"moments": state["world"]["moments"][:1]}
+        return kept
+    actor = state["learner"]["actor"]
+    parts = ("parameters",) if "parameters" in actor else ("cnn", "heads")  # of a stack of vectors, or of images
+    return kept | {"learner": {"actor": {part: actor[part] for part in parts}}}
+
+
 class ActorCriticPolicy(Policy):
     """Of A3C or Individual."""
 

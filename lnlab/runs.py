@@ -6,6 +6,7 @@ results/<profile>/<run id>/
                         complete or failed
     shards/<seeds>/     what is being trained: checkpoints and rows of a block of seeds (lnlab/shards.py). The last
                         checkpoint stays, not published: policies are taken from it, and a longer run goes on from it
+    policies.pt         of a published run whose weights are small: what acts
     episodes.parquet    every episode; not published
     curves.parquet      the same, averaged over at most 100 blocks of episodes
     metrics.parquet     the documents' numbers per seed and worker
@@ -46,6 +47,7 @@ BLOCK = 5  # seeds trained by one process side by side
 CURVE_POINTS = 100
 LENGTH = ("episodes", "steps")  # settings of how long is trained
 OWN_FILES = ("provenance.json", "config.json", *(f"{table}.parquet" for table in COLUMNS))
+POLICIES, SMALL = "policies.pt", 400_000  # bytes, above which the weights of a run are not published
 PUBLISHED_FILES = tuple(name for name in OWN_FILES if name != "episodes.parquet")
 
 
@@ -203,16 +205,26 @@ class Run:
 
         Raises:
             ConfigError: there is no such seed or worker.
-            FileNotFoundError: the run keeps no weights: published runs leave them out, or training has only begun.
-            DamagedError: the checkpoint is missing or damaged.
+            FileNotFoundError: the run keeps no weights: large ones are not published, or training has only begun.
+            DamagedError: the checkpoint, or the published weights, are missing or damaged.
         """
         from lnlab.policy import make_policy
 
         shard = next((each for each in self.shards if seed in each.seeds), None)
-        state = shard.state() if shard else None
+        state = (shard.state() or self._published_state(shard.seeds[0])) if shard else None
         if shard and state is None:
             raise FileNotFoundError(f"{self.dir} keeps no weights of seed {seed}")
         return make_policy(self.config.with_seeds(shard.seeds) if shard else self.config, state or {}, seed, worker)
+
+    def _published_state(self, first: int) -> dict[str, Any] | None:
+        """What a published run keeps of the block of seeds that begins with `first`."""
+        import torch
+
+        if (digest := self.provenance.get("files", {}).get(POLICIES)) is None:
+            return None
+        for wrong in files.differing(self.dir, {POLICIES: digest}):
+            raise DamagedError(wrong)
+        return torch.load(self.dir / POLICIES, weights_only=True).get(str(first))
 
     def table(self, name: str) -> pd.DataFrame:
         """A table of the run; of one that is not finished, that of its reports up to the last checkpoint.
@@ -498,6 +510,20 @@ def _copy(run: Run, target: Path) -> None:
     for name in tables:
         files.write_compact(fresh / name, pd.read_parquet(run.dir / name))
     shutil.copyfile(run.dir / "config.json", fresh / "config.json")
-    digests = {name: files.sha256(fresh / name) for name in tables}
+    digests = {name: files.sha256(fresh / name) for name in [*tables, *_copy_policies(run, fresh)]}
     files.write_sealed(fresh / "provenance.json", run.provenance | {"files": digests})
     files.swap(fresh, target)
+
+
+def _copy_policies(run: Run, target: Path) -> list[str]:
+    """Write what acts of every seed to a file if it is small, and name it."""
+    import torch
+
+    from lnlab.policy import acting
+
+    kept = {str(each.seeds[0]): acting(run.config, state) for each in run.shards if (state := each.state())}
+    torch.save(kept, target / POLICIES)
+    if not any(kept.values()) or (target / POLICIES).stat().st_size > SMALL:
+        (target / POLICIES).unlink()
+        return []
+    return [POLICIES]

@@ -36,7 +36,7 @@ class FakeTrainer:
         return report | {"episode": np.array(self.episode), "alive": np.ones(base.shape, bool)}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"episode": self.episode, "weights": torch.full((4,), float(self.episode))}
+        return {"episode": self.episode, "parameters": torch.full((4,), float(self.episode))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.episode = state["episode"]

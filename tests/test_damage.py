@@ -129,7 +129,7 @@ def test_a_checkpoint_of_other_settings_is_refused(setting):
 def test_another_length_is_no_other_setting_of_a_checkpoint():
     longer = stopped()
     (longer.dir / "config.json").write_text(json.dumps(small(episodes=8).model_dump()))
-    assert Run.open(small(episodes=8)).shards[0].load() == {"episode": 4, "weights": pytest.approx([4.0] * 4)}
+    assert Run.open(small(episodes=8)).shards[0].load() == {"episode": 4, "parameters": pytest.approx([4.0] * 4)}
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: flip(path, 999)], ids=["gone", "bit"])

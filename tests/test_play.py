@@ -38,6 +38,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
 @pytest.fixture(autouse=True)
 def _place(there: dict[str, Run], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lnlab.play.RESULTS", there["cartpole"].dir.parent.parent)
+    monkeypatch.setattr("lnlab.play.PUBLISHED", there["cartpole"].dir / "none")
 
 
 def said(words: list[str], capsys: Any) -> list[str]:
@@ -142,12 +143,34 @@ def test_what_cannot_be_played_is_one_line_and_leaves_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_without_weights_the_line_says_how_to_get_them(there: dict[str, Run], tmp_path: Path, capsys: Any) -> None:
+@pytest.mark.parametrize("kind", ["cartpole", "pendulum", "offloading"])
+def test_small_policies_are_published_with_their_runs_and_play_alike(
+    kind: str, there: dict[str, Run], tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
+    run, target = there[kind], tmp_path / "data" / "test"
+    runs.publish(run.dir.parent, target, allow_dirty=True, only=[run.id])
+    monkeypatch.setattr("lnlab.play.RESULTS", tmp_path / "none")
+    monkeypatch.setattr("lnlab.play.PUBLISHED", target.parent)
+    for seed in (0, 1):
+        words = [f"test/{run.id}", "--episodes", "2", "--seed", str(seed)]
+        alone = [*said(words, capsys)]
+        monkeypatch.setattr("lnlab.play.RESULTS", run.dir.parent.parent)
+        assert said([str(run.dir), *words[1:]], capsys) == said(words, capsys) == alone  # results/ comes first
+        monkeypatch.setattr("lnlab.play.RESULTS", tmp_path / "none")
+    (target / run.id / "policies.pt").write_bytes(b"nothing")
+    assert main(["play", str(target / run.id)]) == USAGE
+    assert "policies.pt is damaged" in capsys.readouterr().err
+
+
+def test_without_weights_the_line_says_how_to_get_them(
+    there: dict[str, Run], tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(runs, "SMALL", 1000)
     target = tmp_path / "data"
     runs.publish(there["pendulum"].dir.parent, target, allow_dirty=True, only=[there["pendulum"].id])
     assert main(["play", str(target / there["pendulum"].id)]) == USAGE
     told = capsys.readouterr().err
-    assert "keeps no weights of seed 0: published runs leave them out; to train it: lnlab train algorithm=td3 " in told
+    assert "keeps no weights of seed 0: large ones are not published; to train it: lnlab train algorithm=td3 " in told
     assert "steps=300" in told
     assert told.count("\n") == 1
 

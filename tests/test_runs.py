@@ -162,10 +162,10 @@ def test_killed_at_any_rename_a_run_agrees_with_itself_and_goes_on(results, mome
     assert process.exitcode == -signal.SIGKILL
     run = Run.open(small())
     (shard,) = run.shards
-    state = shard.load() or {"episode": 0, "weights": np.zeros(4)}
+    state = shard.load() or {"episode": 0, "parameters": np.zeros(4)}
     committed = (moment - 2) // 4 * 2  # episodes
     assert state["episode"] == shard.episode == committed
-    assert state["weights"].tolist() == [float(committed)] * 4
+    assert state["parameters"].tolist() == [float(committed)] * 4
     assert shard.rows()["episode"].tolist() == sorted([*range(1, committed + 1)] * 6)
     train(run)
     run.finish()
