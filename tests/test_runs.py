@@ -240,7 +240,7 @@ def test_published_data_reads_like_results_without_the_episodes(results):
     (target / "a3c-gru-ln-w2" / "evaluation.parquet").write_text("of an earlier run")
     assert publish(results / "test", target, allow_dirty=True) == ["a3c-gru-ln-w2"]
     published, source = load(target), load(results / "test")
-    names = ["config.json", "curves.parquet", "metrics.parquet", "provenance.json"]
+    names = ["config.json", "curves.parquet", "metrics.parquet", "policies.pt", "provenance.json"]
     assert sorted(path.name for path in published.runs[0].dir.iterdir()) == names
     pd.testing.assert_frame_equal(published.table("metrics"), source.table("metrics"), check_dtype=False, rtol=1e-6)
     assert published.runs[0].status == "complete"
