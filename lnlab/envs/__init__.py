@@ -4,6 +4,10 @@ import gymnasium
 
 gymnasium.register(id="lnlab/Offloading-v0", entry_point="lnlab.envs.gym_view:OffloadingEnv")
 gymnasium.register(id="lnlab/Driving-v0", entry_point="lnlab.envs.driving:DrivingEnv")
+gymnasium.register(id="lnlab/DrivingCamera-v0", entry_point="lnlab.envs.driving:DrivingEnv", kwargs={"view": "camera"})
+gymnasium.register(  # as document D5 had it: by the camera, among 20 cars
+    id="lnlab/DrivingTraffic-v0", entry_point="lnlab.envs.driving:DrivingEnv", kwargs={"view": "camera", "cars": 20}
+)
 gymnasium.register(  # driving that is learnt: no pay for standing still, a decision each 0.08 s
     id="lnlab/DrivingVector-v0",
     entry_point="lnlab.envs.driving:DrivingEnv",

@@ -1,9 +1,9 @@
 """The five reward components of the original driving experiment, as pure functions of one step.
 
-Formulas and weights are those of the original (specification, section 3.1) where a track without traffic has them: the
-obstacle, time-to-collision and collision terms are absent. Two things differ: leaving the road stands for crossing a
-lane marking, and the distance left is that along the route, since on a closed track the straight line to the goal can
-shrink while driving away from it. The tests compute every branch by hand.
+Formulas and weights are those of the original (specification, section 3.1). Three things differ: leaving the road
+stands for crossing a lane marking; the distance left is that along the route, since on a closed track the straight line
+to the goal can shrink while driving away from it; and the distance to an obstacle is that to the car ahead as it is
+now, where the original kept the last one it had measured. The tests compute every branch by hand.
 """
 
 import math
@@ -17,6 +17,9 @@ FULL_SCALE = 2.9  # m/s above MOVING at which lane keeping and comfort count in 
 HEADING_TOLERANCE = 0.1  # rad
 JERK_TOLERANCE = 5.0  # m/s³
 STOPPED = 0.5  # m/s
+NEAR, NEAREST = 10.0, 0.5  # m to the car ahead: from where it counts, and where it counts in full
+SOON, SOONEST = 3.0, 0.1  # s to a collision: the same
+COLLISION = 10.0  # the original's where the impulse is unknown, and its most
 DISTANCE_SCALE = 50.0  # per metre of route
 STANDING_SCALE = 0.5
 DISCOUNT = 0.99
@@ -37,6 +40,8 @@ class Situation(NamedTuple):
     route_left_before: float | None  # m, one step earlier; None on an episode's first step
     waypoint: bool  # one was reached in this step
     goal: bool  # the last one was
+    gap: float = math.inf  # m to the car ahead
+    collision: bool = False  # with another car
 
 
 def efficiency(s: Situation) -> float:
@@ -65,11 +70,21 @@ def comfort(s: Situation) -> float:
 
 
 def safety(s: Situation) -> float:
-    """-60 off the lane (-50 for crossing its edge, -10 for being outside), -5 the wrong way, down to -0.5 standing."""
+    """-60 off the lane (-50 for crossing its edge, -10 for being outside), -5 the wrong way, down to -0.5 standing.
+
+    With a car less than 10 m ahead: -1 / gap, down to -2; and, moving, if that gap takes less than 3 s at this speed
+    (the other car's is left out, as in the original), -0.5 / that time, down to -5. A collision: -10.
+    """
     value = -5.0 if s.wrong_way else 0.0
+    if s.gap < NEAR:
+        value -= 1 / max(s.gap, NEAREST)
+        if s.speed > MOVING and s.gap / s.speed < SOON:
+            value -= 0.5 / max(s.gap / s.speed, SOONEST)
+    if s.collision:
+        value -= COLLISION
     if s.off_lane:
         return value - 60.0
-    if s.speed < STOPPED:
+    if s.speed < STOPPED and not s.collision:
         value -= 0.1 + (0.4 if s.route_left > 10 else 0.2 if s.route_left > 5 else 0.0)
     return value
 

@@ -8,7 +8,7 @@ with stock's own picture to about half a grey level of 255 on average (`tests/te
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -29,8 +29,8 @@ from lnlab.envs.track import Polygon, race_at_start
 WIDTH, HEIGHT = WINDOW_W / (ZOOM * SCALE), WINDOW_H / (ZOOM * SCALE)  # of the view, m: 61.7 × 49.4
 BEHIND = HEIGHT / 4  # of the view that lies behind the car, m
 REACH = math.hypot(WIDTH / 2, HEIGHT / 2)  # from the middle of the view to its corners, m
-LARGE = (500, 400)  # pixels
 DARKENED = 2  # stock scales its drawing down with pygame's smoothscale, which takes 2 off every channel
+CAR_REACH = 3.0  # m from a car's centre to its corners, at most
 SUBPIXEL = 6  # bits after the point in OpenCV's coordinates
 
 Colour = tuple[int, int, int]
@@ -38,6 +38,7 @@ LAWN: Colour = (102, 204, 102)
 GRASS: Colour = (102, 230, 102)
 HULL: Colour = (204, 0, 0)
 WHEEL: Colour = (0, 0, 0)
+OTHER_HULL: Colour = (0, 0, 204)  # of the other cars
 
 Pose = tuple[float, float, float]  # x, y in m; heading in rad, 0 along +y, anticlockwise
 
@@ -51,13 +52,25 @@ def ground() -> list[tuple[Polygon, Colour]]:
     return [(lawn, LAWN), *((square, GRASS) for square in squares)]
 
 
-def car() -> list[tuple[Polygon, Colour]]:
+def car(colour: Colour = HULL) -> list[tuple[Polygon, Colour]]:
     """Wheels, straight ahead, and hull, in the car's frame (m to the right, m forward)."""
     w, r = WHEEL_W, WHEEL_R
     wheels = [[(x - w, y + r), (x + w, y + r), (x + w, y - r), (x - w, y - r)] for x, y in WHEELPOS]
     hull = [HULL_POLY1, HULL_POLY2, HULL_POLY3, HULL_POLY4]
-    parts = [*((part, WHEEL) for part in wheels), *((part, HULL) for part in hull)]
-    return [([(x * SIZE, y * SIZE) for x, y in part], colour) for part, colour in parts]
+    parts = [*((part, WHEEL) for part in wheels), *((part, colour) for part in hull)]
+    return [([(x * SIZE, y * SIZE) for x, y in part], paint) for part, paint in parts]
+
+
+def in_frame(points: np.ndarray, pose: Pose) -> np.ndarray:
+    """Points (..., 2) of the plane as a car sees them: m to the right, m forward."""
+    cosine, sine = math.cos(pose[2]), math.sin(pose[2])
+    return (points - pose[:2]) @ np.array([[cosine, -sine], [sine, cosine]])
+
+
+def on_plane(points: np.ndarray, pose: Pose) -> np.ndarray:
+    """The inverse of `in_frame`: points (..., 2) right and forward of a car, in the plane."""
+    cosine, sine = math.cos(pose[2]), math.sin(pose[2])
+    return points @ np.array([[cosine, sine], [-sine, cosine]]) + pose[:2]
 
 
 def grey(colour: Colour) -> int:
@@ -66,7 +79,7 @@ def grey(colour: Colour) -> int:
 
 
 class Painter:
-    """Pictures of one track at one size.
+    """Pictures of one track at one size, from above.
 
     Args:
         scenery: the road's polygons (four corners each) and their colours, in the order of drawing.
@@ -74,6 +87,8 @@ class Painter:
         coloured: pictures (H, W, 3) RGB instead of (H, W) grey.
         halvings: how often the drawing is scaled down by two; a pixel is the mean of 4^halvings points.
     """
+
+    LARGE = (500, 400)  # pixels, of a picture for people
 
     def __init__(
         self,
@@ -85,7 +100,7 @@ class Painter:
     ) -> None:
         self.coloured, self._halvings = coloured, halvings
         width, height = size[0] << halvings, size[1] << halvings
-        self._canvas = (height, width, 3) if coloured else (height, width)
+        self._empty: np.ndarray = np.zeros((height, width, 3) if coloured else (height, width), np.uint8)
         everything = [*ground(), *scenery]
         self._colours = [self._ink(colour) for _, colour in everything]
         self._corners = np.array([corners for corners, _ in everything])  # (P, 4, 2) m
@@ -97,21 +112,35 @@ class Painter:
         self._scale = np.array([width / WIDTH, -height / HEIGHT]) * (1 << SUBPIXEL)
         self._car_at = np.array([width / 2 - 0.5, height * 0.75 - 0.5]) * (1 << SUBPIXEL)
         self._car = [(self._pixels(np.array(corners)), self._ink(colour)) for corners, colour in car()]
+        self._other = [(np.array(corners), self._ink(colour)) for corners, colour in car(OTHER_HULL)]
 
-    def draw(self, x: float, y: float, heading: float) -> np.ndarray:
-        """The picture around a car, uint8 (H, W) or (H, W, 3)."""
-        cosine, sine = math.cos(heading), math.sin(heading)
-        seen = self._seen(x - sine * (HEIGHT / 2 - BEHIND), y + cosine * (HEIGHT / 2 - BEHIND))
-        to_car = np.array([[cosine, -sine], [sine, cosine]])
-        pixels = self._pixels((self._corners[seen] - (x, y)) @ to_car)  # (seen, 4, 2)
-        canvas: np.ndarray = np.zeros(self._canvas, np.uint8)
-        for corners, index in zip(pixels, seen, strict=True):
-            cv2.fillConvexPoly(canvas, corners, self._colours[index], shift=SUBPIXEL)
-        for corners, ink in self._car:
+    @classmethod
+    def large(cls, scenery: Sequence[tuple[Polygon, Colour]], size: tuple[int, int] | None = None) -> "Painter":
+        """Of coloured pictures of a size for people."""
+        return cls(scenery, size or cls.LARGE, coloured=True, halvings=1)
+
+    def draw(self, x: float, y: float, heading: float, others: Iterable[Pose] = ()) -> np.ndarray:
+        """The picture around a car among others, uint8 (H, W) or (H, W, 3)."""
+        canvas = self._empty.copy()
+        for corners, ink in self._polygons((x, y, heading), others):
             cv2.fillConvexPoly(canvas, corners, ink, shift=SUBPIXEL)
         for _ in range(self._halvings):  # each of them vectorised in OpenCV, which one step by four is not
             canvas = cv2.resize(canvas, (canvas.shape[1] // 2, canvas.shape[0] // 2), interpolation=cv2.INTER_AREA)
         return canvas
+
+    def _polygons(self, pose: Pose, others: Iterable[Pose]) -> Iterator[tuple[np.ndarray, Colour | int]]:
+        """Corners (V, 2) in OpenCV's coordinates, and ink, in the order of drawing."""
+        x, y, heading = pose
+        forward = HEIGHT / 2 - BEHIND
+        middle = x - math.sin(heading) * forward, y + math.cos(heading) * forward
+        seen = self._seen(*middle)
+        pixels = self._pixels(in_frame(self._corners[seen], pose))  # (seen, 4, 2)
+        yield from zip(pixels, [self._colours[index] for index in seen], strict=True)
+        for other in others:
+            if math.dist(other[:2], middle) < REACH + CAR_REACH:
+                for corners, ink in self._other:
+                    yield self._pixels(in_frame(on_plane(corners, other), pose)), ink
+        yield from self._car
 
     def _seen(self, x: float, y: float) -> np.ndarray:
         """Indices of the polygons that a view around (x, y) may show, in the order of drawing."""
@@ -126,12 +155,7 @@ class Painter:
         return (red, green, blue) if self.coloured else grey((red, green, blue))
 
 
-def large_painter(scenery: Sequence[tuple[Polygon, Colour]], size: tuple[int, int] = LARGE) -> Painter:
-    """Coloured pictures of a size for people."""
-    return Painter(scenery, size, coloured=True, halvings=1)
-
-
-def redraw(track_seed: int, poses: Iterable[Pose], size: tuple[int, int] = LARGE) -> list[np.ndarray]:
+def redraw(track_seed: int, poses: Iterable[Pose], size: tuple[int, int] = Painter.LARGE) -> list[np.ndarray]:
     """Coloured pictures of a drive, (H, W, 3) uint8, from its poses alone.
 
     Args:
@@ -139,5 +163,5 @@ def redraw(track_seed: int, poses: Iterable[Pose], size: tuple[int, int] = LARGE
         poses: x, y and heading of the car, as in the environment's `info`.
         size: (width, height) in pixels; the view itself is 5 : 4.
     """
-    painter = large_painter(race_at_start(track_seed).scenery, size)
+    painter = Painter.large(race_at_start(track_seed).scenery, size)
     return [painter.draw(*pose) for pose in poses]

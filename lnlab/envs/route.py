@@ -56,8 +56,8 @@ class Motion(NamedTuple):
 
 
 class RouteEnv(gymnasium.Env[Any, np.ndarray]):
-    """A car on a route, in the terms of `lnlab.envs.driving.DrivingEnv`. A world has six methods of its own, and calls
-    `_follow` with its centre line when it places the car.
+    """A car on a route, in the terms of `lnlab.envs.driving.DrivingEnv`. A world has six methods of its own, or seven
+    with traffic, and calls `_follow` with its centre line when it places the car.
 
     Args:
         half_width: m from the centre line to the edge of the road or lane.
@@ -114,6 +114,10 @@ class RouteEnv(gymnasium.Env[Any, np.ndarray]):
         """Whether the episode ends for a reason of the world's own."""
         raise NotImplementedError
 
+    def _traffic(self) -> tuple[float, bool]:
+        """Metres to the car ahead, infinite without one, and whether another car was hit, which ends the episode."""
+        return math.inf, False
+
     def _frame(self) -> np.ndarray:
         """The grey picture of now, (84, 84) uint8."""
         raise NotImplementedError
@@ -151,10 +155,10 @@ class RouteEnv(gymnasium.Env[Any, np.ndarray]):
         rewards = driving_reward.components(situation, standing_bonus=self.standing_bonus)
         self._steps += 1
         off_lane = situation.off_lane and self.terminate_off_lane
-        terminated = situation.goal or off_lane or self._outside()
+        terminated = situation.goal or situation.collision or off_lane or self._outside()
         truncated = not terminated and self._steps >= self.max_steps
         self._running = not (terminated or truncated)
-        told = self._info() | {"reward": rewards}
+        told = self._info() | {"collision": situation.collision, "reward": rewards}
         return self._observation(), sum(rewards.values()), terminated, truncated, told
 
     def render(self) -> np.ndarray | None:
@@ -181,6 +185,7 @@ class RouteEnv(gymnasium.Env[Any, np.ndarray]):
         forward, _ = now.in_car_frame(*now.velocity)
         waypoint = now.at.station >= self._route[self._next_waypoint] - REACHED
         self._next_waypoint += waypoint
+        gap, collision = self._traffic()
         return driving_reward.Situation(
             speed=now.speed,
             heading_error=now.heading_error,
@@ -192,6 +197,8 @@ class RouteEnv(gymnasium.Env[Any, np.ndarray]):
             route_left_before=self._route[-1] - before.at.station if self._steps else None,
             waypoint=waypoint,
             goal=self._next_waypoint == len(self._route),
+            gap=gap,
+            collision=collision,
         )
 
     def _jerk(self, before: Motion) -> float:
@@ -226,6 +233,7 @@ class RouteEnv(gymnasium.Env[Any, np.ndarray]):
             "route_left": self._route[-1] - now.at.station,
             "off_lane": now.off_lane,
             "goal": self._next_waypoint == len(self._route),
+            "collision": False,
             "pose": now.pose,
         }
 
@@ -235,6 +243,15 @@ def _route(line: CentreLine, length: float) -> list[float]:
     if length > line.length:
         raise ValueError(f"route_length={length:g} m is not allowed: the track is {line.length:.0f} m long")
     return [station for station in line.stations if station <= length]
+
+
+def mirrored(x: float, y: float, heading: float) -> Pose:
+    """A pose of a plane in which y is to the right of x, and headings are 0 along x and clockwise, in m and rad.
+
+    >>> mirrored(2.0, 1.0, -math.pi / 2)
+    (2.0, -1.0, 0.0)
+    """
+    return float(x), -float(y), wrap(-float(heading) - math.pi / 2)
 
 
 def check_count(name: str, value: Any, least: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
+import numpy as np
 from gymnasium.envs.box2d.car_dynamics import Car
 from gymnasium.envs.box2d.car_racing import FPS, PLAYFIELD, TRACK_WIDTH, CarRacing
 
@@ -102,6 +103,13 @@ class CentreLine:
             right=(x - ax) * uy - (y - ay) * ux,
             heading=self._headings[k] + share * turn,
         )
+
+    def poses(self, stations: np.ndarray) -> np.ndarray:
+        """Where the line is, (N, 3): x, y in m and heading in rad, at stations (N,) in m, which go on through laps."""
+        line = np.array([(*point, *normal) for point, normal in zip(self.points, self._across, strict=True)])
+        known, at = [*self.stations, self.length], np.asarray(stations) % self.length
+        x, y, ahead_x, ahead_y = (np.interp(at, known, [*column, column[0]]) for column in line.T)
+        return np.stack([x, y, np.arctan2(-ahead_x, ahead_y)], axis=1)
 
     def _find(self, x: float, y: float, segment: int) -> int:
         """The segment between whose cross lines the point lies; they meet far off the road, so the walk has an end."""
