@@ -13,6 +13,12 @@ gymnasium.register(  # driving that is learnt: no pay for standing still, a deci
     entry_point="lnlab.envs.driving:DrivingEnv",
     kwargs={"images": False, "standing_bonus": False, "frame_skip": 4, "max_steps": 600},
 )
+gymnasium.register(id="lnlab/Racetrack-v0", entry_point="lnlab.envs.racetrack:RacetrackEnv")  # extra `highway`
+gymnasium.register(
+    id="lnlab/RacetrackVector-v0",
+    entry_point="lnlab.envs.racetrack:RacetrackEnv",
+    kwargs={"images": False, "standing_bonus": False, "frame_skip": 2, "max_steps": 600},
+)
 gymnasium.register(
     id="lnlab/CartPoleMasked-v0",
     entry_point="lnlab.envs.cartpole:MaskedCartPole",
