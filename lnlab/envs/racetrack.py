@@ -80,7 +80,7 @@ class RacetrackEnv(RouteEnv):
 
     def _where(self) -> tuple[Pose, Velocity]:
         car = self.stock.vehicle
-        return mirrored(*car.position, car.heading), (float(car.velocity[0]), -float(car.velocity[1]))
+        return mirrored(car.position, car.heading), (float(car.velocity[0]), -float(car.velocity[1]))
 
     def _outside(self) -> bool:
         return False
@@ -90,7 +90,7 @@ class RacetrackEnv(RouteEnv):
         for other in self.stock.road.vehicles:
             if other is car or math.dist(other.position, car.position) > NEAR + 2 * car.LENGTH:
                 continue
-            at = self._line.project(*mirrored(*other.position, 0.0)[:2], now.segment)
+            at = self._line.project(*mirrored(other.position, 0.0)[:2], now.segment)
             if at.station > now.station and abs(at.right - now.right) < car.WIDTH:
                 gap = min(gap, max(at.station - now.station - car.LENGTH, 0.0))
         return gap, bool(car.crashed)
@@ -125,7 +125,7 @@ def lap(network: Any, begin: str, lane: int, at: float) -> list[tuple[float, flo
             station += road.local_coordinates(end)[0]
         closing = end is not None and node == begin
         while station < (at - SPACING / 2 if closing else road.length):
-            x, y, heading = mirrored(*road.position(station, 0.0), road.heading_at(station))
+            x, y, heading = mirrored(road.position(station, 0.0), road.heading_at(station))
             points.append((0.0, heading, x, y))
             station += SPACING
         if closing:

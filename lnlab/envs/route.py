@@ -6,6 +6,7 @@ draws it: `lnlab.envs.driving` and its neighbours.
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -245,12 +246,13 @@ def _route(line: CentreLine, length: float) -> list[float]:
     return [station for station in line.stations if station <= length]
 
 
-def mirrored(x: float, y: float, heading: float) -> Pose:
+def mirrored(place: Iterable[float], heading: float) -> Pose:
     """A pose of a plane in which y is to the right of x, and headings are 0 along x and clockwise, in m and rad.
 
-    >>> mirrored(2.0, 1.0, -math.pi / 2)
+    >>> mirrored((2.0, 1.0), -math.pi / 2)
     (2.0, -1.0, 0.0)
     """
+    x, y = place
     return float(x), -float(y), wrap(-float(heading) - math.pi / 2)
 
 
