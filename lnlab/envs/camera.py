@@ -7,28 +7,23 @@ its middle, r / 2z to the right and 16/9 · (1.5 - h) / 2z down. The horizon is 
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from lnlab.envs.cars import BOX, FRONT, HALF_WIDTH, REAR
-from lnlab.envs.road import LAWN, OTHER_HULL, SUBPIXEL, Colour, Painter, Pose, in_frame, on_plane
+from lnlab.envs.cars import BOX, FRONT
+from lnlab.envs.images import SIDE
+from lnlab.envs.road import LAWN, OTHER_HULL, SUBPIXEL, Colour, Painter, Pose, in_frame
 from lnlab.envs.track import Polygon
 
 AHEAD, EYE = 1.6, 1.5  # m from the car's centre to the camera, and its height
 ASPECT = 256 / 144
 CAR_HEIGHT = EYE  # m: a car's roof is at the eye's height, where it is a line
 NEAR = 0.5  # m ahead of the camera: nothing nearer is in the picture, and what crosses it is cut there
+FAR = EYE * ASPECT * SIDE / 2  # m, 112: what is farther off is left out; it would lie in the row below the horizon
+RADIUS = 12.0  # m from the centre of a polygon to its corners, at most: the squares of grass
 SKY: Colour = (135, 206, 235)
 OTHER_SIDE: Colour = (64, 64, 204)  # of the other cars, lighter than front and rear
-
-# The faces of a car's box by their corners, and whether a point right and forward of its centre sees them.
-FACES = (
-    ((0, 1), lambda right, forward: right > HALF_WIDTH, OTHER_SIDE),
-    ((1, 2), lambda right, forward: forward < REAR, OTHER_HULL),
-    ((2, 3), lambda right, forward: right < -HALF_WIDTH, OTHER_SIDE),
-    ((3, 0), lambda right, forward: forward > FRONT, OTHER_HULL),
-)
 
 
 class Camera(Painter):
@@ -48,40 +43,59 @@ class Camera(Painter):
         height, width = self._empty.shape[:2]
         self._empty[:] = self._ink(SKY)
         self._empty[height // 2 :] = self._ink(LAWN)  # which ends nowhere: stock's lawn is left out
-        self._corners, self._colours = self._corners[1:], self._colours[1:]
+        self._corners, self._centres, self._colours = self._corners[1:], self._centres[:, 1:], self._colours[1:]
+        self._side_inks = [self._ink(colour) for colour in (OTHER_SIDE, OTHER_HULL) * 2]
         self._across, self._down = width / 2 * (1 << SUBPIXEL), height / 2 * ASPECT * (1 << SUBPIXEL)
         self._middle = np.array([width / 2 - 0.5, height / 2 - 0.5]) * (1 << SUBPIXEL)
 
-    def _polygons(self, pose: Pose, others: Iterable[Pose]) -> Iterator[tuple[np.ndarray, Colour | int]]:
+    def _polygons(self, pose: Pose, others: Sequence[Pose]) -> Iterator[tuple[np.ndarray, Colour | int]]:
         x, y, heading = pose
         eye = x - AHEAD * math.sin(heading), y + AHEAD * math.cos(heading), heading
-        corners = in_frame(self._corners, eye)  # (P, 4, 2) right, forward
-        right, forward = corners[..., 0], corners[..., 1]
-        in_view = (forward > EYE * ASPECT).any(1) & (right < forward).any(1) & (right > -forward).any(1)
-        seen = np.flatnonzero(in_view)
-        solid = np.insert(corners[seen], 1, EYE, axis=2)  # (seen, 4, 3) right, down, forward
+        seen = np.flatnonzero(_in_view(in_frame(self._centres.T, eye), RADIUS))
+        solid, inks = _standing(in_frame(self._corners[seen], eye), EYE), [self._colours[index] for index in seen]
+        if others:
+            faces, sides = _faces(np.array(others), eye)
+            solid = np.concatenate([solid, faces])
+            inks += [self._side_inks[side] for side in sides]
         whole = solid[..., 2].min(1) >= NEAR
-        pixels = self._pixels3(np.maximum(solid, (-np.inf, -np.inf, NEAR)))
-        for index, kept, flat, points in zip(seen, whole, pixels, solid, strict=True):
-            yield flat if kept else self._pixels3(before_the_camera(points)), self._colours[index]
-        for other in sorted(others, key=lambda each: -math.dist(each[:2], eye[:2])):  # the farthest is painted first
-            yield from self._box(other, eye)
+        pixels = self._projected(np.maximum(solid, (-np.inf, -np.inf, NEAR)))
+        for kept, flat, points, ink in zip(whole, pixels, solid, inks, strict=True):
+            if kept:
+                yield flat, ink
+            elif len(cut := before_the_camera(points)):
+                yield self._projected(cut), ink
 
-    def _box(self, other: Pose, eye: Pose) -> Iterator[tuple[np.ndarray, Colour | int]]:
-        """The sides of a car that face the camera, at most two."""
-        corners = in_frame(on_plane(BOX, other), eye)
-        seen_from = in_frame(np.array(eye[:2]), other)
-        for (a, b), faces, colour in FACES:
-            if faces(*seen_from):
-                foot, head = corners[[a, b]], corners[[b, a]]
-                face = np.vstack([np.insert(foot, 1, EYE, axis=1), np.insert(head, 1, EYE - CAR_HEIGHT, axis=1)])
-                if len(face := before_the_camera(face)):
-                    yield self._pixels3(face), self._ink(colour)
-
-    def _pixels3(self, solid: np.ndarray) -> np.ndarray:
+    def _projected(self, solid: np.ndarray) -> np.ndarray:
         """Points (..., 3) right, down and forward of the camera in OpenCV's coordinates (..., 2)."""
         flat = solid[..., :2] / solid[..., 2:] * (self._across, self._down) + self._middle
         return np.rint(flat).astype(np.int32)
+
+
+def _in_view(centres: np.ndarray, radius: float) -> np.ndarray:
+    """Which discs around points (P, 2), right and forward of the camera, may be in the picture, (P,)."""
+    right, forward = centres.T
+    return (forward > -radius) & (forward < FAR + radius) & (np.abs(right) < forward + 2 * radius)
+
+
+def _standing(corners: np.ndarray, down: float) -> np.ndarray:
+    """Points (..., 2), right and forward, at a depth below the camera: (..., 3) right, down, forward; m."""
+    return np.stack([corners[..., 0], np.full(corners.shape[:-1], down), corners[..., 1]], axis=-1)
+
+
+def _faces(others: np.ndarray, eye: Pose) -> tuple[np.ndarray, np.ndarray]:
+    """Sides of cars (N, 3) that face the camera, (F, 4, 3), those of the farthest car first; and which side, (F,)."""
+    centres = in_frame(others[:, :2], eye)  # (N, 2) right, forward
+    near = _in_view(centres, FRONT)
+    centres, turn = centres[near], others[near, 2] - eye[2]
+    order = np.argsort(-np.hypot(*centres.T), kind="stable")
+    cosine, sine = np.cos(turn[order]), np.sin(turn[order])
+    turned = BOX @ np.stack([np.stack([cosine, sine], -1), np.stack([-sine, cosine], -1)], -2)  # (N, 4, 2)
+    start = centres[order, None] + turned
+    end = np.roll(start, -1, axis=1)
+    # The corners run clockwise: from the camera, a side that faces it runs from right to left.
+    car, side = np.nonzero(start[..., 0] * end[..., 1] > start[..., 1] * end[..., 0])
+    foot, head = (_standing(np.stack([start, end], 2)[car, side], down) for down in (EYE, EYE - CAR_HEIGHT))
+    return np.concatenate([foot, head[:, ::-1]], axis=1), side
 
 
 def before_the_camera(polygon: np.ndarray) -> np.ndarray:

@@ -112,14 +112,16 @@ class Painter:
         self._scale = np.array([width / WIDTH, -height / HEIGHT]) * (1 << SUBPIXEL)
         self._car_at = np.array([width / 2 - 0.5, height * 0.75 - 0.5]) * (1 << SUBPIXEL)
         self._car = [(self._pixels(np.array(corners)), self._ink(colour)) for corners, colour in car()]
-        self._other = [(np.array(corners), self._ink(colour)) for corners, colour in car(OTHER_HULL)]
+        others, colours = zip(*car(OTHER_HULL), strict=True)
+        self._other, self._other_inks = np.concatenate(others), [self._ink(colour) for colour in colours]
+        self._other_parts = np.cumsum([len(corners) for corners in others])[:-1]
 
     @classmethod
     def large(cls, scenery: Sequence[tuple[Polygon, Colour]], size: tuple[int, int] | None = None) -> "Painter":
         """Of coloured pictures of a size for people."""
         return cls(scenery, size or cls.LARGE, coloured=True, halvings=1)
 
-    def draw(self, x: float, y: float, heading: float, others: Iterable[Pose] = ()) -> np.ndarray:
+    def draw(self, x: float, y: float, heading: float, others: Sequence[Pose] = ()) -> np.ndarray:
         """The picture around a car among others, uint8 (H, W) or (H, W, 3)."""
         canvas = self._empty.copy()
         for corners, ink in self._polygons((x, y, heading), others):
@@ -128,7 +130,7 @@ class Painter:
             canvas = cv2.resize(canvas, (canvas.shape[1] // 2, canvas.shape[0] // 2), interpolation=cv2.INTER_AREA)
         return canvas
 
-    def _polygons(self, pose: Pose, others: Iterable[Pose]) -> Iterator[tuple[np.ndarray, Colour | int]]:
+    def _polygons(self, pose: Pose, others: Sequence[Pose]) -> Iterator[tuple[np.ndarray, Colour | int]]:
         """Corners (V, 2) in OpenCV's coordinates, and ink, in the order of drawing."""
         x, y, heading = pose
         forward = HEIGHT / 2 - BEHIND
@@ -138,8 +140,8 @@ class Painter:
         yield from zip(pixels, [self._colours[index] for index in seen], strict=True)
         for other in others:
             if math.dist(other[:2], middle) < REACH + CAR_REACH:
-                for corners, ink in self._other:
-                    yield self._pixels(in_frame(on_plane(corners, other), pose)), ink
+                pixels = self._pixels(in_frame(on_plane(self._other, other), pose))
+                yield from zip(np.split(pixels, self._other_parts), self._other_inks, strict=True)
         yield from self._car
 
     def _seen(self, x: float, y: float) -> np.ndarray:

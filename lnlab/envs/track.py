@@ -6,6 +6,7 @@ first episode as on later ones that keep the track; `tests/test_driving.py` hold
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -106,10 +107,15 @@ class CentreLine:
 
     def poses(self, stations: np.ndarray) -> np.ndarray:
         """Where the line is, (N, 3): x, y in m and heading in rad, at stations (N,) in m, which go on through laps."""
-        line = np.array([(*point, *normal) for point, normal in zip(self.points, self._across, strict=True)])
-        known, at = [*self.stations, self.length], np.asarray(stations) % self.length
-        x, y, ahead_x, ahead_y = (np.interp(at, known, [*column, column[0]]) for column in line.T)
+        known, *columns = self._closed
+        x, y, ahead_x, ahead_y = (np.interp(stations % self.length, known, column) for column in columns)
         return np.stack([x, y, np.arctan2(-ahead_x, ahead_y)], axis=1)
+
+    @cached_property
+    def _closed(self) -> np.ndarray:
+        """Station, x, y and the direction ahead of every point (5, P + 1), the first again at the end of the lap."""
+        line = np.array([(*point, *ahead) for point, ahead in zip(self.points, self._across, strict=True)]).T
+        return np.vstack([[*self.stations, self.length], np.append(line, line[:, :1], axis=1)])
 
     def _find(self, x: float, y: float, segment: int) -> int:
         """The segment between whose cross lines the point lies; they meet far off the road, so the walk has an end."""
