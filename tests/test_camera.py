@@ -13,12 +13,13 @@ from gymnasium.utils.env_checker import check_env
 
 import lnlab.envs  # noqa: F401  (registers the environments)
 from lnlab.envs import camera
-from lnlab.envs.camera import AHEAD, Camera
+from lnlab.envs.camera import Camera
 from lnlab.envs.cars import FRONT, HALF_WIDTH, REAR
 from lnlab.envs.driving import DrivingEnv
 from lnlab.envs.track import race_at_start
 
 WHITE = (255, 255, 255)
+AHEAD = 1.6  # m from the car's centre
 HORIZON, ACROSS, DOWN = 42, 42, 42 * 256 / 144 * 1.5  # rows, and pixels at 1 m: of 1 m to the right, of the ground
 STILL = np.zeros(2, np.float32)
 
@@ -55,6 +56,8 @@ def test_a_car_is_a_box_from_the_ground_to_the_eye_and_hides_what_is_behind_it()
     half = ACROSS * HALF_WIDTH / depth
     expected = HORIZON, HORIZON + DOWN / depth, ACROSS - half, ACROSS + half
     assert extent(found != picture()) == tuple(math.floor(each) for each in expected)
+    rear = found[HORIZON : math.floor(expected[1]), math.ceil(expected[2]) : math.floor(expected[3])]
+    assert len(np.unique(rear)) == 1  # one side of it, down to its foot
     hidden = (0.3, other[1] + 10, 0.2)
     assert np.array_equal(picture(others=[hidden, other]), found)
     assert np.array_equal(picture(others=[other, hidden]), found)
