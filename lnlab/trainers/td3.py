@@ -34,8 +34,8 @@ PHASES = ("random", "mixed", "policy")  # who chose the actions: chance, both wi
 REWARDS = {f"reward_{name}": name for name in WEIGHTS}  # columns of the parts of the driving reward
 VALIDATION_POINTS = (10_000, 50_000, 100_000, 500_000, 1_000_000)  # steps at which D5 wants a run tested
 BIAS_STATES = 8  # of an episode, at which Q is compared to what followed
-DRIVING = "lnlab/Driving-v0"
-OTHER_TRACKS = {DRIVING: {"scenario": "varied"}}  # options of the environment in tests
+DRIVING = ("lnlab/Driving-v0", "lnlab/DrivingCamera-v0", "lnlab/DrivingTraffic-v0")
+OTHER_TRACKS = dict.fromkeys(DRIVING, {"scenario": "varied"})  # options of the environment in tests
 Seen = dict[str, float]  # what is noted about one update
 Report = dict[str, Any]
 
@@ -511,7 +511,7 @@ class OffPolicyTrainer:
         """Where the car goes in one greedy episode on the training track, for the eye; before training also a test."""
         if moment == "before" and self.config.eval_episodes:
             self._test()
-        if self.config.env != DRIVING:
+        if self.config.env not in DRIVING:
             return
         env = make_env(self.config.env)
         for t, (action, _, _, info) in enumerate(greedy(env, self.learner, self._episode_seed(0)), start=1):
