@@ -12,7 +12,6 @@ import cv2
 import gymnasium
 import numpy as np
 
-from lnlab.envs.driving_reward import NEAR
 from lnlab.envs.images import SIDE
 from lnlab.envs.road import SUBPIXEL, Colour, Pose, grey
 from lnlab.envs.route import RouteEnv, Velocity, check_count, mirrored
@@ -86,14 +85,9 @@ class RacetrackEnv(RouteEnv):
         return False
 
     def _traffic(self) -> tuple[float, bool]:
-        car, now, gap = self.stock.vehicle, self._motion.at, math.inf
-        for other in self.stock.road.vehicles:
-            if other is car or math.dist(other.position, car.position) > NEAR + 2 * car.LENGTH:
-                continue
-            at = self._line.project(*mirrored(other.position, 0.0)[:2], now.segment)
-            if at.station > now.station and abs(at.right - now.right) < car.WIDTH:
-                gap = min(gap, max(at.station - now.station - car.LENGTH, 0.0))
-        return gap, bool(car.crashed)
+        car = self.stock.vehicle
+        others = [mirrored(each.position, 0.0)[:2] for each in self.stock.road.vehicles if each is not car]
+        return self._gap(others, car.LENGTH, car.WIDTH), bool(car.crashed)
 
     def _frame(self) -> np.ndarray:
         return self._painted(coloured=False)

@@ -202,6 +202,21 @@ class RouteEnv(gymnasium.Env[Any, np.ndarray]):
             collision=collision,
         )
 
+    def _gap(self, others: Iterable[tuple[float, float]], length: float, width: float) -> float:
+        """Metres of route to the nearest of other cars ahead in the way, bumper to bumper; infinite without one.
+
+        Args:
+            others: x, y of their centres, m.
+            length, width: of a car, m.
+        """
+        now, gap = self._motion.at, math.inf
+        for x, y in others:
+            if math.dist((x, y), self._motion.pose[:2]) < driving_reward.NEAR + 2 * length:  # a projection's reach
+                at = self._line.project(x, y, now.segment)
+                if at.station > now.station and abs(at.right - now.right) < width:
+                    gap = min(gap, max(at.station - now.station - length, 0.0))
+        return gap
+
     def _jerk(self, before: Motion) -> float:
         """√(Δa_forward² + Δa_right²) / Δt, m/s³; the acceleration before an episode is 0."""
         (vx, vy), (ux, uy) = self._motion.velocity, before.velocity
