@@ -22,7 +22,7 @@ EPISODE_STEPS = 100  # length of an offloading episode, in environment steps
 REPORT_STEPS = 1000  # about as many environment steps of a seed lie between two reports of A3C and Individual elsewhere
 RECORD_STEPS = 100  # environment steps between two rows of the table `records`
 DDPG = {"critics": 1, "policy_delay": 1, "target_noise": 0.0}  # what sets DDPG apart from TD3
-EXTENT = {"seeds", "first_seed", "episodes", "steps", "eval_episodes"}  # how much is run, not what
+EXTENT = {"seeds", "first_seed", "episodes", "steps", "eval_episodes", "ensemble"}  # how much is run, not what
 EXECUTION = {"profile", "device", "cores", "resume", "tensorboard"}  # where and how it is run; changes no result
 PROFILE, LONGEST_PROFILE = r"^[a-z0-9][a-z0-9_-]*$", 64  # names of profiles, which are folders
 LONGEST_ID = 200  # letters; a folder's name may have 255, and more is put around it
@@ -179,7 +179,16 @@ class ActorCriticConfig(Settings):
     gamma: float = _setting(0.99, "discount per step", "gamma{}", ge=0, le=1)
     entropy_cost: float = _setting(0.05, "weight of the entropy bonus, nats", "ent{}", ge=0)
     value_cost: float = _setting(0.25, "weight of the squared value error", "val{}", ge=0)
-    clip_norm: float = _setting(2.0, "largest L2 norm of a worker's gradient", "clip{}", gt=0)
+    value_huber: float = _setting(
+        0.0, "value error from which its loss grows linearly (Huber 1964), in reward; 0: never", "huber{}", ge=0
+    )
+    return_scale: bool = _setting(
+        False, "values learned on returns of mean 0, deviation 1 (PopArt, van Hasselt et al. 2016)", "popart"
+    )
+    clip_norm: float = _setting(2.0, "largest L2 norm of a worker's gradient; 0 is no limit", "clip{}", ge=0)
+    clip_percentile: float = _setting(
+        0.0, "of a learner's gradient norms so far, the limit (AutoClip); 0: clip_norm is", "autoclip{}", ge=0, le=100
+    )
     schedule: Literal["async", "sync"] = _setting("async", "A3C: one update per worker, or one per average", "{}")
 
     @model_validator(mode="before")
@@ -207,6 +216,15 @@ class ActorCriticConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _one_limit_and_one_scale(self) -> Any:
+        if self.clip_percentile and self.clip_norm != type(self).model_fields["clip_norm"].default:
+            raise ValueError(f"clip_norm={self.clip_norm:g} has no meaning with clip_percentile, which sets the limit")
+        held = {"weights", "heads"}.intersection(placed(self.norm, self.norm_at))
+        if self.return_scale and held:
+            raise ValueError(f"return_scale rescales the heads' weights, whose length norm={self.norm!r} sets")
+        return self
+
+    @model_validator(mode="after")
     def _one_worker_a_model(self) -> Any:
         if self.algorithm == "individual" and (getattr(self, "gradient_carry", False) or self.schedule == "sync"):
             raise ValueError(
@@ -228,6 +246,10 @@ class RunConfig(ActorCriticConfig):
         False, "A3C: keep the original's bug, adding the previous clipped gradient", "carry"
     )
     eval_episodes: int = _setting(20, "test episodes per scenario; 0 skips the evaluation", ge=0, le=10_000)
+    ensemble: bool = _setting(False, "Individual: also test the learners of a seed together, by vote and mean policy")
+    value_sees_time: bool = _setting(
+        False, "the share of the episode that is left is shown to the value, and to it alone", "value-time"
+    )
     steps_of: Literal[STEPS_OF] = _setting(  # type: ignore[valid-type]
         OWN, "size of a layer's step, |ΔW|/|W|: own, or as in an arm with this norm beside it",
         "steps-{}",
@@ -240,6 +262,8 @@ class RunConfig(ActorCriticConfig):
         if EPISODE_STEPS % self.rollout:
             allowed = [t for t in range(1, EPISODE_STEPS + 1) if EPISODE_STEPS % t == 0]
             raise ValueError(f"rollout={self.rollout} does not divide an episode of 100 steps; choose one of {allowed}")
+        if self.ensemble and self.learners_per_seed == 1:
+            raise ValueError("ensemble=True needs several learners a seed: algorithm='individual', workers over 1")
         return self
 
     @property
@@ -258,6 +282,7 @@ class GymConfig(ActorCriticConfig):
     """
 
     gradient_carry: ClassVar[bool] = False  # a fault of the documents' code
+    value_sees_time: ClassVar[bool] = False  # episodes have no fixed length
 
     device: Literal["auto", "cpu"] = _setting("auto", "these environments and their small networks run on the CPU")
     steps: int = _setting(100_000, "environment steps of a seed, rounded up to whole reports", ge=1, le=10**9)

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 from tqdm.auto import tqdm
 
 from lnlab.config import EPISODE_STEPS, RunConfig
 from lnlab.envs.offloading import Noise, OffloadingBatch, draw_noise, training_velocities
-from lnlab.models.actor_critic import ActorCritic, make_actor_critic
+from lnlab.models.actor_critic import ActorCritic, of_settings
 from lnlab.policies import POLICIES
 from lnlab.trainers.returns import sample
 from lnlab.trainers.schedule import Purpose
@@ -28,6 +29,7 @@ SCENARIOS: dict[str, list[tuple[int, int]]] = {  # group → (capacity, velocity
 SWEEP = {"sweep": [(200, velocity) for velocity in (50, 70, 75, 80, 90, 100)]}  # the fast cars of D2 and D4
 CLOUDS = ("budget", "refilled")  # the original's test rules, and a private pool with the training's refill
 MODES = ("greedy", "sampled")  # arg-max as in the original, and the policy as it was trained
+TOGETHER = ("vote", "mean")  # of several learners: the action that most of them choose, one drawn from the mean policy
 ACTIONS = ("local", "offload", "discard")
 ROWS = 2048  # environments stepped at once: activations stay in the cache
 TEST_EPISODE = 1_000_000  # test noise comes from episodes that no training reaches
@@ -66,9 +68,7 @@ def evaluate(
         One row per learner, scenario, mode and cloud: seed, worker (−1 for a shared model), the scenario, mode, cloud,
         episodes, return_mean, return_std (over episodes, ddof 0), share_local, share_offload, share_discard.
     """
-    net = make_actor_critic(
-        config.core, config.norm, at=config.norm_at, trunks=config.trunks, norm_in=config.norm_in, hidden=config.hidden
-    )
+    net = of_settings(config)
     per_learner = len(scenario_table(groups)) * config.eval_episodes
     chunk = max(1, ROWS // per_learner)
     tables: list[pd.DataFrame] = []
@@ -77,6 +77,28 @@ def evaluate(
             rows = range(start, min(start + chunk, len(parameters)))
             tables += _evaluate_chunk(config, net, parameters[rows.start : rows.stop], rows, groups)
             bar.update(len(rows))
+    return pd.concat(tables).sort_values(["seed", "worker", "cloud", "mode", "scenario"], ignore_index=True)
+
+
+def evaluate_ensemble(config: RunConfig, parameters: Tensor, *, groups: Groups = SCENARIOS) -> pd.DataFrame:
+    """Test the learners of each seed acting as one, by vote and by mean policy, with both clouds.
+
+    Args:
+        config: the settings of a run of Individual; `eval_episodes` per scenario.
+        parameters: (learners, size), seed-major: those of a trained run, whatever it was trained for.
+        groups: the scenarios, SCENARIOS or SWEEP.
+
+    Returns:
+        Columns as `evaluate`, with worker −1 and modes `TOGETHER`; the test episodes are those of the learners alone.
+    """
+    net, tables = of_settings(config), []
+    for seed, rows in zip(config.seed_list, parameters.split(config.learners_per_seed), strict=True):
+        for cloud in CLOUDS:
+            for mode in TOGETHER:
+                env, noise, uniforms = _environments([seed], config.eval_episodes, cloud, parameters.device, groups)
+                outcome = play(env, noise, _as_one(net, rows, uniforms, mode))
+                table = _summarise(outcome, config.eval_episodes, [{"seed": seed, "worker": -1}], groups)
+                tables.append(table.assign(cloud=cloud, mode=mode))
     return pd.concat(tables).sort_values(["seed", "worker", "cloud", "mode", "scenario"], ignore_index=True)
 
 
@@ -156,6 +178,24 @@ def _actor(net: ActorCritic, parameters: Tensor, uniforms: Tensor, mode: str) ->
         logits = net.step(views, tape, 0)[..., :-1].reshape(len(obs), -1)
         tape.state[0].copy_(tape.state[1])
         return logits.argmax(-1) if mode == "greedy" else sample(logits, uniforms[t])
+
+    return act
+
+
+def _as_one(net: ActorCritic, parameters: Tensor, uniforms: Tensor, mode: str) -> Act:
+    """L learners as one policy over E environments, each with a recurrent state of its own from zero."""
+    views = net.layout.views(parameters)
+    tape = net.tape(1, len(parameters), uniforms.shape[1], device=parameters.device)
+
+    def act(obs: Tensor, t: int) -> Tensor:
+        tape.obs[0].copy_(obs.expand_as(tape.obs[0]))
+        logits = net.step(views, tape, 0)[..., :-1]  # (L, E, A)
+        tape.state[0].copy_(tape.state[1])
+        mean = torch.softmax(logits, -1).mean(0)
+        if mode == "mean":
+            return sample(mean.log(), uniforms[t])
+        votes = one_hot(logits.argmax(-1), mean.shape[-1]).sum(0)
+        return (votes + mean / 2).argmax(-1)  # of a tie, what is likelier in the mean
 
     return act
 

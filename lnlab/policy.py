@@ -17,7 +17,7 @@ from torch import nn
 
 from lnlab.config import RECORD_STEPS, Config, ConfigError, RunConfig, TD3Config
 from lnlab.models import single
-from lnlab.models.actor_critic import make_actor_critic
+from lnlab.models.actor_critic import of_settings
 from lnlab.models.mlp import MLP
 
 if TYPE_CHECKING:
@@ -158,10 +158,7 @@ class ActorCriticPolicy(Policy):
         self.gaussian = kind.gaussian
         row = config.seed_list.index(seed) * config.learners_per_seed
         row += worker if config.learners_per_seed > 1 else 0
-        self._net = make_actor_critic(
-            config.core, config.norm, at=config.norm_at, trunks=config.trunks, norm_in=config.norm_in,
-            inputs=self.inputs, hidden=config.hidden, actions=kind.outputs, gaussian=self.gaussian,
-        )  # fmt: skip
+        self._net = of_settings(config, inputs=self.inputs, actions=kind.outputs, gaussian=self.gaussian)
         self._p = self._net.layout.views(state["parameters"][row : row + 1].clone())
         moments = state["world"]["moments"][0] if getattr(config, "obs_norm", False) else None
         self._seen = None if moments is None else _scale(moments[1][row], moments[2][row])

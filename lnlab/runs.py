@@ -12,6 +12,7 @@ results/<profile>/<run id>/
     metrics.parquet     the documents' numbers per seed and worker
     evaluation.parquet  the 18 test scenarios
     sweep.parquet       further velocities, those of D2 and D4
+    ensemble.parquet    the learners of a seed of Individual tested together, where asked for
     diagnostics.parquet measurements inside the network, where made
 
 TD3 and DDPG leave other tables: records.parquet (each 100 steps), returns.parquet (training episodes), checks.parquet

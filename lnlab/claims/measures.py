@@ -9,7 +9,8 @@ A3C and Individual learners:
 
 value_loss_mean, …         a metric of `lnlab.analysis.metrics`; `value_loss_sd@w0` is that of worker 0
 test.greedy, test.sampled  return in the 18 scenarios; `test.greedy.extra` in one group of them; `test_refilled.…` with
-                           a cloud that is refilled as in training
+                           a cloud that is refilled as in training; `test.vote`, `test.mean` of the learners of a seed
+                           of Individual together, by vote and by mean policy, where the run tested them
 over_scenarios.greedy, …   SD of the return over the 18 scenarios
 sweep.greedy, …            return over all velocities of D2 and D4; `sweep.greedy.75` at one of them, in km/h
 constant.greedy, …         share of learners that take one action more than 99 times in 100
@@ -454,7 +455,8 @@ def _check(data: Data, arm: str, step: str) -> Array:
 
 # -- names ----------------------------------------------------------------------------------------------------------
 _MODE = {"greedy", "sampled"}.__contains__
-_TEST = {f"{mode}{group}" for mode in ("greedy", "sampled") for group in ("", ".seen", ".intra", ".extra")}.__contains__
+_MODES = ("greedy", "sampled", "vote", "mean")
+_TEST = {f"{mode}{group}" for mode in _MODES for group in ("", ".seen", ".intra", ".extra")}.__contains__
 _SWEEP = re.compile(rf"(greedy|sampled)(\.refilled|\.({'|'.join(map(str, pooled.EVERY))}))?").fullmatch
 _INSIDE, _COLUMN = QUANTITIES.__contains__, COLUMNS["records"].__contains__
 _EPISODES, _FOURTH = {*COLUMNS["returns"], "sd", "rate"}.__contains__, set("1234").__contains__

@@ -276,9 +276,10 @@ class Data:
     ) -> Array:  # fmt: skip
         """(n_seeds, n_scenarios, n_learners) test scores, A3C having one learner.
 
-        `value` may also be return_std or a share of actions, such as share_local.
+        `value` may also be return_std or a share of actions, such as share_local. Modes vote and mean are those of
+        the learners of a seed together.
         """
-        rows = _tested(self.table(arm, "evaluation"), mode, cloud)
+        rows = _tested(self.table(arm, "ensemble" if mode in ("vote", "mean") else "evaluation"), mode, cloud)
         return _cells(rows[rows.group.isin(groups)] if groups else rows, value, f"tests of {arm}")
 
     def sweep(

@@ -64,6 +64,7 @@ def play_probes(config: RunConfig, net: ActorCritic, parameters: Tensor) -> Epis
     observation = env.reset(noise)
     for t, chance in enumerate(chances):
         tape.obs[0] = observation[by_learner].view_as(tape.obs[0])
+        tape.left[0] = 1 - t / EPISODE_STEPS
         out[t] = net.step(views, tape, 0)
         tape.state[0].copy_(tape.state[1])
         chosen = sample(out[t, ..., :-1].flatten(0, 1), chance[by_learner])

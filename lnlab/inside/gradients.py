@@ -44,7 +44,9 @@ def cut(state: State, learners: slice, workers: slice) -> State:
     parts = {name: None if state[name] is None else _copy(state[name], part) for name, part in rows.items()}
     leader = state.get("leader")
     leader = None if leader is None else cut(leader, learners, workers)
-    return {"episode": state["episode"], "diverged": [], "adam": {"state": moments}, "leader": leader, **parts}
+    norms = state.get("norms") and [_copy(each, ...) for each in state["norms"][learners]]
+    adam = {"state": moments}
+    return {"episode": state["episode"], "diverged": [], "adam": adam, "leader": leader, "norms": norms, **parts}
 
 
 def _copy(x: Tensor, part: Any) -> Tensor:

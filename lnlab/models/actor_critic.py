@@ -14,7 +14,7 @@ modules.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -50,6 +50,94 @@ class Tape(NamedTuple):
     core: Tensor  # (T+1, N, B, H)  input of the heads
     out: Tensor  # (T+1, N, B, A+1) logits | value
     sides: tuple["Tape", ...]  # separate trunks: the actor's and the critic's, and nothing between state and out here
+    left: Tensor  # (T+1,) share of the episode that is left, for a value that sees it; whoever plays writes it
+
+
+class TimeLeft:
+    """The share of the episode that is left, added to the value with as many weights as there are hidden units.
+
+    All of them stay equal. There are so many since Adam moves every weight equally far: one alone would move the value
+    that many times more slowly than the features do.
+    """
+
+    def __init__(self, heads: str, hidden: int) -> None:
+        self.weight = f"{heads}.time"
+        self.shapes: dict[str, tuple[int, ...]] = {self.weight: (hidden,)}
+
+    def forward(self, p: Views, left: Tensor, out: Tensor) -> None:
+        """left (), out (N, B, A+1), whose last number changes."""
+        out[..., -1].add_(p[self.weight].sum(1, keepdim=True) * left)
+
+    def backward(self, p: Views, g: Views, left: Tensor, dout: Tensor) -> None:
+        """left (T,), dout (T, N, A+1); writes into `g`."""
+        along = (dout[..., -1] * left.unsqueeze(1)).cumsum(0)[-1]  # in the order of time, whatever N
+        g[self.weight].copy_(along.unsqueeze(1).expand_as(g[self.weight]))
+
+
+class ReturnScale:
+    """PopArt (van Hasselt et al. 2016): the value is learned on returns of mean 0 and deviation 1, as seen so far.
+
+    The heads give a value in deviations from the mean; what the network says is in units of reward. Whenever the
+    statistics move, the heads' weights are changed so that every value stays what it was. The statistics are the
+    learner's own, kept in its row beside its parameters, and move after the gradient of an update, before its step.
+    """
+
+    rate = 0.01  # share of the way to the statistics of the newest rollouts; the article leaves it open
+    least = 1e-4  # deviation
+
+    def __init__(self, heads: str, linear: Linear, time: tuple[TimeLeft, ...]) -> None:
+        self.mean, self.var = f"{heads}.mean", f"{heads}.var"
+        self.shapes: dict[str, tuple[int, ...]] = {self.mean: (1,), self.var: (1,)}
+        self.linear, self.time = linear, time
+        self.seen: Tensor | None = None  # (T, N), returns of the newest rollouts
+
+    def deviation(self, p: Views) -> Tensor:
+        """(N, 1), in reward."""
+        return p[self.var].sqrt().clamp_min(self.least)
+
+    def forward(self, p: Views, left: Tensor, out: Tensor) -> None:
+        """out (N, B, A+1): its last number, in deviations, becomes a value in reward."""
+        out[..., -1].mul_(self.deviation(p)).add_(p[self.mean])
+
+    def backward(self, p: Views, g: Views, left: Tensor, dout: Tensor) -> None:
+        """dout (T, N, A+1) of an error in reward becomes that of the error in deviations, in place."""
+        dout[..., -1].div_(self.deviation(p).squeeze(1))
+
+    def move(self, parameters: Views, snapshot: Views, alive: Tensor) -> None:
+        """Statistics of the learners (L, …) towards those of what their rows saw, in the rows' snapshots (N, …) too.
+
+        Args:
+            alive: (L,); the others' stay.
+        """
+        if self.seen is None:
+            return
+        steps, members = len(self.seen), len(snapshot[self.mean]) // len(alive)
+        mean = self.seen.cumsum(0)[-1] / steps  # sums in the order of time and of rows, whatever N
+        var = (self.seen - mean).square().cumsum(0)[-1] / steps
+        mean, var = mean.view(-1, members), var.view(-1, members)
+        whole = mean.cumsum(1)[:, -1:] / members  # (L, 1)
+        spread = (var + (mean - whole).square()).cumsum(1)[:, -1:] / members
+        away, keep = whole - parameters[self.mean], 1 - self.rate
+        live = alive.unsqueeze(1)
+        new_mean = torch.where(live, parameters[self.mean] + self.rate * away, parameters[self.mean])
+        moved = keep * (parameters[self.var] + self.rate * away.square()) + self.rate * spread
+        new_var = torch.where(live, moved, parameters[self.var])
+        self.set(snapshot, new_mean.repeat_interleave(members, 0), new_var.repeat_interleave(members, 0))
+        if members > 1:  # else the snapshot is the parameters
+            self.set(parameters, new_mean, new_var)
+
+    def set(self, p: Views, mean: Tensor, var: Tensor) -> None:
+        """Other statistics (N, 1), the same values."""
+        before, shift = self.deviation(p), p[self.mean] - mean
+        p[self.var].copy_(var)
+        p[self.mean].copy_(mean)
+        after = self.deviation(p)
+        factor = before / after
+        p[self.linear.weight][..., -1].mul_(factor)
+        bias = p[self.linear.bias][:, -1:]
+        bias.mul_(factor).add_(shift / after)
+        for each in self.time:
+            p[each.weight].mul_(factor)
 
 
 class ActorCritic:
@@ -58,14 +146,18 @@ class ActorCritic:
     Args:
         heads: outputs of each head, side by side in one product: the policy's and the value's, or one of them.
         prefix: before the name of every parameter and every norm: the side, where trunks are separate.
+        time: the value sees how much of the episode is left.
+        scaled: the value is learned on returns of mean 0 and deviation 1.
     """
 
     recurrent = False
+    scale: ReturnScale | None = None
     keep: Tensor | None = None  # (T, N, 1): 0 where a step of the rollout ended its episode, else 1; None: none did
 
     def __init__(
-        self, inputs: int, hidden: int, heads: tuple[int, ...], norm: str, at: str = USUAL, prefix: str = ""
-    ) -> None:
+        self, inputs: int, hidden: int, heads: tuple[int, ...], norm: str, at: str = USUAL, prefix: str = "",
+        *, time: bool = False, scaled: bool = False,
+    ) -> None:  # fmt: skip
         self.inputs, self.hidden, self.outputs, self.prefix = inputs, hidden, heads, prefix
         self.layers = tuple(prefix + layer for layer in placed(norm, at))
         self._acting_on: Tensor | None = None  # the state in which acting stands during an update
@@ -77,7 +169,10 @@ class ActorCritic:
         core = self._core(f"{prefix}core")
         named = {"embed": self.embed, "core": core, "heads": self.heads}
         self.products: dict[str, Linear | GRU] = {prefix + name: each for name, each in named.items()}
-        parts = [self.embed, self.embed_norm, core, self.core_norm, self.heads_norm, self.heads]
+        left = (TimeLeft(f"{prefix}heads", hidden),) if time else ()
+        self.scale = ReturnScale(f"{prefix}heads", self.heads, left) if scaled else None
+        self.of_value: tuple[TimeLeft | ReturnScale, ...] = (*left, *((self.scale,) if self.scale else ()))
+        parts = [self.embed, self.embed_norm, core, self.core_norm, self.heads_norm, self.heads, *self.of_value]
         self.layout = Layout({name: shape for part in parts for name, shape in part.shapes.items()})
 
     def _core(self, name: str) -> Linear | GRU:
@@ -117,7 +212,8 @@ class ActorCritic:
         """Buffers for `steps` steps (and one for the bootstrap) of `rows` learners with `batch` environments each."""
         h, core = self.hidden, 3 * self.hidden if self.recurrent else self.hidden
         widths = (self.inputs, h * self.recurrent, h, h, core, core * self.recurrent, h, sum(self.outputs))
-        return Tape._make([*(torch.zeros(steps + 1, rows, batch, width, device=device) for width in widths), ()])
+        left = torch.zeros(steps + 1, device=device)
+        return Tape._make([*(torch.zeros(steps + 1, rows, batch, width, device=device) for width in widths), (), left])
 
     def step(self, p: Views, tape: Tape, t: int) -> Tensor:
         """Act at step t on tape.obs[t]: returns tape.out[t] (N, B, A+1); writes the next state to tape.state[t+1] if
@@ -125,7 +221,13 @@ class ActorCritic:
         embed = self.embed.forward(p, tape.obs[t], tape.embed[t])
         active = torch.clamp_min(self.embed_norm.forward(p, embed), 0.0, out=tape.active[t])
         self._core_step(p, tape, t, active)
-        return self.heads.forward(p, self.heads_norm.forward(p, tape.core[t]), tape.out[t])
+        return self._heads(p, tape, t, self.heads_norm.forward(p, tape.core[t]))
+
+    def _heads(self, p: Views, tape: Tape, t: int, x: Tensor) -> Tensor:
+        out = self.heads.forward(p, x, tape.out[t])
+        for part in self.of_value:
+            part.forward(p, tape.left[t], out)
+        return out
 
     def retrace(self, p: Views, tape: Tape, steps: int) -> None:
         """The first `steps` of a rollout once more, as they are trained: norms over the batch see all of it at once.
@@ -139,7 +241,7 @@ class ActorCritic:
         self._core_train(p, tape, steps)
         heads = self._train(p, self.heads_norm, tape.core[t])
         for step in range(steps):
-            self.heads.forward(p, heads[step], tape.out[step])
+            self._heads(p, tape, step, heads[step])
 
     def _train(self, p: Views, norm: AnyNorm, x: Tensor) -> Tensor:
         """A norm over a rollout, x (T, N, 1, H)."""
@@ -149,6 +251,8 @@ class ActorCritic:
         """After a push: running statistics of the learners (L, size) towards the rollouts', then into the rows' (N,
         size) snapshots."""
         views, rows = self.layout.views(parameters), self.layout.views(snapshot)
+        if self.scale:
+            self.scale.move(views, rows, alive)
         for norm in self.norms.values():
             if isinstance(norm, BatchNorm):
                 norm.move(views, alive)
@@ -163,7 +267,9 @@ class ActorCritic:
 
     def backward(self, p: Views, g: Views, tape: Tape, dout: Tensor) -> None:
         """Gradient of the loss from dout (T, N, A+1), written over every view in `g`. The tape must hold one
-        environment a row."""
+        environment a row; `dout` is changed where returns are scaled."""
+        for part in reversed(self.of_value):
+            part.backward(p, g, tape.left[: len(dout)], dout)
         obs, state, embed, active, gates, hidden, core = (x[: len(dout)].squeeze(2) for x in tape[:7])
         into = self.heads_norm.train(p, core.transpose(0, 1)).transpose(0, 1)
         d_into = self.heads.backward(p, g, into, dout)
@@ -261,6 +367,7 @@ class SeparateActorCritic(ActorCritic):
         self.layers = actor.layers + critic.layers
         self.norms, self.products = actor.norms | critic.norms, actor.products | critic.products
         self.layout = Layout(actor.layout.shapes | critic.layout.shapes)
+        self.scale = critic.scale
 
     def _fill(self, name: str, view: Tensor, generator: torch.Generator) -> None:
         for side in self.sides:
@@ -272,8 +379,9 @@ class SeparateActorCritic(ActorCritic):
         obs, nothing = own[0].obs, own[0].obs.new_empty(0)
         state, out = torch.cat([each.state for each in own], -1), torch.cat([each.out for each in own], -1)
         parts = zip(own, state.chunk(2, -1), self._by_side(out), strict=True)
-        sides = tuple(each._replace(obs=obs, state=half, out=part) for each, half, part in parts)
-        return Tape._make([obs, state, *[nothing] * 5, out, sides])
+        left = own[0].left
+        sides = tuple(each._replace(obs=obs, state=half, out=part, left=left) for each, half, part in parts)
+        return Tape._make([obs, state, *[nothing] * 5, out, sides, left])
 
     def _by_side(self, out: Tensor) -> tuple[Tensor, ...]:
         return out.split([sum(side.outputs) for side in self.sides], -1)
@@ -309,6 +417,8 @@ def make_actor_critic(
     hidden: int = 128,
     actions: int = 3,
     gaussian: bool = False,
+    value_sees_time: bool = False,
+    return_scale: bool = False,
 ) -> ActorCritic:
     """The network of an arm, by name.
 
@@ -317,6 +427,7 @@ def make_actor_critic(
         trunks: shared by actor and critic, or separate.
         norm_in: both, or the only side of separate trunks that has the norm: actor or critic.
         gaussian: with a log standard deviation for each action, 0 at first.
+        value_sees_time, return_scale: what they are in lnlab.config.
 
     Raises:
         ValueError: `core` or `norm` is unknown; the message names the allowed ones.
@@ -328,16 +439,25 @@ def make_actor_critic(
         raise ValueError(f"unknown core {core!r}; choose one of {', '.join(CORES)}")
     if norm not in ACTOR_CRITIC:
         raise ValueError(f"unknown norm {norm!r}; choose one of {', '.join(ACTOR_CRITIC)}")
+    of_value: dict[str, Any] = {"time": value_sees_time, "scaled": return_scale}
     if trunks == "shared":
-        net = CORES[core](inputs, hidden, (actions, 1), norm, at)
+        net = CORES[core](inputs, hidden, (actions, 1), norm, at, **of_value)
     else:
         norms = {side: norm if norm_in in ("both", side) else "none" for side in ("actor", "critic")}
         actor = CORES[core](inputs, hidden, (actions,), norms["actor"], at, "actor.")
-        critic = CORES[core](inputs, hidden, (1,), norms["critic"], at, "critic.")
+        critic = CORES[core](inputs, hidden, (1,), norms["critic"], at, "critic.", **of_value)
         net = SeparateActorCritic(actor, critic)
     if gaussian:
         net.layout = Layout(net.layout.shapes | {"log_std": (actions,)})
     return net
+
+
+def of_settings(config: Any, **sizes: Any) -> ActorCritic:
+    """The network of a run of A3C or Individual; `sizes`: inputs, actions and gaussian of another task."""
+    return make_actor_critic(
+        config.core, config.norm, at=config.norm_at, trunks=config.trunks, norm_in=config.norm_in, hidden=config.hidden,
+        value_sees_time=config.value_sees_time, return_scale=config.return_scale, **sizes,
+    )  # fmt: skip
 
 
 def norm_layers(net: ActorCritic, parameters: Tensor) -> list[str]:

@@ -135,6 +135,10 @@ class Trunk(nn.Module):
         self.core = gru(core, p) if isinstance(core, GRU) else linear(core, p)
         self.core_norm, self.heads_norm = norm(net.core_norm, p), norm(net.heads_norm, p)
         self.heads = linear(net.heads, p)
+        if net.scale:  # PopArt: into the layer's weights
+            deviation, mean = net.scale.deviation(p)[0, 0], p[net.scale.mean][0, 0]
+            self.heads.weight.data[-1].mul_(deviation)
+            self.heads.bias.data[-1].mul_(deviation).add_(mean)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, I), state (B, H) → outputs (B, O), next state; feedforward: the state has no number."""
@@ -170,7 +174,8 @@ class ActorCriticModule(nn.Module):
 
     def forward(self, observation: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Observations (B, I) → outputs of the policy (B, O): logits, or means of a Gaussian; values (B, 1); and the
-        state that follows (B, S), S = 0 of a feedforward network. `state` None: an episode begins.
+        state that follows (B, S), S = 0 of a feedforward network. `state` None: an episode begins. A value that sees
+        how much of its episode is left (`value_sees_time`) is without that part.
         """
         if state is None:
             state = observation.new_zeros(len(observation), sum(self.sizes))

@@ -10,6 +10,8 @@ gradient (computed on its snapshot) is clipped and applied with the shared Adam,
 So a gradient is about workers − 1 updates old, as with real asynchronous processes, and the run is exactly repeatable.
 """
 
+import math
+from bisect import insort
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,8 +23,8 @@ from torch import Tensor
 from lnlab.config import EPISODE_STEPS, OWN
 from lnlab.envs.offloading import OffloadingBatch, draw_noise, training_velocities
 from lnlab.envs.rules import ACTIONS, OBSERVATION
-from lnlab.evaluation import SCENARIOS, SWEEP, evaluate
-from lnlab.models.actor_critic import make_actor_critic, norm_layers, seeded_rows
+from lnlab.evaluation import SCENARIOS, SWEEP, evaluate, evaluate_ensemble
+from lnlab.models.actor_critic import norm_layers, of_settings, seeded_rows
 from lnlab.models.norms import USUAL
 from lnlab.trainers.actions import Actions, Choice
 from lnlab.trainers.captured import CapturedTick
@@ -37,6 +39,39 @@ Report = dict[str, np.ndarray]
 Tick = Callable[[Tensor, Tensor, Tensor], None]
 
 
+class AutoClip:
+    """Limits of gradient norms: a percentile of all norms of a learner so far (Seetharaman et al. 2020).
+
+    The newest count too, as in the article; those of the workers of a learner all at once.
+    """
+
+    def __init__(self, learners: int, percentile: float) -> None:
+        self.share = percentile / 100
+        self.seen: list[list[float]] = [[] for _ in range(learners)]  # rising
+
+    def limits(self, norm: Tensor) -> Tensor:
+        """Norms (L, members), of which those that are not finite are left out → limits (L, 1)."""
+        for own, new in zip(self.seen, norm.tolist(), strict=True):
+            for each in new:
+                if math.isfinite(each):
+                    insort(own, each)
+        return norm.new_tensor([[self._percentile(own)] for own in self.seen])
+
+    def _percentile(self, rising: list[float]) -> float:
+        """As numpy has it; 0 of nothing."""
+        if not rising:
+            return 0.0
+        whole, part = divmod(self.share * (len(rising) - 1), 1)
+        low, high = rising[int(whole)], rising[min(int(whole) + 1, len(rising) - 1)]
+        return low + part * (high - low)
+
+    def state(self) -> list[Tensor]:
+        return [torch.tensor(own) for own in self.seen]
+
+    def load(self, state: list[Tensor]) -> None:
+        self.seen = [own.tolist() for own in state]
+
+
 class ActorCriticTrainer:
     """Trains every seed of a run side by side; iterating yields one report an episode, arrays (seeds, workers).
 
@@ -46,7 +81,7 @@ class ActorCriticTrainer:
     its last finite parameters, reported with alive = False, and touches no other.
     """
 
-    TABLES: tuple[str, ...] = ("evaluation", "sweep")
+    TABLES: tuple[str, ...] = ("evaluation", "sweep", "ensemble")
     stopped_early = None
 
     def __init__(self, config: Any, device: torch.device | str = "cpu") -> None:
@@ -59,10 +94,7 @@ class ActorCriticTrainer:
         self.episode = 0
         self.diverged: list[dict[str, Any]] = []
         self.env, inputs, self.actions = self._world()
-        self.net = make_actor_critic(
-            config.core, config.norm, at=config.norm_at, trunks=config.trunks, norm_in=config.norm_in, inputs=inputs,
-            hidden=config.hidden, actions=self.actions.outputs, gaussian=self.actions.gaussian,
-        )  # fmt: skip
+        self.net = of_settings(config, inputs=inputs, actions=self.actions.outputs, gaussian=self.actions.gaussian)
         self._allocate()
         self.leader: ActorCriticTrainer | None = None  # trains beside, and says how far each layer moves
         self.sizes: LayerSteps | None = None
@@ -107,6 +139,8 @@ class ActorCriticTrainer:
         """The test scenarios; None where the settings ask for no test."""
         if not self.config.eval_episodes:
             return None
+        if name == "ensemble":
+            return evaluate_ensemble(self.config, self.parameters.detach()) if self.config.ensemble else None
         groups = {"evaluation": SCENARIOS, "sweep": SWEEP}[name]
         return evaluate(self.config, self.parameters.detach(), groups=groups)
 
@@ -127,6 +161,8 @@ class ActorCriticTrainer:
         self.snapshot = self.parameters.repeat_interleave(self.members, 0) if shared else self.parameters
         self.gradient = torch.zeros_like(self.snapshot) if shared else self.shared_gradient
         self.carried = torch.zeros_like(self.gradient) if config.gradient_carry else None
+        self.autoclip = AutoClip(self.learners, config.clip_percentile) if config.clip_percentile else None
+        self.limit: float | Tensor = config.clip_norm or torch.finfo(torch.float32).max  # over which no gradient goes
         self.alive = torch.ones(self.learners, dtype=torch.bool, device=self.device)
         self.tape = net.tape(config.rollout, self.rows, device=self.device)
         self.reward = torch.zeros(config.rollout, self.rows, device=self.device)
@@ -152,19 +188,21 @@ class ActorCriticTrainer:
         uniforms = action_uniforms(self.seeds, self.workers, self.episode, EPISODE_STEPS).to(self.device)
         order = push_order(self.seeds, self.workers, self.episode, updates).to(self.device)
         continues = torch.tensor([1.0] * (updates - 1) + [0.0]).to(self.device)  # the time limit counts as terminal
+        left = (1 - torch.arange(EPISODE_STEPS + 1) / EPISODE_STEPS).to(self.device)
         tick = self._fastest_tick()
         self.tape.obs[0].squeeze(1).copy_(self.env.reset(noise))
         self.tape.state[0].zero_()
         self.totals.zero_()
         for update in range(updates):
+            self.tape.left.copy_(left[update * rollout : (update + 1) * rollout + 1])
             tick(uniforms[update * rollout : (update + 1) * rollout], order[update], continues[update])
         self.episode += 1
         return self._report(updates)
 
     def _fastest_tick(self) -> Tick:
-        """The tick as it is on a CPU, where `captured` has nothing to gain, or beside a leader; one launch of a graph
-        on a GPU."""
-        if self.device.type != "cuda" or self.sizes:
+        """The tick as it is on a CPU, where `captured` has nothing to gain, beside a leader, or where the host reads
+        gradient norms; one launch of a graph on a GPU."""
+        if self.device.type != "cuda" or self.sizes or self.autoclip:
             return self.tick
         if self._captured is None:
             first = torch.arange(self.learners, device=self.device) * self.members
@@ -186,7 +224,7 @@ class ActorCriticTrainer:
         self._roll_out(draws)
         losses = self._differentiate(continues)
         norm = self._push(order)
-        clipped = (norm > self.config.clip_norm).float()
+        clipped = (norm > self.limit).float()
         self.totals.add_(torch.stack([over_time(self.reward), losses.value, norm, clipped]))
         self.last.copy_(torch.stack(losses))
         self.tape.obs[0].copy_(self.tape.obs[-1])
@@ -212,11 +250,13 @@ class ActorCriticTrainer:
         config, steps = self.config, self.config.rollout
         bootstrap = self.net.step(self.snapshot_views, self.tape, steps)[:, 0, -1] * continues
         returns = n_step_returns(self.reward, bootstrap, config.gamma, self._boundaries())
+        if self.net.scale:
+            self.net.scale.seen = returns
         self.net.retrace(self.snapshot_views, self.tape, steps)
         out = self.tape.out[:steps].squeeze(2)
         dout, losses = actor_critic_gradient(
             out, self.action, returns, value_cost=config.value_cost, entropy_cost=config.entropy_cost,
-            actions=self.actions, log_std=self.snapshot_views.get("log_std"),
+            huber=config.value_huber, actions=self.actions, log_std=self.snapshot_views.get("log_std"),
             d_log_std=self.gradient_views.get("log_std"),
         )  # fmt: skip
         self.net.backward(self.snapshot_views, self.gradient_views, self.tape, dout)
@@ -262,8 +302,12 @@ class ActorCriticTrainer:
             self.sizes.end()
 
     def _clip_factor(self, norm: Tensor) -> Tensor:
-        """min(1, clip / (norm + 1e-6)) as torch.nn.utils.clip_grad_norm_ has it."""
-        return (self.config.clip_norm / (norm + 1e-6)).clamp_max(1.0)
+        """min(1, limit / (norm + 1e-6)) as torch.nn.utils.clip_grad_norm_ has it, for norms (N,)."""
+        if self.autoclip:
+            pushed = norm.view(self.learners, self.members)  # of an average all are the same
+            limits = self.autoclip.limits(pushed[:, :1] if self.config.schedule == "sync" else pushed)
+            self.limit = limits.expand_as(pushed).flatten()
+        return (self.limit / (norm + 1e-6)).clamp_max(1.0)
 
     def _freeze(self, norm: Tensor) -> None:
         """Learners with a gradient that is not finite stop for good: no gradient, no momentum, hence no step."""
@@ -335,6 +379,7 @@ class ActorCriticTrainer:
             "adam": self.adam.state_dict(),
             "diverged": [*self.diverged],
             "leader": self.leader.state_dict() if self.leader else None,
+            "norms": self.autoclip.state() if self.autoclip else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -351,3 +396,5 @@ class ActorCriticTrainer:
         self._captured = None  # Adam's moments have moved
         if self.leader:
             self.leader.load_state_dict(state["leader"])
+        if self.autoclip:
+            self.autoclip.load(state["norms"])

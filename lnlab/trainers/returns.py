@@ -73,6 +73,7 @@ def actor_critic_gradient(
     *,
     value_cost: float,
     entropy_cost: float,
+    huber: float = 0.0,
     actions: Actions = CHOICE,
     log_std: Tensor | None = None,
     d_log_std: Tensor | None = None,
@@ -80,9 +81,13 @@ def actor_critic_gradient(
     """Loss = mean(−log π(a) Â) + value_cost · mean((V − R)²) − entropy_cost · mean(H), and its gradient with respect
     to `out`.
 
+    There is no clipped value loss (Schulman et al. 2017): it holds the value near that of the rollout, and the first
+    and only update from a rollout begins at that value, where the clip does nothing.
+
     Args:
         out: (T, N, O+1), the policy's outputs and the value; of a choice, logits.
         action: (T, N, *actions.shape), as drawn.
+        huber: where |V − R| exceeds it, the square gives way to huber · (2 |V − R| − huber) (Huber 1964); 0: nowhere.
         returns: (T, N); the advantage R − V is standardised per rollout and held constant in the policy term.
         log_std: (N, A) of a Gaussian policy; `d_log_std`, of the same shape, takes its gradient.
 
@@ -95,7 +100,7 @@ def actor_critic_gradient(
     terms = actions.terms(out[..., :-1], action, advantage, entropy_cost, log_std)
     gradient = torch.empty_like(out)
     gradient[..., :-1] = terms.outputs / steps
-    gradient[..., -1] = error * (2 * value_cost / steps)
+    gradient[..., -1] = (error.clamp(-huber, huber) if huber else error) * (2 * value_cost / steps)
     if d_log_std is not None and terms.log_std is not None:
         d_log_std.copy_(over_time(terms.log_std) / steps)
     policy_loss = -(advantage * terms.log_prob).squeeze(-1)
