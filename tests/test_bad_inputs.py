@@ -287,6 +287,8 @@ ATTEMPTS: list[tuple[Callable[[Any], object], str, st.SearchStrategy[Any]]] = [
     (lambda value: OffloadingEnv(velocity=value), "velocity=", NO_SIZE | HUGE),
     (lambda value: OffloadingEnv(cloud=value), "cloud=", CHOICE),
     (lambda value: DrivingEnv(scenario=value), "scenario=", CHOICE),
+    (lambda value: DrivingEnv(view=value), "view=", CHOICE),
+    (lambda value: DrivingEnv(cars=value), "cars=", NO_SIZE | FRACTION),
     (lambda value: DrivingEnv(render_mode=value), "render_mode=", CHOICE.filter(lambda value: value is not None)),
     (lambda value: DrivingEnv(track_seed=value), "track_seed=", NO_SIZE | FRACTION),
     (lambda value: DrivingEnv(route_length=value), "route_length=", NO_SIZE | HUGE | st.just(0)),

@@ -5,11 +5,15 @@ import math
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from lnlab import inside, runs
+from lnlab.config import parse
 from lnlab.envs.cars import CRUISE, FREE, HALF_WIDTH, LENGTH, MARGIN, Cars, overlap
 from lnlab.envs.driving import VIEWS, DrivingEnv
 from lnlab.envs.driving_reward import safety
 from lnlab.envs.track import CentreLine, Position, race_at_start
+from lnlab.play import play, trained
 from tests.test_driving import SQUARE, but, steered
 
 AWAY = Position(0, 0.0, 100.0, 0.0)  # off the road, in nobody's way
@@ -190,3 +194,15 @@ def test_bad_numbers_of_cars_are_refused(line):
     env = DrivingEnv(cars=500)
     with pytest.raises(ValueError, match=r"^cars=500 is not allowed: the track has room for \d\d\d?$"):
         env.reset(seed=0)
+
+
+def test_td3_trains_in_traffic_and_its_policy_plays(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    settings = {"algorithm": "td3", "env": "lnlab/DrivingTraffic-v0", "norm": "none", "seeds": 1, "cores": 1}
+    small = {"steps": 100, "learning_starts": 98, "batch_size": 4, "eval_episodes": 1, "tensorboard": False}
+    run = inside.run(parse(settings | small), progress=False)
+    assert set(run.table("drives").track_seed) == {0}
+    (episode,) = play(trained(run), 1, video=tmp_path / "out.gif")
+    assert episode.length > 1
+    with Image.open(tmp_path / "out.gif") as film:
+        assert film.size == (512, 288)
