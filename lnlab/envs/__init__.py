@@ -19,6 +19,7 @@ gymnasium.register(
     entry_point="lnlab.envs.racetrack:RacetrackEnv",
     kwargs={"images": False, "standing_bonus": False, "frame_skip": 2, "max_steps": 600},
 )
+gymnasium.register(id="lnlab/Carla-v0", entry_point="lnlab.envs.carla:CarlaEnv")  # extra `carla`, and a server
 gymnasium.register(
     id="lnlab/CartPoleMasked-v0",
     entry_point="lnlab.envs.cartpole:MaskedCartPole",
