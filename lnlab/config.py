@@ -341,6 +341,10 @@ class TD3Config(Settings):
         1.0, "what rewards are multiplied by before they are learned from; tables have them as they are", "rs{}", gt=0
     )
     updates_per_step: int = _setting(1, "critic updates after each environment step", "u{}", ge=1, le=20)
+    priming_updates: int = _setting(
+        0, "more critic updates on the random steps, before the policy's first step (Hussing et al. 2024)", "prime{}",
+        ge=0, le=10**6,
+    )  # fmt: skip
     n_steps: int = _setting(
         1, "steps of reward before the target's value (DrQ-v2, Yarats et al. 2021)", "n{}", ge=1, le=20
     )
@@ -366,7 +370,12 @@ class TD3Config(Settings):
     capacity: int = _setting(97_000, "transitions the replay buffer keeps", "cap{}", ge=1, le=10**8)
     lr: float = _setting(1e-3, "Adam learning rate of actor and critics", "lr{}", gt=0)
     gamma: float = _setting(0.99, "discount per step", "gamma{}", ge=0, le=1)
-    tau: float = _setting(0.005, "share by which targets move to the online networks", "tau{}", gt=0, le=1)
+    tau: float = _setting(
+        0.005, "share by which targets, if there are any, move to the online networks", "tau{}", gt=0, le=1
+    )
+    target_network: bool = _setting(
+        True, "targets by networks that follow slowly; false: by the online ones, without gradient", "notarget"
+    )
     critics: int = _setting(2, "Q networks; the target takes the smaller value of two", "q{}", ge=1, le=2)
     policy_delay: int = _setting(2, "critic updates for each actor update", "delay{}", ge=1, le=10**6)
     target_noise: float = _setting(0.2, "standard deviation of the noise on the target action", "noise{}", ge=0)
@@ -398,6 +407,14 @@ class TD3Config(Settings):
     def _ddpg(cls, given: dict[str, Any]) -> dict[str, Any]:
         return DDPG | given if given.get("algorithm") == "ddpg" else given
 
+    @model_validator(mode="after")
+    def _targets_are_there(self) -> Any:
+        if self.target_cnn and not self.target_network:
+            raise ValueError("target_cnn=True has no meaning with target_network=False: there are no targets")
+        if self.priming_updates and self.learning_starts == 1:
+            raise ValueError("priming_updates learn from random steps, of which learning_starts=1 leaves none")
+        return self
+
     def defaults(self) -> dict[str, Any]:
         """DDPG has its own, which go without saying in its run ids."""
         return super().defaults() | (DDPG if self.algorithm == "ddpg" else {})
@@ -420,7 +437,21 @@ class TD3Config(Settings):
     @property
     def updates(self) -> int:
         """Critic updates of a seed in the whole run, which begin after the first `learning_starts` steps."""
-        return max(0, self.steps - self.learning_starts) * self.updates_per_step
+        return self.updates_by(self.steps)
+
+    def updates_by(self, step: int) -> int:
+        """Critic updates of a seed in its first so many steps; priming comes right before step `learning_starts`."""
+        primed = self.priming_updates if step >= self.learning_starts else 0
+        return primed + max(0, step - self.learning_starts) * self.updates_per_step
+
+    def step_of(self, update: int) -> int:
+        """The environment step that brought an update, counted from 1.
+
+        >>> config = TD3Config(priming_updates=10, updates_per_step=4, learning_starts=100)
+        >>> [config.step_of(update) for update in (1, 10, 11, 14, 15)]
+        [100, 100, 101, 101, 102]
+        """
+        return self.learning_starts + max(0, -((self.priming_updates - update) // self.updates_per_step))
 
 
 Config = RunConfig | GymConfig | TD3Config

@@ -50,10 +50,12 @@ def as_transitions(rows: torch.Tensor) -> Transitions:
 
 
 # -- the update -------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("algorithm", ["td3", "ddpg"])
-def test_each_learner_of_the_stack_is_one_of_the_single_module(algorithm: str) -> None:
+@pytest.mark.parametrize(
+    ("algorithm", "own"), [("td3", {}), ("ddpg", {}), ("td3", {"target_network": False, "policy_delay": 1})]
+)
+def test_each_learner_of_the_stack_is_one_of_the_single_module(algorithm: str, own: dict[str, Any]) -> None:
     """Two updates: weights as drawn, gradients clipped, targets moved, and all numbers of the records."""
-    settings = config(algorithm=algorithm, seeds=3, actor_clip=0.01, critic_clip=0.5)
+    settings = config(algorithm=algorithm, seeds=3, actor_clip=0.01, critic_clip=0.5, **own)
     stack, (rows, noise) = StackedTD3(settings, V, A), batches(3)
     space, actions = Dict(vector=Box(-np.inf, np.inf, (V,), np.float32)), Box(-1, 1, (A,), np.float32)
     singles = [TD3(settings.with_seeds([seed]), space, actions) for seed in settings.seed_list]
@@ -64,8 +66,10 @@ def test_each_learner_of_the_stack_is_one_of_the_single_module(algorithm: str) -
         for single, own, row, drawn in zip(singles, theirs, rows, noise, strict=True):
             single.update(as_transitions(row), drawn, own)
     for place, (single, own) in enumerate(zip(singles, theirs, strict=True)):
-        assert set(found) | {"actor_feature_norm", "critic_feature_norm"} == set(own)
+        assert set(found) | {"actor_feature_norm", "critic_feature_norm"} == set(own) | {"q_bound"}
         for name, value in found.items():
+            if name == "q_bound":
+                continue  # of a norm in the heads, which the single module has not
             assert value[place].item() == pytest.approx(own[name], rel=1e-4, abs=1e-6), name
         for who in ("actor", "critic"):
             side, module = getattr(stack, who), getattr(single, who).heads
@@ -134,6 +138,137 @@ def test_a_step_in_double_precision_is_that_of_stable_baselines3(monkeypatch: py
         model.train(gradient_steps=1, batch_size=B)
     for mine, other in pairs():
         torch.testing.assert_close(mine, other.data, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("norm", ["none", "ln", "unit", "batch"])
+def test_without_targets_the_critics_step_is_that_of_plain_torch(norm: str) -> None:
+    """Modules of torch, losses by mse_loss, gradients by autograd: with BatchNorm, of one pass over both halves."""
+    own = {"seeds": 1, "critic_clip": 0, "lr": 1e-2, "policy_delay": 10}  # the actor stays
+    settings = config(norm=norm, norm_in="both" if norm == "none" else "critic", target_network=False, **own)
+    stack = StackedTD3(settings, V, A, dtype=torch.float64)
+    rows, noise = batches(1, torch.float64)
+    torch.manual_seed(1)
+    stack.critic.parameters.add_(0.1 * torch.rand_like(stack.critic.parameters))  # gains and biases of norms, too
+
+    class Unit(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.normalize(x, dim=-1, eps=1e-8)
+
+    def modules(views: Any, row: int, inputs: int, outputs: int, norm: str) -> nn.Sequential:
+        make = {"ln": nn.LayerNorm, "batch": nn.BatchNorm1d}.get(norm, lambda _: nn.Identity())
+        last = Unit() if norm == "unit" else nn.Identity()
+        layers = [nn.Linear(inputs, 32), make(32), nn.ReLU(), nn.Linear(32, 32), make(32), nn.ReLU(), last]
+        net = nn.Sequential(*layers, nn.Linear(32, outputs)).double()
+        for place, name in ((0, "first"), (3, "second"), (7, "last")):
+            net[place].weight.data.copy_(views[f"{name}.weight"][row].T)
+            net[place].bias.data.copy_(views[f"{name}.bias"][row])
+            if f"{name}.norm.gain" in views:
+                net[place + 1].weight.data.copy_(views[f"{name}.norm.gain"][row])
+                net[place + 1].bias.data.copy_(views[f"{name}.norm.bias"][row])
+            if f"{name}.norm.mean" in views:
+                net[place + 1].running_mean.copy_(views[f"{name}.norm.mean"][row])
+                net[place + 1].running_var.copy_(views[f"{name}.norm.var"][row])
+        return net
+
+    actor = modules(stack.actor.p, 0, V, A, "none")
+    critics = [modules(stack.critic.p, row, V + A, 1, norm) for row in (0, 1)]
+    adam = torch.optim.Adam([each for critic in critics for each in critic.parameters()], lr=settings.lr)
+    given, found = as_transitions(rows[0]), {}
+    for _ in range(3):
+        with torch.no_grad():
+            following = torch.tanh(actor(given.next_vector)) + (noise[0] * 0.2).clamp(-0.5, 0.5)
+        before = torch.cat([given.vector, given.action], 1)
+        after = torch.cat([given.next_vector, following.clamp(-1, 1)], 1)
+        if norm == "batch":
+            values, later = zip(*(critic(torch.cat([before, after])).split(B) for critic in critics), strict=True)
+        else:
+            values, later = [critic(before) for critic in critics], [critic(after) for critic in critics]
+        target = given.reward[:, None] + given.discount[:, None] * torch.minimum(*later).detach()
+        loss = sum(nn.functional.mse_loss(each, target) for each in values)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        stack.update(rows, noise, found)
+        assert found["critic_loss"].item() == pytest.approx(loss.item(), rel=1e-9)
+    for row, critic in enumerate(critics):
+        mine, other = modules(stack.critic.p, row, V + A, 1, norm).state_dict(), critic.state_dict()
+        for name in other:
+            if not name.endswith("num_batches_tracked"):
+                torch.testing.assert_close(mine[name], other[name], rtol=1e-7, atol=1e-9)
+
+
+def test_targets_that_are_copied_at_each_step_of_the_actor_lag_behind_absent_ones() -> None:
+    """With tau = 1 the critics have moved once since the copy at the second and fourth update, else not at all."""
+    rows, noise = batches(2)
+    none, copied = (StackedTD3(config(**own), V, A) for own in ({"target_network": False}, {"tau": 1.0}))
+    alike = []
+    for _ in range(2):
+        seen: list[dict[str, torch.Tensor]] = [{}, {}]
+        for learner, found in zip((none, copied), seen, strict=True):
+            learner.update(rows, noise, found)
+        alike.append(torch.equal(seen[0]["target_q_mean"], seen[1]["target_q_mean"]))
+    assert alike == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"target_network": False, "target_cnn": True}, "target_cnn=True has no meaning with target_network=False"),
+        ({"priming_updates": 5, "learning_starts": 1}, "learning_starts=1 leaves none"),
+    ],
+)
+def test_settings_of_absent_targets_and_of_steps_that_are_not_there_are_refused(own: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        config(**own)
+
+
+# -- what the norm bounds ---------------------------------------------------------------------------------------------
+BOUNDED = ["ln", "ln_noaffine", "ln_project", "rms", "unit"]
+
+
+@pytest.mark.parametrize("norm", HEADS)
+def test_no_input_takes_a_value_beyond_the_bound_and_some_come_near(norm: str) -> None:
+    """Random networks with gains and biases of any sign, at inputs from 1e-3 to 1e6; the worst features touch it."""
+    torch.manual_seed(0)
+    net, learners = MLP(V, 16, 1, norm), 5
+    flat = torch.randn(learners, net.layout.size, dtype=torch.float64)
+    p = net.layout.views(flat)
+    for name, view in p.items():
+        if name.endswith((".var", ".scale")):
+            view.abs_().add_(0.1)
+    x = (
+        torch.randn(learners, 400, V, dtype=torch.float64)
+        * torch.logspace(-3, 6, 400, dtype=torch.float64)[None, :, None]
+    )
+    largest, bound = net.forward(p, x)[0].abs().amax((1, 2)), net.bound(p)
+    if norm not in BOUNDED:
+        assert bound.isnan().all()
+        return
+    assert (largest <= bound * (1 + 1e-9)).all()
+    assert (largest > 0.1 * bound).any()
+
+
+def test_the_bound_by_hand() -> None:
+    """w = (3, 0, 0, 4), b = −1: LayerNorm 2 · 5 + 1 = 11; gain 2, bias 1: 2 · 10 + 7 + 1 = 28; length 1: 5 + 1 = 6."""
+    for norm, gain, shift, expected in (("ln", 1, 0, 11), ("ln", 2, 1, 28), ("ln", -2, -1, 21), ("unit", 1, 0, 6)):
+        net = MLP(V, 4, 1, norm)
+        p = net.layout.views(torch.zeros(1, net.layout.size))
+        p["last.weight"][0, :, 0] = torch.tensor([3.0, 0, 0, 4])
+        p["last.bias"].fill_(-1)
+        if norm == "ln":
+            p["second.norm.gain"].fill_(gain)
+            p["second.norm.bias"].fill_(shift)
+        assert net.bound(p).tolist() == [expected]
+
+
+@pytest.mark.parametrize("norm", BOUNDED)
+def test_measured_values_stay_within_the_bound_at_every_record(norm: str) -> None:
+    trainer = StackedTrainer(config(norm=norm, norm_in="critic", steps=400, lr=0.01, updates_per_step=4))
+    reports = list(trainer)[1:]
+    for report in reports:
+        assert (report["q_max"] > 0).all()
+        assert (report["q_max"] <= report["q_bound"] * (1 + 1e-5)).all()
+    assert reports[-1]["q_max"].max() > 1.3 * reports[0]["q_max"].max()  # they are measured anew
 
 
 # -- norms ------------------------------------------------------------------------------------------------------------
@@ -215,6 +350,32 @@ def test_a_norm_of_the_cnn_or_of_a_gru_is_refused() -> None:
 
 
 # -- the trainer ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("ratio", [1, 4, 16])
+def test_every_update_after_a_step_is_made_and_the_last_ones_are_recorded(ratio: int) -> None:
+    trainer = StackedTrainer(config(updates_per_step=ratio, learning_starts=150, policy_delay=3))
+    reports = list(trainer)
+    assert [report["updates"][0, 0] for report in reports] == [0, 50 * ratio, 150 * ratio]
+    assert trainer.config.updates == 150 * ratio
+    for report in reports[1:]:
+        assert not any(np.isnan(report[name]).any() for name in ("critic_loss", "actor_q"))
+
+
+@pytest.mark.parametrize("start", [101, 150, 200])
+def test_priming_learns_from_random_steps_alone_before_the_first_step_of_the_policy(start: int) -> None:
+    settings = config(learning_starts=start, priming_updates=7, updates_per_step=2, policy_delay=2)
+    trainer = StackedTrainer(settings)
+    update, filled = trainer.learner.update, []
+    trainer.learner.update = lambda *given: [filled.append(trainer.replay.filled), update(*given)]
+    reports = list(trainer)
+    assert filled[:7] == [start - 1] * 7
+    assert filled[7:11] == [start + 1] * 2 + [start + 2] * 2
+    assert [report["updates"][0, 0] for report in reports] == [settings.updates_by(step) for step in (100, 200, 300)]
+    assert trainer.learner.updates == settings.updates == 7 + 2 * (300 - start)
+    assert not any(np.isnan(reports[1][name]).any() for name in ("critic_loss", "actor_q"))
+    phases = {row["step"]: row["phase"] for row in trainer.rows["returns"]}
+    assert phases == {200: "random" if start > 200 else "mixed"}
+
+
 @pytest.mark.parametrize(
     "own", [{}, {"norm": "batch"}, {"env": "lnlab-test/Clock-v0", "n_steps": 5}], ids=["none", "batch", "n-steps"]
 )

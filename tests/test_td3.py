@@ -18,7 +18,7 @@ from lnlab.book import run_page
 from lnlab.columns import COLUMNS, UPDATE
 from lnlab.config import parse
 from lnlab.inside.cnn import CNNProbe
-from lnlab.models.cnn import CNN
+from lnlab.models.cnn import CNN, batch, state
 from lnlab.runs import Run, Shard
 from lnlab.trainers import driver, make_trainer, monitor, watchers
 from lnlab.trainers.replay import Transitions
@@ -195,6 +195,26 @@ def test_actor_and_targets_wait_for_their_turn_and_targets_move_by_tau():
     torch.testing.assert_close(target, 0.75 * before[len(td3.actor.parameters)] + 0.25 * online)
 
 
+@pytest.mark.parametrize("spaces", [IMAGES, NUMBERS])
+def test_without_targets_the_online_networks_stand_in_the_target_and_get_no_gradient_from_it(spaces):
+    """The target by hand from the networks as they are, each side with its own CNN; it moves with every update."""
+    td3, given = learner(spaces, target_network=False, policy_delay=1, lr=0.01), transitions(4, spaces)
+    for _ in range(2):
+        with torch.no_grad():
+            after = batch(given.next_image, given.next_vector, td3.device)
+            action = torch.tanh(td3.actor.heads(state(td3.actor.cnn(after.image), after.vector)))
+            seen = torch.cat([state(td3.critic.cnn(after.image), after.vector), action], 1)
+            smaller = torch.minimum(*(critic(seen).squeeze(1) for critic in td3.critic.heads))
+        target = td3._target(given, torch.zeros(4, 2))
+        torch.testing.assert_close(target, given.reward + given.discount * smaller)
+        assert not target.requires_grad
+        td3.update(given, torch.zeros(4, 2))
+        assert not torch.allclose(td3._target(given, torch.zeros(4, 2)), target)
+    again = learner(spaces, target_network=False, policy_delay=1, lr=0.01)
+    again.load_state_dict(td3.state_dict())
+    assert torch.equal(again._target(given, torch.zeros(4, 2)), td3._target(given, torch.zeros(4, 2)))
+
+
 @pytest.mark.parametrize(("who", "update"), [("critic", 1), ("actor", 2)])
 def test_a_learner_says_what_was_not_finite_first_and_is_frozen(who, update):
     td3 = learner(NUMBERS, target_cnn=True)
@@ -243,7 +263,9 @@ def test_reports_fill_the_data_dictionary_and_phases_follow_the_steps(driven):
     for report in reports:
         assert {*report, *PROBED} - {"record"} | {"seed"} == set(COLUMNS["records"])
     assert all(math.isnan(reports[0][name].item()) for name in UPDATE)
-    assert not any(math.isnan(reports[-1][name].item()) for name in UPDATE)
+    assert [name for name in UPDATE if math.isnan(reports[-1][name].item())] == ["q_bound"]  # heads have no norm
+    largest = max(abs(reports[-1][f"q1_{end}"].item()) for end in ("min", "max"))
+    assert reports[-1]["q_max"].item() >= largest  # of both critics
     for name in ("returns", "drives"):
         assert set(trainer.rows[name][0]) == set(COLUMNS[name])
     lengths = [row["length"] for row in trainer.rows["returns"]]

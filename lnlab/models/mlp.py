@@ -6,6 +6,7 @@ The norms are called first.norm, second.norm and last.norm. Activations are (N, 
 against autograd through torch's own layers, and as a whole against Stable-Baselines3's TD3 in double precision.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -14,9 +15,12 @@ from torch import Tensor
 from lnlab.models.norms import NORMS
 from lnlab.models.stacked import (
     BatchNorm,
+    LayerNorm,
     Layout,
     NoNorm,
     Projection,
+    RMSNorm,
+    UnitNorm,
     Views,
     WeightNorm,
     differentiated,
@@ -95,6 +99,27 @@ class MLP:
             if name == "last":
                 dy = self._back_through_norm(p, scratch, name, before, dy, acting=True)
         return dy
+
+    def bound(self, p: Views) -> Tensor:
+        """(N,) what |output| of a network with one output cannot exceed, at any input; NaN where nothing bounds it.
+
+        The last layer sees h = relu(g u + c), where LayerNorm leaves |u| ≤ √H, and relu(g u + c) ≤ |g u| + relu(c) in
+        each of H features. So |w · h + b| ≤ √H |g w| + |w| · relu(c) + |b| by Cauchy and Schwarz (compare Ball et al.
+        2023, section 4.2). RMSNorm has no c, features of length 1 have |h| ≤ 1.
+        """
+        w, b = p["last.weight"].squeeze(-1), p["last.bias"].squeeze(-1).abs()
+        if isinstance(self.norms["last.norm"], UnitNorm):
+            return torch.linalg.vector_norm(w, dim=1) + b
+        if not isinstance(self.norms["second.norm"], LayerNorm | RMSNorm):
+            return torch.full_like(b, math.nan)
+        gain, shift = (p.get(f"second.norm.{part}", None) for part in ("gain", "bias"))
+        found = math.sqrt(w.shape[1]) * torch.linalg.vector_norm(w if gain is None else w * gain, dim=1) + b
+        return found if shift is None else found + (w.abs() * shift.relu()).sum(1)
+
+    @property
+    def over_batch(self) -> bool:
+        """Whether a norm takes statistics over the batch in training."""
+        return any(isinstance(norm, BatchNorm) for norm in self.norms.values())
 
     def move_statistics(self, p: Views, alive: Tensor) -> None:
         """Running statistics towards those of the newest training batch; alive (N,)."""

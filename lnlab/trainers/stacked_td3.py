@@ -51,7 +51,8 @@ class Side:
         self.net, self.learners, self.clip = net, learners, clip or math.inf
         self.parameters = like.new_zeros(len(networks), net.layout.size)
         net.start(self.parameters, networks)
-        self.target, self.gradient = self.parameters.clone(), torch.zeros_like(self.parameters)
+        self.target = self.parameters.clone() if config.target_network else self.parameters
+        self.gradient = torch.zeros_like(self.parameters)
         self.parameters.grad = self.gradient
         views = [net.layout.views(each) for each in (self.parameters, self.target, self.gradient)]
         self.p, self.behind, self.g = views
@@ -93,6 +94,8 @@ class Side:
 
     def follow(self, tau: float, alive: Tensor) -> None:
         """Move the targets a fraction `tau` of the way to the online networks; those of frozen learners stay."""
+        if self.target is self.parameters:
+            return
         if alive.all():
             self.target.lerp_(self.parameters, tau)
         else:
@@ -164,10 +167,10 @@ class StackedTD3:
         self.updates += 1
         width, actions = self.width, noise.shape[-1]
         state_action, reward, discount, after = batch.split([width + actions, 1, 1, width], -1)
-        target = self._target(after, reward, discount, noise)
+        following = torch.cat([after, self._next_action(after, noise)], -1)
         alive = self.alive.clone()
         found: Seen | None = None if seen is None else {}
-        loss, norm = self._improve_critics(state_action, target, found)
+        loss, norm = self._improve_critics(state_action, following, reward, discount, found)
         self._note("critic", loss, norm, found, alive)
         if self.updates % self.config.policy_delay == 0:
             alive.copy_(self.alive)
@@ -180,24 +183,43 @@ class StackedTD3:
         if seen is not None and found is not None:
             seen |= found
 
-    def _target(self, after: Tensor, reward: Tensor, discount: Tensor, noise: Tensor) -> Tensor:
-        """Reward + discount · min Q'(s', clip(π'(s') + clipped noise)), (N, B, 1)."""
-        config, critic = self.config, self.critic
-        noise = (noise * config.target_noise).clamp_(-config.noise_clip, config.noise_clip)
-        action = self.actor.net.forward(self.actor.behind, after)[0].tanh_().add_(noise).clamp_(-1, 1)
-        values = critic.net.forward(critic.behind, critic.rows(torch.cat([after, action], -1)))[0]
-        smallest = values.view(len(after), config.critics, -1, 1).amin(1)
-        return torch.addcmul(reward, discount, smallest)
+    def _next_action(self, after: Tensor, noise: Tensor) -> Tensor:
+        """clip(π'(s') + clipped noise), (N, B, A)."""
+        most = self.config.noise_clip
+        noise = (noise * self.config.target_noise).clamp_(-most, most)
+        return self.actor.net.forward(self.actor.behind, after)[0].tanh_().add_(noise).clamp_(-1, 1)
 
-    def _improve_critics(self, state_action: Tensor, target: Tensor, seen: Seen | None) -> tuple[Tensor, Tensor]:
-        """Sum over critics of the mean squared error; losses and norms of the gradient, (N,)."""
-        critic = self.critic
-        values, passes = critic.net.forward(critic.p, critic.rows(state_action), train=True)
-        errors = (values - critic.rows(target)).view(*target.shape[:1], self.config.critics, -1)  # (N, K, B)
-        critic.net.backward(critic.p, critic.g, passes, (2 / target.shape[1]) * errors.view_as(values))
+    def _improve_critics(
+        self, state_action: Tensor, following: Tensor, reward: Tensor, discount: Tensor, seen: Seen | None
+    ) -> tuple[Tensor, Tensor]:
+        """Sum over critics of the mean squared error to reward + discount · min Q'; losses, norms of the gradient (N,).
+
+        Args:
+            state_action: s, a (N, B, V + A).
+            following: s', a', in the same form.
+        """
+        critic, batch = self.critic, state_action.shape[1]
+        if critic.net.over_batch and not self.config.target_network:
+            # one pass with the statistics of both halves, as Bhatt et al. 2024 (section 3.2) have it; the gradient goes
+            # through them, but not through the second half's values
+            both, passes = critic.net.forward(
+                critic.p, critic.rows(torch.cat([state_action, following], 1)), train=True
+            )
+            values, later = both.split(batch, 1)
+        else:
+            later = critic.net.forward(critic.behind, critic.rows(following))[0]
+            values, passes = critic.net.forward(critic.p, critic.rows(state_action), train=True)
+        target = torch.addcmul(reward, discount, later.reshape(len(reward), self.config.critics, -1, 1).amin(1))
+        errors = (values - critic.rows(target)).view(len(target), self.config.critics, -1)  # (N, K, B)
+        slope = (2 / batch) * errors.view(len(values), batch, 1)
+        if passes[0].inputs.shape[1] > batch:
+            slope = torch.cat([slope, torch.zeros_like(slope)], 1)
+        critic.net.backward(critic.p, critic.g, passes, slope)
         loss = errors.square().mean(-1).sum(-1)
         if seen is not None:
-            values = values.view_as(errors)
+            values = values.reshape(errors.shape)
+            bound = critic.net.bound(critic.p).view(len(values), -1)
+            seen |= {"q_max": values.abs().amax((1, 2)), "q_bound": bound.amax(1)}
             first, last = values[:, 0], values[:, -1]
             seen |= {"critic_loss": loss, "q1_mean": first.mean(1), "q1_std": first.std(1), "q1_min": first.amin(1)}
             seen |= {"q1_max": first.amax(1), "q2_mean": last.mean(1), "target_q_mean": target.mean((1, 2))}
@@ -393,7 +415,7 @@ class StackedTrainer:
         entries = []
         for seed, found in zip(self.seeds, self.learner.diverged, strict=True):
             if found is not None:
-                step = self.config.learning_starts - (-found["update"] // self.config.updates_per_step)
+                step = self.config.step_of(found["update"])
                 episode = sum(row["seed"] == seed and row["step"] < step for row in self.rows["returns"])
                 entries.append({"seed": seed, "worker": -1, "episode": episode, "step": step, "what": found["what"]})
         return entries
@@ -414,8 +436,9 @@ class StackedTrainer:
         """Train for a hundred steps; the numbers of the last update of critics and actors, and means over the steps."""
         config = self.config
         seen: Seen = {}
-        steps_then = max(0, self.steps + RECORD_STEPS - config.learning_starts)
-        actor_left = steps_then * config.updates_per_step % config.policy_delay // config.updates_per_step
+        updates_then = config.updates_by(self.steps + RECORD_STEPS)
+        actor_left = updates_then % config.policy_delay // config.updates_per_step
+        actor_left = min(actor_left, max(0, self.steps + RECORD_STEPS - config.learning_starts))  # it may be in priming
         streams = {purpose: self._streams(purpose) for purpose in (Purpose.RANDOM_ACTION, Purpose.EXPLORATION)}
         self._draws = [self._streams(purpose) for purpose in (Purpose.BATCH, Purpose.TARGET_NOISE)]
         for left in reversed(range(RECORD_STEPS)):
@@ -451,6 +474,9 @@ class StackedTrainer:
     def _step(self, streams: dict[Purpose, list[np.random.Generator]], seen: Seen | None) -> None:
         """One step of every environment, and the updates after it once learning has started."""
         at, before = self.steps + 1, self._obs
+        if at == self.config.learning_starts:
+            for left in reversed(range(self.config.priming_updates)):
+                self._update(seen if left < self.config.policy_delay else None)
         action, phase = self._action(at, streams)
         observed, reward, terminated, truncated, _ = self.envs.step(action)
         after, ended = np.array(observed["vector"]), terminated | truncated

@@ -103,16 +103,18 @@ class TD3:
         actor_cnn, actor, critic_cnn, critics = (part.to(self.device) for part in (*actor_parts, *critic_parts))
         self.actor = Side(actor_cnn, actor, config.lr, config.actor_clip)
         self.critic = Side(critic_cnn, critics, config.lr, config.critic_clip)
-        cnns = [actor_cnn, critic_cnn] if config.target_cnn else []  # the original had no targets of them
-        self._pairs = [(online, copy.deepcopy(online)) for online in (actor, critics, *cnns)]
-        for _, target in self._pairs:
-            target.requires_grad_(False)
+        own = config.target_cnn or not config.target_network  # the original had no targets of the CNNs
+        parts = (actor, critics, *([actor_cnn, critic_cnn] if own else []))
+        self._pairs = [(online, copy.deepcopy(online) if config.target_network else online) for online in parts]
+        if config.target_network:
+            for _, target in self._pairs:
+                target.requires_grad_(False)
 
     @property
     def _targets(self) -> list[nn.Module]:
         """Target actor, target critics, and the CNNs in front of them."""
-        cnns = [] if self.config.target_cnn else [self.critic.cnn, self.critic.cnn]
-        return [target for _, target in self._pairs] + cnns
+        found = [target for _, target in self._pairs]
+        return found if len(found) == 4 else [*found, self.critic.cnn, self.critic.cnn]
 
     @torch.no_grad()
     def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
@@ -145,7 +147,8 @@ class TD3:
         if self.alive and self.updates % self.config.policy_delay == 0:
             self._improve_actor(obs, seen)
             for online, target in self._pairs:
-                soft_update(target, online, self.config.tau)
+                if target is not online:
+                    soft_update(target, online, self.config.tau)
 
     @torch.no_grad()
     def _target(self, transitions: Transitions, noise: Tensor) -> Tensor:
@@ -170,6 +173,7 @@ class TD3:
             numbers = {"critic_loss": loss, "q1_mean": first.mean(), "q1_std": first.std(), "q1_min": first.min()}
             numbers |= {"q1_max": first.max(), "q2_mean": last.mean(), "target_q_mean": target.mean()}
             numbers |= {"td_error_1": (first - target).abs().mean(), "td_error_2": (last - target).abs().mean()}
+            numbers["q_max"] = torch.stack(values).abs().max()
             seen |= {name: value.item() for name, value in numbers.items()}
             seen["critic_feature_norm"] = feature_norm(features)
         if not self.critic.descend(loss, "critic", seen):
@@ -392,7 +396,7 @@ class OffPolicyTrainer:
         """Where the learner was no longer finite, as `lnlab.trainers.Trainer` has it."""
         if (found := self.learner.diverged) is None:
             return []
-        step = self.config.learning_starts - (-found["update"] // self.config.updates_per_step)  # rounded up
+        step = self.config.step_of(found["update"])
         episode = sum(row["step"] < step for row in self.rows["returns"])
         return [{"seed": self.seed, "worker": -1, "episode": episode, "step": step, "what": found["what"]}]
 
@@ -409,9 +413,10 @@ class OffPolicyTrainer:
     def _report(self) -> Report:
         """Train for a hundred steps; the numbers of the last update of critics and actor, and means over the steps."""
         seen: Seen = dict.fromkeys(UPDATE, math.nan)
-        steps_then = max(0, self.steps + RECORD_STEPS - self.config.learning_starts)
-        updates_left = steps_then * self.config.updates_per_step % self.config.policy_delay
+        after = self.steps + RECORD_STEPS
+        updates_left = self.config.updates_by(after) % self.config.policy_delay
         actor_left = updates_left // self.config.updates_per_step  # steps after that of the actor's last update
+        actor_left = min(actor_left, max(0, after - self.config.learning_starts))  # which may be in priming
         for left in reversed(range(RECORD_STEPS)):
             self._step(seen if left in (0, actor_left) else None)
         self.learner.check_parameters()
@@ -429,6 +434,9 @@ class OffPolicyTrainer:
     def _step(self, seen: Seen | None) -> None:
         """One step of the environment, and one update once learning has started."""
         at = self.steps + 1
+        if at == self.config.learning_starts:
+            for left in reversed(range(self.config.priming_updates)):
+                self._update(seen if left < self.config.policy_delay else None)
         action, phase = self._action(at)
         self._obs, reward, terminated, truncated, info = self.env.step(action)
         ended = terminated or truncated
