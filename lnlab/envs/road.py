@@ -1,10 +1,10 @@
-"""The picture of a race from the car's pose alone: transform the polygons, leave out what is not in view, fill.
+"""The picture of a race from the poses of its cars alone: transform the polygons, leave out what is not in view, fill.
 
 The view is that of CarRacing-v3's `state_pixels` after its first second, when its zoom has settled: the car fixed at
 the lower middle, forward up, 62 m wide and 49 m high, whatever the size in pixels. Stock's row of indicators is left
 out, since it writes the return so far into the observation, and the world goes on below it; so are the steering of the
-front wheels and the repainting of tiles the car has touched: track and pose alone give the picture. What is left agrees
-with stock's own picture to about half a grey level of 255 on average (`tests/test_driving.py`).
+front wheels and the repainting of tiles the car has touched: track and poses alone give the picture. What is left
+agrees with stock's own picture to about half a grey level of 255 on average (`tests/test_driving.py`).
 """
 
 import math
@@ -158,7 +158,7 @@ class Painter:
 
 
 def redraw(track_seed: int, poses: Iterable[Pose], size: tuple[int, int] = Painter.LARGE) -> list[np.ndarray]:
-    """Coloured pictures of a drive, (H, W, 3) uint8, from its poses alone.
+    """Coloured pictures of a drive without other cars, from above, (H, W, 3) uint8, from its poses alone.
 
     Args:
         track_seed: as in the environment's `info`.
