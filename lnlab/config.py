@@ -342,7 +342,7 @@ class TD3Config(Settings):
     )
     updates_per_step: int = _setting(1, "critic updates after each environment step", "u{}", ge=1, le=20)
     priming_updates: int = _setting(
-        0, "more critic updates on the random steps, before the policy's first step (Hussing et al. 2024)", "prime{}",
+        0, "critic updates on random steps, before the policy's first (Hussing et al. 2024)", "prime{}",
         ge=0, le=10**6,
     )  # fmt: skip
     n_steps: int = _setting(
