@@ -18,6 +18,8 @@ HEALTHY = {
     "td_error_2": 6.0,
     "q1_mean": 80.0,
     "q1_std": 4.0,
+    "q_max": 90.0,
+    "q_bound": 120.0,
     "actor_q": 82.0,
     "critic_q": 81.0,
     "actor_mlp_grad_norm": 0.3,
@@ -43,6 +45,7 @@ HEALTHY = {
         ({"critic_feature_norm_probe": 151.0}, "feature_growth"),
         ({"actor_grad_norm": 1001.0}, "actor_gradient"),
         ({"alive": False}, "diverged"),
+        ({"q_max": 120.02}, "q_bound"),
     ],
 )
 def test_each_rule_fires_just_past_its_limit_and_alone(change: dict[str, float], rule: str) -> None:

@@ -40,6 +40,7 @@ MEASURES: dict[str, Callable[[Row, Row], Any]] = {
     "actor_critic_ratio": _ratio,
     "feature_growth": _growth,
     "diverged": lambda row, before: 1.0 - row["alive"],
+    "q_bound": lambda row, before: np.divide(row["q_max"], row["q_bound"]),
 }
 
 
