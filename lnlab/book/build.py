@@ -122,7 +122,8 @@ def contents(names: Sequence[str]) -> str:
     written = {
         "checks": [*listed["checks"], {"file": "limits"}],
         "reference": [
-            *({"file": name} for name in ("own-agent", "cluster", "setup", "methods", "registered", "reproduce")),
+            *({"file": name} for name in ("own-agent", "cluster", "other-worlds", "setup")),
+            *({"file": name} for name in ("methods", "registered", "reproduce")),
             *listed["reference"],
             {"file": "data-dictionary"},
         ],
