@@ -104,8 +104,8 @@ class MLP:
         """(N,) what |output| of a network with one output cannot exceed, at any input; NaN where nothing bounds it.
 
         The last layer sees h = relu(g u + c), where LayerNorm leaves |u| ≤ √H, and relu(g u + c) ≤ |g u| + relu(c) in
-        each of H features. So |w · h + b| ≤ √H |g w| + |w| · relu(c) + |b| by Cauchy and Schwarz (compare Ball et al.
-        2023, section 4.2). RMSNorm has no c, features of length 1 have |h| ≤ 1.
+        each of H features. So |w · h + b| ≤ √H |g w| + |w| · relu(c) + |b| by Cauchy and Schwarz (after Ball et al.
+        2023). RMSNorm has no c, features of length 1 have |h| ≤ 1.
         """
         w, b = p["last.weight"].squeeze(-1), p["last.bias"].squeeze(-1).abs()
         if isinstance(self.norms["last.norm"], UnitNorm):

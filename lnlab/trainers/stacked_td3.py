@@ -3,6 +3,10 @@
 The algorithm of `lnlab.trainers.td3` without images: a learner's parameters are a row of a flat buffer, each product is
 one batched matmul over all learners, each Adam one fused step. Checked against that module's update of one learner, and
 in double precision against Stable-Baselines3's (tests/test_stacked_td3.py).
+
+BatchNorm without a target network takes its statistics over both halves of a batch, (s, a) and (s', a') (CrossNorm and
+CrossQ, arXiv 1902.05605). Acting, the actor's gradient and target networks take running ones, as in
+Stable-Baselines3's CrossQ.
 """
 
 import math
@@ -200,7 +204,7 @@ class StackedTD3:
         """
         critic, batch = self.critic, state_action.shape[1]
         if critic.net.over_batch and not self.config.target_network:
-            # one pass with the statistics of both halves, as Bhatt et al. 2024 (section 3.2) have it; the gradient goes
+            # one pass with the statistics of both halves, as Bhatt et al. 2024 have it; the gradient goes
             # through them, but not through the second half's values
             both, passes = critic.net.forward(
                 critic.p, critic.rows(torch.cat([state_action, following], 1)), train=True
