@@ -103,7 +103,7 @@ def test_gymnasium_finds_no_fault() -> None:
 @pytest.mark.parametrize("seed", [0, 1])  # each lane once
 def test_a_driver_who_reads_the_waypoints_reaches_the_goal(seed: int) -> None:
     """So waypoints, their frame and the signs of steering agree with the world."""
-    env = RacetrackEnv(other_cars=0)
+    env = RacetrackEnv(cars=0)
     observation, info = env.reset(seed=seed)
     assert (info["speed"], info["lateral_deviation"]) == pytest.approx((10.0, 0.0), abs=1e-9)
     assert observation["vector"][3:5] == pytest.approx([0.0, 0.0], abs=1e-6)  # the first waypoint is where it starts
@@ -121,8 +121,31 @@ def test_a_driver_who_reads_the_waypoints_reaches_the_goal(seed: int) -> None:
 
 
 @needs_highway
+def test_all_cars_move_as_in_stock() -> None:
+    """racetrack-v1 itself, with the same seed and actions, throttle first, at 20 steps a second."""
+    from highway_env.envs.racetrack_env import RacetrackEnv as Stock
+
+    env = RacetrackEnv(cars=3, images=False, terminate_off_lane=False)
+    both = {"type": "ContinuousAction", "longitudinal": True, "lateral": True}
+    rate = {"simulation_frequency": 20, "policy_frequency": 20}
+    stock = Stock({"action": both, "other_vehicles": 3, **rate})
+    for seed in (5, None):
+        env.reset(seed=seed)
+        stock.reset(seed=seed)
+        for t in range(60):
+            steer, throttle = 0.05 * math.sin(t / 5), 0.2
+            env.step(np.array([steer, throttle]))
+            stock.step(np.array([throttle, steer]))
+            ours, theirs = (
+                [(*car.position, car.heading, car.speed) for car in each.road.vehicles] for each in (env.stock, stock)
+            )
+            assert len(ours) > 1
+            assert np.array(ours) == pytest.approx(np.array(theirs), rel=1e-9)
+
+
+@needs_highway
 def test_right_is_positive_and_ends_off_the_lane_and_the_brake_is_no_reverse_gear() -> None:
-    env = RacetrackEnv(images=False, other_cars=0)
+    env = RacetrackEnv(images=False, cars=0)
     env.reset(seed=0)
     speeds = [env.step(BRAKE)[4]["speed"] for _ in range(60)]
     assert speeds[0] == pytest.approx(10 - 5 / 20)  # 5 m/s² for 0.05 s
@@ -140,7 +163,7 @@ def test_right_is_positive_and_ends_off_the_lane_and_the_brake_is_no_reverse_gea
 @needs_highway
 def test_a_car_ahead_is_seen_and_nears_and_is_hit() -> None:
     """A car put 8 m ahead leaves a gap of 3 m, bumper to bumper; driving into it ends the episode."""
-    env = RacetrackEnv(other_cars=0)
+    env = RacetrackEnv(cars=0)
     env.reset(seed=0)
     car, road = env.stock.vehicle, env.stock.road
     empty = env._frame()
@@ -161,7 +184,7 @@ def test_a_car_ahead_is_seen_and_nears_and_is_hit() -> None:
 
 def drive(seed: int, frames: int = 30) -> str:
     """A digest of all that a drive among other cars gives."""
-    env, digest = RacetrackEnv(other_cars=5), hashlib.sha256()
+    env, digest = RacetrackEnv(cars=5), hashlib.sha256()
     for episode in (seed, None):
         observation, _ = env.reset(seed=episode)
         for t in range(frames):

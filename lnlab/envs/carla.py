@@ -19,13 +19,12 @@ import numpy as np
 from lnlab.envs.driving_reward import WEIGHTS
 from lnlab.envs.images import SIDE
 from lnlab.envs.road import Pose
-from lnlab.envs.route import RouteEnv, Velocity, check_count, mirrored
+from lnlab.envs.route import SPACING, RouteEnv, Velocity, check_count, mirrored
 from lnlab.envs.rules import check_choice, check_number
 from lnlab.envs.track import WALK, CentreLine
 
 VERSION = "0.9.16"
 TICK = 0.05  # s
-SPACING = 3.5  # m between waypoints, as in lnlab.envs.driving
 CAMERA = {"image_size_x": "256", "image_size_y": "144", "fov": "90"}  # pixels, degrees: the original's
 AHEAD, ABOVE = 1.6, 1.5  # m from the car's centre to the camera
 CAR = "vehicle.tesla.model3"
@@ -261,9 +260,6 @@ class CarlaEnv(RouteEnv):
 
     def _where(self) -> tuple[Pose, Velocity]:
         return self._now
-
-    def _outside(self) -> bool:
-        return False
 
     def _traffic(self) -> tuple[float, bool]:
         size = self._car.bounding_box.extent  # halves

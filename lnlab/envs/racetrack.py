@@ -14,13 +14,12 @@ import numpy as np
 
 from lnlab.envs.images import SIDE
 from lnlab.envs.road import SUBPIXEL, Colour, Pose, grey
-from lnlab.envs.route import RouteEnv, Velocity, check_count, mirrored
+from lnlab.envs.route import SPACING, RouteEnv, Velocity, check_count, mirrored
 from lnlab.envs.track import CentreLine
 
 RATE = 20  # physics steps per second: the original's 0.05 s
 LANE_WIDTH = 5.0  # m, of racetrack-v1
 ACCELERATION, STEERING = 5.0, np.pi / 4  # m/s² and rad of full throttle and full lock: highway-env's own
-SPACING = 3.5  # m between waypoints, as in lnlab.envs.driving
 VIEW = 42.0  # m of road across a picture, the car in its middle, a quarter above the lower edge
 RESOLUTION = 8  # pixels a metre, of the picture of the whole road
 GROUND, CAR, OTHERS = (100, 100, 100), (50, 200, 0), (100, 200, 255)  # as highway-env paints them
@@ -37,7 +36,7 @@ class RacetrackEnv(RouteEnv):
     Terminated: the goal is reached, the car has hit another, or (where chosen) its centre has left the lane.
 
     Args:
-        other_cars: at most so many besides the car.
+        cars: how many others there are, at most.
         frame_skip: physics steps of 0.05 s per decision.
         options: terminate_off_lane, standing_bonus, images, max_steps, route_length and render_mode of `DrivingEnv`;
             pictures for people are (336, 336, 3) uint8.
@@ -47,8 +46,8 @@ class RacetrackEnv(RouteEnv):
         ValueError: a value that is not allowed; on reset, a route longer than the track.
     """
 
-    def __init__(self, *, other_cars: int = 1, frame_skip: int = 1, **options: Any) -> None:
-        check_count("other_cars", other_cars, least=0)
+    def __init__(self, *, cars: int = 1, frame_skip: int = 1, **options: Any) -> None:
+        check_count("cars", cars, least=0)
         check_count("frame_skip", frame_skip, least=1)
         super().__init__(half_width=LANE_WIDTH / 2, interval=frame_skip / RATE, **options)
         try:
@@ -59,7 +58,7 @@ class RacetrackEnv(RouteEnv):
         self.frame_skip = frame_skip
         nothing = {"type": "AttributesObservation", "attributes": []}
         both = {"type": "ContinuousAction", "longitudinal": True, "lateral": True}
-        self.stock = Stock({"observation": nothing, "action": both, "other_vehicles": other_cars})
+        self.stock = Stock({"observation": nothing, "action": both, "other_vehicles": cars})
         self._painters: dict[bool, Painter] = {}  # the road is the same in all episodes
 
     def _place_car(self, seed: int | None) -> None:
@@ -80,9 +79,6 @@ class RacetrackEnv(RouteEnv):
     def _where(self) -> tuple[Pose, Velocity]:
         car = self.stock.vehicle
         return mirrored(car.position, car.heading), (float(car.velocity[0]), -float(car.velocity[1]))
-
-    def _outside(self) -> bool:
-        return False
 
     def _traffic(self) -> tuple[float, bool]:
         car = self.stock.vehicle

@@ -21,6 +21,7 @@ from lnlab.envs.track import CentreLine, Position, wrap
 
 RENDER_MODES = ("rgb_array",)
 WAYPOINTS = 25
+SPACING = 3.5  # m between waypoints, where a world has none of its own
 SIGHT = 50.0  # m: waypoints farther off are not observed
 REACHED = 5.0  # m of route before a waypoint at which it counts as reached
 SPEED_SCALE = 30.0  # m/s
@@ -57,8 +58,8 @@ class Motion(NamedTuple):
 
 
 class RouteEnv(gymnasium.Env[Any, np.ndarray]):
-    """A car on a route, in the terms of `lnlab.envs.driving.DrivingEnv`. A world has six methods of its own, or seven
-    with traffic, and calls `_follow` with its centre line when it places the car.
+    """A car on a route, in the terms of `lnlab.envs.driving.DrivingEnv`. A world has methods of its own, and calls
+    `_follow` with its centre line when it places the car.
 
     Args:
         half_width: m from the centre line to the edge of the road or lane.
@@ -113,7 +114,7 @@ class RouteEnv(gymnasium.Env[Any, np.ndarray]):
 
     def _outside(self) -> bool:
         """Whether the episode ends for a reason of the world's own."""
-        raise NotImplementedError
+        return False
 
     def _traffic(self) -> tuple[float, bool]:
         """Metres to the car ahead, infinite without one, and whether another car was hit, which ends the episode."""
