@@ -127,8 +127,8 @@ def test_all_cars_move_as_in_stock() -> None:
 
     env = RacetrackEnv(cars=3, images=False, terminate_off_lane=False)
     both = {"type": "ContinuousAction", "longitudinal": True, "lateral": True}
-    rate = {"simulation_frequency": 20, "policy_frequency": 20}
-    stock = Stock({"action": both, "other_vehicles": 3, **rate})
+    others = {"other_vehicles": 3, "simulation_frequency": 20, "policy_frequency": 20}
+    stock = Stock({"action": both, "observation": {"type": "AttributesObservation", "attributes": []}, **others})
     for seed in (5, None):
         env.reset(seed=seed)
         stock.reset(seed=seed)
@@ -211,7 +211,7 @@ def test_td3_trains_on_it_and_its_policy_plays(
     monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
     monkeypatch.setattr("lnlab.play.RESULTS", tmp_path / "results")
     for env, more in (("lnlab/RacetrackVector-v0", ["hidden=8"]), ("lnlab/Racetrack-v0", ["batch_size=2"])):
-        tiny = ["steps=300", "learning_starts=290", "eval_episodes=1", "seeds=1", "cores=1", "tensorboard=false", *more]
+        tiny = ["steps=300", "learning_starts=298", "eval_episodes=1", "seeds=1", "cores=1", "tensorboard=false", *more]
         assert main(["train", "algorithm=td3", "norm=none", f"env={env}", *tiny]) == 0
         (run,) = (tmp_path / "results" / "scratch").glob(f"*{env.partition('/')[2]}*")
         capsys.readouterr()
