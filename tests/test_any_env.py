@@ -263,6 +263,7 @@ EVERYWHERE = [
     ("CartPole-v1", "", SEPARATE),
     ("LunarLander-v3", "Box2D", {}),
     ("Hopper-v5", "mujoco", NORMS | {"action_bounds": "clip", "core": "ff"}),
+    ("lnlab/RacetrackVector-v0", "highway_env", {"norm": "ln"}),
 ]
 
 
