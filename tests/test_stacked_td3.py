@@ -377,7 +377,14 @@ def test_priming_learns_from_random_steps_alone_before_the_first_step_of_the_pol
 
 
 @pytest.mark.parametrize(
-    "own", [{}, {"norm": "batch"}, {"env": "lnlab-test/Clock-v0", "n_steps": 5}], ids=["none", "batch", "n-steps"]
+    "own",
+    [
+        {},
+        {"norm": "batch"},
+        {"norm": "batch", "norm_in": "critic", "target_network": False},
+        {"env": "lnlab-test/Clock-v0", "n_steps": 5},
+    ],
+    ids=["none", "batch", "no-targets", "n-steps"],
 )
 def test_resumed_to_the_bit_and_no_seed_depends_on_those_beside_it(own: dict[str, Any]) -> None:
     settings = config(seeds=2, updates_per_step=2, policy_delay=3, **own)
@@ -399,8 +406,9 @@ def test_resumed_to_the_bit_and_no_seed_depends_on_those_beside_it(own: dict[str
     assert not math.isnan(reports[-1]["actor_q"][0, 0])
 
 
-def test_a_learner_that_is_not_finite_is_frozen_and_touches_no_other() -> None:
-    settings = config(seeds=3, policy_delay=1)
+@pytest.mark.parametrize("own", [{}, {"norm": "batch", "target_network": False}], ids=["none", "no-targets"])
+def test_a_learner_that_is_not_finite_is_frozen_and_touches_no_other(own: dict[str, Any]) -> None:
+    settings = config(seeds=3, policy_delay=1, **own)
     ill, well = StackedTD3(settings, V, A), StackedTD3(settings, V, A)
     rows, noise = batches(3)
     for learner in (ill, well):
