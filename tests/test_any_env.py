@@ -263,7 +263,7 @@ EVERYWHERE = [
     ("CartPole-v1", "", SEPARATE),
     ("LunarLander-v3", "Box2D", {}),
     ("Hopper-v5", "mujoco", NORMS | {"action_bounds": "clip", "core": "ff"}),
-    ("lnlab/RacetrackVector-v0", "highway_env", {"norm": "ln"}),
+    ("lnlab/RacetrackVector-v0", "highway_env", {"norm": "ln", "seeds": 1, "workers": 1, "core": "ff"}),
 ]
 
 
