@@ -35,7 +35,7 @@ REWARDS = {f"reward_{name}": name for name in WEIGHTS}  # columns of the parts o
 VALIDATION_POINTS = (10_000, 50_000, 100_000, 500_000, 1_000_000)  # steps at which D5 wants a run tested
 BIAS_STATES = 8  # of an episode, at which Q is compared to what followed
 DRIVING = ("lnlab/Driving-v0", "lnlab/DrivingCamera-v0", "lnlab/DrivingTraffic-v0")
-OTHER_TRACKS = dict.fromkeys(DRIVING, {"scenario": "varied"})  # options of the environment in tests
+OTHER_TRACKS = {env: {"scenario": "varied"} for env in DRIVING}  # options of the environment in tests
 Seen = dict[str, float]  # what is noted about one update
 Report = dict[str, Any]
 
