@@ -120,10 +120,10 @@
     load();
   }
 
-  // -- driving: the centre line of the track, and poses by step
+  // -- driving: the centre line of the track, and poses by step; 25 steps a second unless `rate` says otherwise
   function driving(box, data) {
-    const arm = choice(box, "Agent", data.arms.map(({ label }, n) => [label, n]));
-    const state = controls(box, 2, 25 / data.every), stage = document.createElement("div");
+    const rate = data.rate ?? 25, arm = choice(box, data.choose ?? "Agent", data.arms.map(({ label }, n) => [label, n]));
+    const state = controls(box, 2, rate / data.every), stage = document.createElement("div");
     stage.className = "replay-stage";
     box.append(stage);
     const xs = data.track.map(([x]) => x), ys = data.track.map(([, y]) => -y), rim = 25;
@@ -133,7 +133,7 @@
     state.draw = (t) => {
       stage.innerHTML = data.arms[arm.value].drives.map(({ label, poses }) => {
         const at = Math.min(t, poses.length - 1), [x, y, heading, speed] = poses[at];
-        const seconds = (at * data.every / 25).toFixed(1), ended = at === poses.length - 1 ? ", the end" : "";
+        const seconds = (at * data.every / rate).toFixed(1), ended = at === poses.length - 1 ? ", the end" : "";
         const car = `<path class="car" d="M-5 6L0 -8L5 6Z" transform="translate(${x} ${-y}) rotate(${-heading * 180 / Math.PI})"/>`;
         const path = line(poses.slice(0, at + 1).map(([a, b]) => [a, -b]), "path");
         return `<section><h3>${label}</h3><p>${seconds} s, ${speed.toFixed(1)} m/s${ended}</p>

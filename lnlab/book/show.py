@@ -147,7 +147,8 @@ def origin(data: Data, runs: Sequence[str], document: str = "") -> dict[str, str
 def _environment(config: Config) -> str:
     if isinstance(config, RunConfig):
         return f"task offloading, {config.workers} workers, {config.episodes:,} episodes each"
-    return f"{'driving by camera' if 'Driving' in config.env else config.env}, {config.steps:,} steps"
+    seen = "from 53 numbers" if "Vector" in config.env else "by camera"
+    return f"{f'driving {seen}' if 'Driving' in config.env else config.env}, {config.steps:,} steps"
 
 
 def claims(data: Data, document: str, section: str = "") -> cards.Attached:
