@@ -602,8 +602,12 @@ def _judge(options: argparse.Namespace, _: list[str]) -> int:
     "lnlab play a3c-gru-ln",
     "lnlab play results/scratch/a3c-ff-none-CartPole-v1 --seed 2 --episodes 20",
     "lnlab play quick/a3c-gru-ln --video offloading.mp4 --episodes 1",
+    "lnlab play 'driving-goal/*norm-critic*lr3e-4*' --video drive.mp4 --episodes 1",
     arguments={
-        "run": {"metavar": "RUN", "help": "folder of a run, or its id (or PROFILE/ID) under results/"},
+        "run": {
+            "metavar": "RUN",
+            "help": "a run's folder, or its id, PROFILE/ID or a pattern of it, below results/ or published",
+        },
         "--seed": {"type": _whole, "metavar": "N", "help": "of the seeds that were trained (default: the first)"},
         "--worker": {
             "type": _whole,

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import fnmatch
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ class Episode(NamedTuple):
 
 
 def find(name: str) -> Run:
-    """A run by its folder; or by its id, also PROFILE/ID, below results/ or among the published runs.
+    """A run by its folder; or by its id, also PROFILE/ID or a pattern that fits one, below results/ or published.
 
     Raises:
         ConfigError: there is none of this name, or several.
@@ -39,7 +40,8 @@ def find(name: str) -> Run:
     published = [each.parent for each in PUBLISHED.glob(f"[!.]*/*/{POLICIES}")]
     own = [each for folder in RESULTS.glob("[!.]*") for each in run_folders(folder)]
     runs = {f"{each.parent.name}/{each.name}": each for each in [*published, *own]}  # of one name, one's own
-    found = [run for run in runs if name in (run, run.partition("/")[2])]
+    names = {run: (run, run.partition("/")[2]) for run in runs}
+    found = [run for run in runs if name in names[run]] or [run for run in runs if fnmatch.filter(names[run], name)]
     if len(found) > 1:
         raise ConfigError(f"{name} is the name of several runs: {', '.join(sorted(found))}")
     if not found:

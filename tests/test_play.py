@@ -54,7 +54,8 @@ def test_each_episode_is_told_and_their_mean(there: dict[str, Run], capsys: Any)
     assert all(score == length for _, score, length in numbers)  # CartPole pays 1 a step
     mean = sum(row[1] for row in numbers) / 3
     assert lines[-1] == f"mean of 3 greedy episodes of seed 1: return {mean:.6g}, {mean:.6g} steps"
-    assert lines == said([f"test/{ID}", "--episodes", "3", "--seed", "1"], capsys)
+    for name in (f"test/{ID}", "a3c*CartPole*", "test/*-gru-*"):
+        assert lines == said([name, "--episodes", "3", "--seed", "1"], capsys)
     assert lines == said([str(there["cartpole"].dir), "--episodes", "3", "--seed", "1"], capsys)
     sampled = said([ID, "--sampled", "--episodes", "1"], capsys)
     assert sampled[-1].startswith("mean of 1 sampled episode of seed 0: ")
@@ -123,6 +124,7 @@ def test_an_unfinished_run_plays_its_last_checkpoint_and_says_so(results: Path, 
     ("words", "message"),
     [
         (["a3c-gru-none"], f"there is no run 'a3c-gru-none', as a folder or in .*: the nearest are test/{ID}"),
+        (["*"], f"[*] is the name of several runs: .*test/{ID}, "),
         ([ID, "--seed", "2"], "seed=2 is not there: the seeds are 0 to 1"),
         ([ID, "--worker", "2"], "worker=2 is not there: the workers are 0 to 1"),
         ([ID, "--video", "{tmp}/none/out.mp4"], "{tmp}/none/out.mp4 cannot be written: No such file or directory"),
