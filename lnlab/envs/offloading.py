@@ -181,6 +181,14 @@ class OffloadingBatch:
         self._shown_free, self._shown_time, self._shown_task = shown[:, 0], shown[:, 1], shown[:, 42:44].T
         self._shown_slots, self._flags = shown[:, 2:42].unflatten(1, (2, SLOTS)).transpose(0, 1), shown[:, 44:46].T
 
+    def buffers(self) -> dict[str, Tensor]:
+        """The state and the episode's numbers where they lie, for compiled code that steps in place."""
+        return {
+            "clock": self.t, "channel": self.channel, "stock": self._stock, "pool": self.pool, "slots": self._slots,
+            "due": self._due, "script": self._script, "places": self._index_script, "shown": self._shown,
+            "scale": self._scale, "to_good": self._to_good, "to_bad": self._to_bad,
+        }  # fmt: skip
+
     def reset(self, noise: Noise, out: Tensor | None = None) -> Tensor:
         """Start the episode of `noise`; its first observation (E, 48), written to `out` or to a fresh tensor."""
         for state in (self.t, self._slots, self._due, self._flags):

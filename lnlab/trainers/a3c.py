@@ -26,8 +26,10 @@ from lnlab.envs.rules import ACTIONS, OBSERVATION
 from lnlab.evaluation import SCENARIOS, SWEEP, evaluate, evaluate_ensemble
 from lnlab.models.actor_critic import norm_layers, of_settings, seeded_rows
 from lnlab.models.norms import USUAL
+from lnlab.trainers import native
 from lnlab.trainers.actions import Actions, Choice
 from lnlab.trainers.captured import CapturedTick
+from lnlab.trainers.native import NativeTick
 from lnlab.trainers.returns import Boundaries, Losses, actor_critic_gradient, n_step_returns, over_time
 from lnlab.trainers.schedule import Purpose, action_uniforms, push_order
 from lnlab.trainers.steps import LayerSteps
@@ -171,6 +173,9 @@ class ActorCriticTrainer:
         self.totals = torch.zeros(len(TOTALS), self.rows, device=self.device)
         self.last = torch.zeros(len(Losses._fields), self.rows, device=self.device)
         self._captured: Tick | None = None
+        asked = getattr(config, "backend", "torch") == "native" and native.knows(config, self.device)
+        # a class that changes a part of the tick needs its parts
+        self.compiled = native.library() if asked and type(self) is ActorCriticTrainer else None
         self.snapshot_views, self.gradient_views = net.layout.views(self.snapshot), net.layout.views(self.gradient)
 
     def _start_adam(self) -> None:
@@ -201,7 +206,10 @@ class ActorCriticTrainer:
 
     def _fastest_tick(self) -> Tick:
         """The tick as it is on a CPU, where `captured` has nothing to gain, beside a leader, or where the host reads
-        gradient norms; one launch of a graph on a GPU."""
+        gradient norms; one launch of a graph on a GPU; one call of compiled code where the settings ask for it."""
+        if self.compiled:
+            self._captured = self._captured or NativeTick(self, self.compiled)
+            return self._captured
         if self.device.type != "cuda" or self.sizes or self.autoclip:
             return self.tick
         if self._captured is None:

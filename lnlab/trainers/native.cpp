@@ -1,0 +1,492 @@
+// One tick of A3C and Individual on a CPU: rollout, gradient and update of every worker, in one call.
+//
+// The idea: training is bound by the memory that a step moves, so a seed is taken through its whole tick before the
+// next begins. Then the snapshots of its workers (2.1 MB with a GRU of 128) are read from the cache 20 times, a worker's
+// weights stay in the core's own cache through its backward pass, and clip, Adam and snapshot are one pass in which a
+// block of parameters and moments stays in registers for all workers that push. In torch's operations that order would
+// cost more than it saves: each works on five rows, and there are about 1,900 in a tick.
+//
+// The layout of parameters, of the tape and of the environment's state is that of lnlab.models.stacked,
+// lnlab.models.actor_critic and lnlab.envs.offloading, in whose buffers this works; single precision, sums in another
+// order than torch's. Hidden widths are multiples of 16. Checked against those modules in tests/test_native.py.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#ifdef __AVX512F__
+constexpr int W = 16, WIDE = 24, ROWS = 4, COLUMNS = 6;  // floats in a vector; accumulators that fit the registers
+#else
+constexpr int W = 8, WIDE = 12, ROWS = 2, COLUMNS = 4;
+#endif
+constexpr int OUT = 4;  // three logits and the value
+constexpr int SLOTS = 20, OBSERVATION = 48, LOCAL = 0, OFFLOAD = 1;
+typedef float V __attribute__((vector_size(4 * W)));
+typedef float Unaligned __attribute__((vector_size(4 * W), aligned(4), may_alias));
+typedef int32_t Bits __attribute__((vector_size(4 * W)));
+typedef float Q __attribute__((vector_size(16), aligned(4), may_alias));
+
+struct Job {  // lnlab.trainers.native reads these names and fills them in
+    int64_t steps, rows, members, workers, size, inputs, hidden, recurrent, refilled, shared;
+    // where in a row of parameters; −1: not there. A feedforward core is called core_input
+    int64_t embed_weight, embed_bias, embed_norm_gain, embed_norm_bias;
+    int64_t core_input_weight, core_input_bias, core_state_weight, core_state_bias;
+    int64_t core_norm_gain, core_norm_bias, heads_weight, heads_bias;
+    double gamma, value_cost, entropy_cost, value_huber, limit, lr, beta1, beta2, eps, continues, divisor;
+    float *obs, *state, *embed, *active, *gates, *sums, *core, *out;            // the tape, (T+1, N, …)
+    float *parameters, *snapshot, *gradient, *exp_avg, *exp_avg_sq, *step;      // (L or N, size); step: (1,)
+    float *reward, *draws, *dout, *totals, *last, *norm;                        // (T, N, …), (4, N), (3, N), (N,)
+    int64_t *action, *order, *clock, *places;                                   // (T, N), (members, L), (1,), (100, 2, N)
+    float *stock, *pool, *slots, *due, *script, *shown, *scale, *to_good, *to_bad;  // OffloadingBatch's
+    uint8_t *alive, *channel;                                                   // (L,), (N,)
+};
+
+static inline V load(const float *p) { return *(const Unaligned *)p; }
+static inline void store(float *p, V v) { *(Unaligned *)p = v; }
+static inline V all(float x) { return V{} + x; }
+static inline V relu(V x) { return x < 0 ? V{} : x; }  // NaN stays
+static inline float sum(V v) {
+    float parts[W], found = 0;
+    store(parts, v);
+    for (int width = W / 2; width; width /= 2)
+        for (int i = 0; i < width; i++) parts[i] += parts[i + width];
+    return found + parts[0];
+}
+
+// e^x to 2e-7 (the polynomial of Cephes); NaN stays
+static inline V exponential(V x) {
+    x = x < -87.0f ? all(-87.0f) : x;
+    x = x > 88.0f ? all(88.0f) : x;
+    V shifted = x * 1.44269504f + 12582912.0f;  // its last bits are the whole number nearest to x / ln 2
+    V whole = shifted - 12582912.0f;
+    V r = x - whole * 0.693359375f + whole * 2.12194440e-4f;
+    V p = all(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    return (V)((Bits)p + ((Bits)shifted << 23));
+}
+static inline V sigmoid(V x) { return 1.0f / (1.0f + exponential(-x)); }
+
+// y += x W, W (inputs, outputs): B vectors of outputs stay in registers
+template <int B>
+static inline void columns(const float *w, const float *x, float *y, int inputs, int outputs) {
+    V found[B];
+#pragma GCC unroll 32
+    for (int b = 0; b < B; b++) found[b] = load(y + b * W);
+    for (int i = 0; i < inputs; i++) {
+        V each = all(x[i]);
+#pragma GCC unroll 32
+        for (int b = 0; b < B; b++) found[b] += each * load(w + (int64_t)i * outputs + b * W);
+    }
+#pragma GCC unroll 32
+    for (int b = 0; b < B; b++) store(y + b * W, found[b]);
+}
+
+static void affine(const float *w, const float *bias, const float *x, float *y, int inputs, int outputs) {
+    std::copy(bias, bias + outputs, y);
+    int j = 0;
+    for (; j + WIDE * W <= outputs; j += WIDE * W) columns<WIDE>(w + j, x, y + j, inputs, outputs);
+    for (; j + WIDE / 3 * W <= outputs; j += WIDE / 3 * W) columns<WIDE / 3>(w + j, x, y + j, inputs, outputs);
+    for (; j < outputs; j += W) columns<1>(w + j, x, y + j, inputs, outputs);
+}
+
+// g = Σ over time of xᵀ d: A inputs and B vectors of outputs at a time
+template <int A, int B>
+static inline void outer_block(
+    const float *x, int64_t apart, const float *d, int64_t wide, float *g, int steps, int outputs) {
+    V found[A][B] = {};
+    for (int t = 0; t < steps; t++) {
+        V each[B];
+#pragma GCC unroll 8
+        for (int b = 0; b < B; b++) each[b] = load(d + t * wide + b * W);
+#pragma GCC unroll 8
+        for (int a = 0; a < A; a++)
+#pragma GCC unroll 8
+            for (int b = 0; b < B; b++) found[a][b] += x[t * apart + a] * each[b];
+    }
+#pragma GCC unroll 8
+    for (int a = 0; a < A; a++)
+#pragma GCC unroll 8
+        for (int b = 0; b < B; b++) store(g + (int64_t)a * outputs + b * W, found[a][b]);
+}
+
+// Gradients of y = x W + b over a rollout; x of one row, `apart` floats between steps, d (T, outputs) without gaps
+static void outer(
+    const float *x, int64_t apart, const float *d, float *g, float *bias, int steps, int inputs, int outputs) {
+    int j = 0;
+    for (; j + COLUMNS * W <= outputs; j += COLUMNS * W)
+        for (int i = 0; i < inputs; i += ROWS)
+            outer_block<ROWS, COLUMNS>(x + i, apart, d + j, outputs, g + (int64_t)i * outputs + j, steps, outputs);
+    for (; j + 2 * W <= outputs; j += 2 * W)
+        for (int i = 0; i < inputs; i += ROWS)
+            outer_block<ROWS, 2>(x + i, apart, d + j, outputs, g + (int64_t)i * outputs + j, steps, outputs);
+    for (; j < outputs; j += W)
+        for (int i = 0; i < inputs; i += ROWS)
+            outer_block<ROWS, 1>(x + i, apart, d + j, outputs, g + (int64_t)i * outputs + j, steps, outputs);
+    for (int k = 0; k < outputs; k += W) {
+        V found = {};
+        for (int t = 0; t < steps; t++) found += load(d + (int64_t)t * outputs + k);
+        store(bias + k, found);
+    }
+}
+
+// dx += d Wᵀ of A steps (d (T, outputs), dx (T, inputs)), B rows of W at a time
+template <int A, int B>
+static inline void back_steps(const float *d, const float *w, float *dx, int inputs, int outputs) {
+    for (int i = 0; i < inputs; i += B) {
+        V found[A][B] = {};
+        for (int k = 0; k < outputs; k += W) {
+            V each[A];
+#pragma GCC unroll 8
+            for (int a = 0; a < A; a++) each[a] = load(d + (int64_t)a * outputs + k);
+#pragma GCC unroll 8
+            for (int b = 0; b < B; b++) {
+                V weight = load(w + (int64_t)(i + b) * outputs + k);
+#pragma GCC unroll 8
+                for (int a = 0; a < A; a++) found[a][b] += each[a] * weight;
+            }
+        }
+#pragma GCC unroll 8
+        for (int a = 0; a < A; a++)
+#pragma GCC unroll 8
+            for (int b = 0; b < B; b++) dx[(int64_t)a * inputs + i + b] += sum(found[a][b]);
+    }
+}
+
+static void back(const float *d, const float *w, float *dx, int steps, int inputs, int outputs) {
+    int t = 0;
+    for (; t + ROWS <= steps; t += ROWS)
+        back_steps<ROWS, 4>(d + (int64_t)t * outputs, w, dx + (int64_t)t * inputs, inputs, outputs);
+    for (; t < steps; t++) back_steps<1, 4>(d + (int64_t)t * outputs, w, dx + (int64_t)t * inputs, inputs, outputs);
+}
+
+struct Moments {
+    float mean, scale;
+};
+static Moments moments(const float *x, int width) {
+    V total = {}, squares = {};
+    for (int i = 0; i < width; i += W) total += load(x + i);
+    float mean = sum(total) / width;
+    for (int i = 0; i < width; i += W) {
+        V away = load(x + i) - mean;
+        squares += away * away;
+    }
+    return {mean, 1 / std::sqrt(sum(squares) / width + 1e-5f)};
+}
+
+// LayerNorm of x (or x itself without one), rectified where `positive`
+static void normed(const float *p, int64_t gain, int64_t shift, const float *x, float *y, int width, bool positive) {
+    Moments found = gain < 0 ? Moments{} : moments(x, width);
+    for (int i = 0; i < width; i += W) {
+        V v = load(x + i);
+        if (gain >= 0) v = (v - found.mean) * found.scale * load(p + gain + i) + load(p + shift + i);
+        store(y + i, positive ? relu(v) : v);
+    }
+}
+
+// d (T, width) by the norm's output becomes that by its input; x: `apart` floats between steps
+static void normed_back(const float *p, float *g, int64_t gain, int64_t shift, const float *x, int64_t apart, float *d,
+                        int steps, int width) {
+    if (gain < 0) return;
+    std::fill(g + gain, g + gain + width, 0.0f);
+    std::fill(g + shift, g + shift + width, 0.0f);
+    for (int t = 0; t < steps; t++, x += apart, d += width) {
+        Moments found = moments(x, width);
+        V along = {}, total = {};
+        for (int i = 0; i < width; i += W) {
+            V unit = (load(x + i) - found.mean) * found.scale, dy = load(d + i), inner = dy * load(p + gain + i);
+            store(g + gain + i, load(g + gain + i) + dy * unit);
+            store(g + shift + i, load(g + shift + i) + dy);
+            along += inner * unit;
+            total += inner;
+        }
+        float mean = sum(total) / width, slope = sum(along) / width;
+        for (int i = 0; i < width; i += W) {
+            V unit = (load(x + i) - found.mean) * found.scale, inner = load(d + i) * load(p + gain + i);
+            store(d + i, found.scale * (inner - mean - unit * slope));
+        }
+    }
+}
+
+// The network of row n at step t, as ActorCritic.step
+static void forward(const Job &j, int64_t t, int64_t n) {
+    const int h = j.hidden;
+    const float *p = j.snapshot + n * j.size;
+    const int64_t at = t * j.rows + n, wide = (j.recurrent ? 3 : 1) * h;
+    float *embed = j.embed + at * h, *active = j.active + at * h, *gates = j.gates + at * wide, *core = j.core + at * h;
+    affine(p + j.embed_weight, p + j.embed_bias, j.obs + at * j.inputs, embed, j.inputs, h);
+    normed(p, j.embed_norm_gain, j.embed_norm_bias, embed, active, h, true);
+    affine(p + j.core_input_weight, p + j.core_input_bias, active, gates, h, wide);
+    if (j.recurrent) {
+        float *before = j.state + at * h, *sums = j.sums + at * wide;
+        float *after = t < j.steps ? before + j.rows * h : core;  // of the bootstrap the next state is not wanted
+        affine(p + j.core_state_weight, p + j.core_state_bias, before, sums, h, wide);
+        for (int i = 0; i < h; i += W) {
+            V r = sigmoid(load(gates + i) + load(sums + i)), z = sigmoid(load(gates + h + i) + load(sums + h + i));
+            V n = 2.0f * sigmoid(2.0f * (load(gates + 2 * h + i) + r * load(sums + 2 * h + i))) - 1.0f;
+            store(gates + i, r);
+            store(gates + h + i, z);
+            store(gates + 2 * h + i, n);
+            store(after + i, n + z * (load(before + i) - n));
+        }
+        normed(p, j.core_norm_gain, j.core_norm_bias, after, core, h, false);
+    } else {
+        normed(p, j.core_norm_gain, j.core_norm_bias, gates, core, h, true);
+    }
+    Q found[4] = {*(const Q *)(p + j.heads_bias)};
+    const Q *w = (const Q *)(p + j.heads_weight);
+    for (int i = 0; i < h; i += 4)
+        for (int k = 0; k < 4; k++) found[k] += core[i + k] * w[i + k];
+    *(Q *)(j.out + at * OUT) = (found[0] + found[1]) + (found[2] + found[3]);
+}
+
+// Gradient of row n's rollout from dout, over all of its row, as ActorCritic.backward; its norm
+static void backward(const Job &j, int64_t n) {
+    const int h = j.hidden, steps = j.steps, wide = (j.recurrent ? 3 : 1) * h;
+    static thread_local std::vector<float> room;
+    room.resize(steps * (2 * h + 2 * (int64_t)wide) + 2 * OUT * h + h);
+    float *d = room.data(), *d_active = d + steps * h, *d_input = d_active + steps * h, *d_state = d_input + steps * wide;
+    float *heads = d_state + steps * wide, *d_heads = heads + OUT * h, *carried = d_heads + OUT * h;
+    const float *p = j.snapshot + n * j.size;
+    float *g = j.gradient + n * j.size;
+    const int64_t row = j.rows * h, gap = j.rows * wide;
+    const float *core = j.core + n * h, *gates = j.gates + n * wide;
+    std::fill(d_heads, d_heads + OUT * h, 0.0f);
+    std::fill(g + j.heads_bias, g + j.heads_bias + OUT, 0.0f);
+    for (int i = 0; i < h; i++)
+        for (int a = 0; a < OUT; a++) heads[a * h + i] = p[j.heads_weight + i * OUT + a];
+    for (int t = 0; t < steps; t++) {
+        const float *dout = j.dout + (t * j.rows + n) * OUT, *x = core + t * row;
+        for (int a = 0; a < OUT; a++) g[j.heads_bias + a] += dout[a];
+        for (int i = 0; i < h; i += W) {
+            V each = load(x + i), found = {};
+            for (int a = 0; a < OUT; a++) {
+                float *own = d_heads + a * h + i;
+                store(own, load(own) + dout[a] * each);
+                found += dout[a] * load(heads + a * h + i);
+            }
+            if (!j.recurrent) found = each > 0 ? found : V{};
+            store(d + t * h + i, found);
+        }
+    }
+    for (int i = 0; i < h; i++)
+        for (int a = 0; a < OUT; a++) g[j.heads_weight + i * OUT + a] = d_heads[a * h + i];
+    std::fill(d_active, d_active + steps * h, 0.0f);
+    if (j.recurrent) {
+        const float *state = j.state + n * h, *sums = j.sums + n * wide;
+        normed_back(p, g, j.core_norm_gain, j.core_norm_bias, state + row, row, d, steps, h);
+        std::fill(carried, carried + h, 0.0f);
+        for (int t = steps - 1; t >= 0; t--) {
+            const float *gate = gates + t * gap, *sum = sums + t * gap, *before = state + t * row;
+            float *into = d_input + t * wide, *from = d_state + t * wide;
+            for (int i = 0; i < h; i += W) {
+                V total = load(carried + i) + load(d + t * h + i);
+                V r = load(gate + i), z = load(gate + h + i), n = load(gate + 2 * h + i);
+                V fresh = total * (1.0f - z) * (1.0f - n * n);
+                V reset = fresh * load(sum + 2 * h + i) * r * (1.0f - r);
+                V update = total * (load(before + i) - n) * z * (1.0f - z);
+                store(into + i, reset), store(into + h + i, update), store(into + 2 * h + i, fresh);
+                store(from + i, reset), store(from + h + i, update), store(from + 2 * h + i, fresh * r);
+                store(carried + i, total * z);
+            }
+            back(from, p + j.core_state_weight, carried, 1, h, wide);
+        }
+        outer(state, row, d_state, g + j.core_state_weight, g + j.core_state_bias, steps, h, wide);
+        back(d_input, p + j.core_input_weight, d_active, steps, h, wide);
+    } else {
+        normed_back(p, g, j.core_norm_gain, j.core_norm_bias, gates, gap, d, steps, h);
+        std::copy(d, d + steps * h, d_input);
+        back(d_input, p + j.core_input_weight, d_active, steps, h, wide);
+    }
+    const float *active = j.active + n * h;
+    outer(active, row, d_input, g + j.core_input_weight, g + j.core_input_bias, steps, h, wide);
+    for (int t = 0; t < steps; t++)
+        for (int i = 0; i < h; i += W) {
+            V each = load(d_active + t * h + i);
+            store(d_active + t * h + i, load(active + t * row + i) > 0 ? each : V{});
+        }
+    normed_back(p, g, j.embed_norm_gain, j.embed_norm_bias, j.embed + n * h, row, d_active, steps, h);
+    outer(j.obs + n * j.inputs, j.rows * j.inputs, d_active, g + j.embed_weight, g + j.embed_bias, steps, j.inputs, h);
+    V squares[4] = {};
+    for (int64_t i = 0; i < j.size; i += 16)  // rows are that long, padded with zeros
+        for (int k = 0; k < 16 / W; k++) squares[i / 16 % 2 * 2 + k] += load(g + i + k * W) * load(g + i + k * W);
+    j.norm[n] = std::sqrt(sum((squares[0] + squares[1]) + (squares[2] + squares[3])));
+}
+
+// Clip, Adam and snapshot of a learner, its members one after the other; `steps`: of Adam before this tick
+static void update(const Job &j, int64_t learner, int64_t steps) {
+    const int64_t members = j.members, learners = j.rows / members, size = j.size, first = learner * members;
+    float *p = j.parameters + learner * size, *m = j.exp_avg + learner * size, *v = j.exp_avg_sq + learner * size;
+    for (int64_t n = first; n < first + members; n++) j.alive[learner] &= std::isfinite(j.norm[n]);
+    if (!j.alive[learner]) {  // stops for good
+        std::fill(j.gradient + first * size, j.gradient + (first + members) * size, 0.0f);
+        std::fill(m, m + size, 0.0f);
+        std::fill(v, v + size, 0.0f);
+        for (int64_t n = first; n < first + members; n++) {
+            if (std::isnan(j.norm[n])) j.norm[n] = INFINITY;
+            if (j.snapshot != j.parameters) std::copy(p, p + size, j.snapshot + n * size);
+        }
+        return;
+    }
+    struct Push {
+        const float *g;
+        float *to, clip, rate, root;
+    };
+    static thread_local std::vector<Push> pushes;
+    pushes.clear();
+    for (int64_t k = 0; k < members; k++) {
+        int64_t n = members > 1 ? j.order[k * learners + learner] : learner;
+        double count = steps + k + 1, clip = std::min(1.0f, (float)j.limit / (j.norm[n] + 1e-6f));
+        pushes.push_back({j.gradient + n * size, members > 1 ? j.snapshot + n * size : p, (float)clip,
+                          (float)(j.lr / (1 - std::pow(j.beta1, count))),
+                          (float)(1 / std::sqrt(1 - std::pow(j.beta2, count)))});
+    }
+    const float keep = j.beta2, fresh1 = 1 - j.beta1, fresh2 = 1 - j.beta2, eps = j.eps;
+    for (int64_t i = 0; i < size; i += W) {
+        V here = load(p + i), mean = load(m + i), square = load(v + i);
+        for (const Push &push : pushes) {
+            V g = load(push.g + i) * push.clip, root;
+            mean += (g - mean) * fresh1;
+            square = square * keep + fresh2 * g * g;
+            for (int k = 0; k < W; k++) root[k] = std::sqrt(square[k]);
+            here -= push.rate * mean / (root * push.root + eps);
+            store(push.to + i, here);
+        }
+        store(p + i, here), store(m + i, mean), store(v + i, square);
+    }
+}
+
+// One step of the vehicles of a group, from `first` on, as OffloadingBatch.step; `row`: of action, reward and tape
+static void drive(const Job &j, int64_t first, int64_t time, int64_t row) {
+    const int64_t e = j.rows, last = first + j.workers;
+    const float *script = j.script + time * 7 * e, *due = j.due + time * 3 * e;
+    const int64_t *places = j.places + time * 2 * e;
+    float taken_cloud[j.workers];
+    const int64_t group = first / j.workers, groups = e / j.workers;
+    for (int64_t turn = 0; turn < j.workers; turn++) {  // the cloud serves one after the other
+        int64_t n = j.shared && j.workers > 1 ? places[e + turn * groups + group] : first + turn;
+        float *pool = j.pool + (j.shared ? group : n);
+        bool asks = j.action[row * e + n] == OFFLOAD && j.stock[e + n] > 0 && j.channel[n];
+        float units = asks ? script[e + n] : 0.0f, missed = asks ? script[n] : 0.0f;
+        bool granted = units <= *pool;
+        *pool += (j.refilled ? due[2 * e + n] : 0.0f) - (granted ? missed : 0.0f);
+        taken_cloud[n - first] = granted ? units : 0.0f;
+    }
+    for (int64_t n = first; n < last; n++) {
+        const int64_t choice = j.action[row * e + n], width = SLOTS + 2;
+        float *units = j.slots + n * width, *left = j.slots + (e + n) * width, *shown = j.shown + n * OBSERVATION;
+        bool local = choice == LOCAL && script[e + n] <= j.stock[n] && left[SLOTS] == 0;
+        float taken[3] = {local ? script[e + n] : 0.0f, taken_cloud[n - first] > 0 ? 1.0f : 0.0f, taken_cloud[n - first]};
+        if (choice == LOCAL) shown[44] = taken[0] > 0;
+        if (choice == OFFLOAD) shown[45] = taken[1];
+        j.channel[n] ^= script[3 * e + n] < (j.channel[n] ? j.to_bad[n] : j.to_good[n]);
+        for (int k = 0; k < 3; k++) j.due[(places[n] * 3 + k) * e + n] += taken[k];
+        for (int k = 0; k < 2; k++) j.stock[k * e + n] += due[k * e + n] - taken[k];
+        j.reward[row * e + n] = (due[n] + due[2 * e + n]) / (float)j.divisor;
+        units[SLOTS + 1] = taken[0];
+        left[SLOTS + 1] = taken[0] > 0 ? script[2 * e + n] : 0.0f;
+        int64_t kept = 1;
+        for (int64_t slot = 1; slot < width; slot++)  // finished tasks are squeezed out, order kept
+            if (left[slot] > 1) units[kept] = units[slot], left[kept++] = left[slot] - 1;
+        for (; kept < width; kept++) units[kept] = left[kept] = 0;
+        shown[0] = j.stock[n], shown[1] = script[4 * e + n];
+        std::copy(units + 1, units + 1 + SLOTS, shown + 2);
+        std::copy(left + 1, left + 1 + SLOTS, shown + 2 + SLOTS);
+        shown[42] = script[5 * e + n], shown[43] = script[6 * e + n];
+        float *obs = j.obs + ((row + 1) * e + n) * OBSERVATION;
+        for (int k = 0; k < OBSERVATION; k++) obs[k] = shown[k] / j.scale[n * OBSERVATION + k];
+    }
+}
+
+static void softmax(const float *logits, float *policy, float *logs) {
+    float top = std::max(std::max(logits[0], logits[1]), logits[2]), total = 0;
+    for (int a = 0; a < OUT - 1; a++) total += policy[a] = std::exp(logits[a] - top);
+    for (int a = 0; a < OUT - 1; a++) policy[a] /= total;
+    if (logs)
+        for (int a = 0; a < OUT - 1; a++) logs[a] = logits[a] - top - std::log(total);
+}
+
+// Returns, losses and dout of row n's rollout, as lnlab.trainers.returns
+static void judge(const Job &j, int64_t n) {
+    const int steps = j.steps;
+    float returns[steps], advantage[steps], mean = 0, square = 0, total[4] = {};
+    float after = j.out[(steps * j.rows + n) * OUT + OUT - 1] * (float)j.continues;
+    for (int t = steps - 1; t >= 0; t--) returns[t] = after = j.reward[t * j.rows + n] + (float)j.gamma * after;
+    for (int t = 0; t < steps; t++)
+        mean += advantage[t] = returns[t] - j.out[(t * j.rows + n) * OUT + OUT - 1];
+    for (int t = 0; t < steps; t++) {
+        advantage[t] -= mean / steps;
+        square += advantage[t] * advantage[t];
+    }
+    float deviation = steps > 1 ? std::sqrt(square / (steps - 1)) : 1.0f;
+    if (deviation < 1e-8f) deviation = 1e-8f;
+    for (int t = 0; t < steps; t++) {
+        const int64_t at = t * j.rows + n, chosen = j.action[at];
+        const float *out = j.out + at * OUT;
+        float *dout = j.dout + at * OUT, policy[OUT - 1], logs[OUT - 1], entropy = 0, each = advantage[t] / deviation;
+        softmax(out, policy, logs);
+        for (int a = 0; a < OUT - 1; a++) entropy -= policy[a] * logs[a];
+        for (int a = 0; a < OUT - 1; a++)
+            dout[a] = (each * (policy[a] - (a == chosen)) + (float)j.entropy_cost * policy[a] * (logs[a] + entropy)) / steps;
+        float error = out[OUT - 1] - returns[t], bound = j.value_huber;
+        dout[OUT - 1] = (bound ? std::min(std::max(error, -bound), bound) : error) * (float)(2 * j.value_cost / steps);
+        total[0] += j.reward[at], total[1] -= each * logs[chosen], total[2] += error * error, total[3] += entropy;
+    }
+    j.totals[n] += total[0], j.totals[j.rows + n] += total[2] / steps;
+    for (int k = 0; k < 3; k++) j.last[k * j.rows + n] = total[1 + k] / steps;
+}
+
+extern "C" {
+int64_t job_bytes() { return sizeof(Job); }
+
+void native_step(const Job *j, int64_t t) {
+    for (int64_t n = 0; n < j->rows; n++) forward(*j, t, n);
+}
+
+void native_backward(const Job *j) {
+    for (int64_t n = 0; n < j->rows; n++) backward(*j, n);
+}
+
+void native_update(const Job *j) {
+    for (int64_t learner = 0; learner < j->rows / j->members; learner++) update(*j, learner, (int64_t)*j->step);
+    *j->step += j->members;
+}
+
+// Seed by seed: rollout, gradient, update
+void native_tick(const Job *job) {
+    const Job &j = *job;
+    const int64_t rows = j.rows, steps = j.steps, taken = (int64_t)*j.step;
+    for (int64_t first = 0; first < rows; first += j.workers) {
+        const int64_t last = first + j.workers;
+        for (int64_t t = 0; t < steps; t++) {
+            for (int64_t n = first; n < last; n++) {
+                float policy[OUT - 1], draw = j.draws[t * rows + n];
+                forward(j, t, n);
+                softmax(j.out + (t * rows + n) * OUT, policy, nullptr);
+                j.action[t * rows + n] = (draw >= policy[0]) + (draw >= policy[0] + policy[1]);
+            }
+            drive(j, first, *j.clock + t, t);
+        }
+        for (int64_t n = first; n < last; n++) {
+            forward(j, steps, n);
+            judge(j, n);
+            backward(j, n);
+        }
+        for (int64_t learner = first / j.members; learner < last / j.members; learner++) update(j, learner, taken);
+        for (int64_t n = first; n < last; n++) {
+            j.totals[2 * rows + n] += j.norm[n];
+            j.totals[3 * rows + n] += j.norm[n] > (float)j.limit;
+            std::copy(j.obs + (steps * rows + n) * j.inputs, j.obs + (steps * rows + n + 1) * j.inputs, j.obs + n * j.inputs);
+            if (j.recurrent)
+                std::copy(j.state + (steps * rows + n) * j.hidden, j.state + (steps * rows + n + 1) * j.hidden,
+                          j.state + n * j.hidden);
+        }
+    }
+    *j.step += j.members;
+    *j.clock += steps;
+}
+}

@@ -1,0 +1,154 @@
+"""A tick of A3C and Individual as one call of compiled code, native.cpp: the numbers of torch's path but for rounding.
+
+The code is compiled for this processor when it is first wanted, and kept in a cache folder. What it does not know
+(other norms and places, separate trunks, other schedules, a GPU), and a machine without a compiler, take torch's path.
+A run goes on to the same bits on a like processor with the same compiler.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lnlab.envs.rules import REWARD_DIVISOR
+
+SOURCE = Path(__file__).with_suffix(".cpp")
+FLAGS = ["-std=gnu++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared"]
+NORMS, WIDTH = ("none", "ln"), 16  # hidden widths are multiples of WIDTH
+PLAIN: dict[str, Any] = {"norm_at": "usual", "trunks": "shared", "schedule": "async", "steps_of": "own"}
+PLAIN |= dict.fromkeys(("clip_percentile", "return_scale", "value_sees_time", "gradient_carry"), 0)
+DTYPES = {"float": torch.float32, "int64_t": torch.int64, "uint8_t": torch.bool}
+
+
+def knows(config: Any, device: torch.device) -> bool:
+    """Whether the code has what these settings of the offloading task ask for."""
+    plain = all(getattr(config, name) == value for name, value in PLAIN.items())
+    return plain and config.norm in NORMS and config.hidden % WIDTH == 0 and device.type == "cpu"
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled code; None, and one line on stderr, where it cannot be made."""
+    compiler = os.environ.get("CXX", "g++")
+    try:
+        for_what = _run(compiler, "-march=native", "-E", "-dM", "-x", "c++", os.devnull)  # processor and version
+        key = hashlib.sha256(b"\0".join([SOURCE.read_bytes(), " ".join(FLAGS).encode(), for_what])).hexdigest()[:16]
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lnlab"
+        path = folder / f"native-{key}.so"
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as fresh:  # others may compile at the same time
+                _run(compiler, *FLAGS, str(SOURCE), "-o", f"{fresh}/native.so")
+                os.replace(f"{fresh}/native.so", path)
+        return ctypes.CDLL(str(path))
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", b"") or str(error).encode()
+        print(f"backend=native: trained by torch, for want of compiled code: {said.decode()[:200]}", file=sys.stderr)
+        return None
+
+
+def _run(*command: str) -> bytes:
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+def _fields() -> list[tuple[str, str, bool]]:
+    """Type, name and whether it is a pointer, of each field of `Job` in the code."""
+    (body,) = re.findall(r"struct Job \{(.*?)\n\};", SOURCE.read_text(encoding="utf-8"), re.DOTALL)
+    lines = re.findall(r"(\w+) ([^;]+);", re.sub(r"//.*", "", body))
+    return [(kind, name.strip(" *\n"), "*" in name) for kind, names in lines for name in names.split(",")]
+
+
+FIELDS = _fields()
+CTYPES = {"int64_t": ctypes.c_int64, "double": ctypes.c_double}
+
+
+class Job(ctypes.Structure):
+    """What the code works on: sizes, numbers and addresses."""
+
+    _fields_ = [(name, ctypes.c_void_p if pointer else CTYPES[kind]) for kind, name, pointer in FIELDS]
+
+
+class NativeTick:
+    """The tick of a trainer whose settings `knows`; made anew when its tensors have moved."""
+
+    def __init__(self, trainer: Any, code: ctypes.CDLL) -> None:
+        config, net, env, tape = trainer.config, trainer.net, trainer.env, trainer.tape
+        state, group = trainer.adam.state[trainer.parameters], trainer.adam.param_groups[0]
+        zeros = trainer.reward.new_zeros
+        places = {
+            name.replace("core.weight", "core.input.weight").replace("core.bias", "core.input.bias"): view
+            for name, view in net.layout.views(trainer.parameters).items()
+        }
+        start = trainer.parameters.data_ptr()
+        values: dict[str, Any] = {
+            **{name: -1 for kind, name, pointer in FIELDS if kind == "int64_t" and not pointer},
+            **{name.replace(".", "_"): (view.data_ptr() - start) // 4 for name, view in places.items()},
+            **{name: getattr(config, name) for name in ("gamma", "value_cost", "entropy_cost", "value_huber", "hidden")},
+            **{name: getattr(trainer, name) for name in ("rows", "members", "workers", "limit")},
+            **{name: getattr(trainer, name) for name in ("parameters", "snapshot", "gradient", "reward", "totals")},
+            **{name: getattr(trainer, name) for name in ("last", "action", "alive")},
+            **{name: getattr(tape, name) for name in ("obs", "state", "embed", "active", "gates", "core", "out")},
+            **state,
+            **env.buffers(),
+            "sums": tape.hidden,
+            "steps": config.rollout,
+            "size": net.layout.size,
+            "inputs": net.inputs,
+            "recurrent": net.recurrent,
+            "shared": env.cloud == "shared",
+            "refilled": env.cloud != "budget",
+            "divisor": REWARD_DIVISOR,
+            "lr": group["lr"],
+            "beta1": group["betas"][0],
+            "beta2": group["betas"][1],
+            "eps": group["eps"],
+            "continues": 1.0,
+            "dout": zeros(config.rollout, trainer.rows, 4),
+            "norm": zeros(trainer.rows),
+            "draws": zeros(config.rollout, trainer.rows),
+            "order": trainer.action.new_zeros(trainer.members, trainer.learners),
+        }
+        self.tensors = {name: values[name] for _, name, pointer in FIELDS if pointer}
+        self.code, self.job = code, Job(**{name: values[name] for _, name, pointer in FIELDS if not pointer})
+        for kind, name, pointer in FIELDS:
+            if pointer:
+                self._point(name, self.tensors[name], DTYPES[kind])
+
+    def _point(self, name: str, tensor: Tensor, dtype: torch.dtype) -> None:
+        if tensor.dtype != dtype or not tensor.is_contiguous():
+            raise TypeError(f"{name} is {tensor.dtype} with strides {tensor.stride()}; the code takes {dtype}")
+        setattr(self.job, name, tensor.data_ptr())
+
+    def __call__(self, draws: Tensor, order: Tensor, continues: Tensor) -> None:
+        """As `ActorCriticTrainer.tick`."""
+        order = order.contiguous()
+        self._point("draws", draws, torch.float32)
+        self._point("order", order, torch.int64)
+        self.job.continues = float(continues)
+        self.code.native_tick(ctypes.byref(self.job))
+
+    def step(self, t: int) -> Tensor:
+        """The networks of all rows at step t of the tape: its out (N, 1, 4)."""
+        self.code.native_step(ctypes.byref(self.job), ctypes.c_int64(t))
+        return self.tensors["out"][t]
+
+    def backward(self, dout: Tensor) -> Tensor:
+        """Gradients of all rows into the trainer's, from dout (T, N, 4); their norms (N,)."""
+        self.tensors["dout"].copy_(dout)
+        self.code.native_backward(ctypes.byref(self.job))
+        return self.tensors["norm"]
+
+    def update(self, order: Tensor) -> None:
+        """Clip, Adam and snapshots by the gradients and norms there are; order (members, L)."""
+        order = order.contiguous()
+        self._point("order", order, torch.int64)
+        self.code.native_update(ctypes.byref(self.job))
