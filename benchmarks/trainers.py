@@ -17,6 +17,7 @@ from benchmarks.machine import describe, median, save, side_by_side
 from lnlab.config import EPISODE_STEPS, RunConfig, parse
 from lnlab.runs import BLOCK
 from lnlab.trainers import make_trainer
+from lnlab.trainers.native import library
 
 ORIGINAL = {  # env steps per second on two cores
     ("a3c", "gru", "ln"): 1421,
@@ -53,14 +54,16 @@ def measure_plain(config: RunConfig, episodes: int) -> float:
 
 
 def compare(rounds: int, seconds: float) -> dict[str, Any]:
-    """Every arm of the original's table, ours and the control in turn, `rounds` times."""
+    """Every arm of the original's table, ours, by compiled code, and the control in turn, `rounds` times."""
     arms: dict[str, Any] = {}
+    library()  # compiled before clocks run
     with tqdm(total=len(ORIGINAL) * rounds, desc="trainers", unit="round") as bar:
         for (algorithm, core, norm), original in ORIGINAL.items():
             config = parse({"algorithm": algorithm, "core": core, "norm": norm})
-            ours, plain = [], []
+            ours, compiled, plain = [], [], []
             for _ in range(rounds):
                 ours.append(measure(config, seconds))
+                compiled.append(measure(config.model_copy(update={"backend": "native"}), seconds))
                 plain.append(measure_plain(config, episodes=max(4, int(2 * seconds))))
                 bar.update()
             arms[config.run_id] = {
@@ -69,6 +72,10 @@ def compare(rounds: int, seconds: float) -> dict[str, Any]:
                 "ratio_plain": describe([a / b for a, b in zip(ours, plain, strict=True)]),
                 "original_steps_per_second": original,
                 "ratio_original": median(ours) / original,
+                "native_steps_per_second": describe(compiled),
+                "native_ratio_torch": describe([a / b for a, b in zip(compiled, ours, strict=True)]),
+                "native_ratio_plain": describe([a / b for a, b in zip(compiled, plain, strict=True)]),
+                "native_ratio_original": median(compiled) / original,
             }
     return arms
 
@@ -81,6 +88,12 @@ def main(rounds: int = 3, seconds: float = 6.0) -> bool:
         print(
             f"{name:<20}{arm['steps_per_second']['median']:>10,.0f}{arm['plain_steps_per_second']['median']:>8,.0f}"
             f"{arm['ratio_plain']['median']:>9.1f}{arm['original_steps_per_second']:>10,}{arm['ratio_original']:>12.1f}"
+        )
+    print(f"\n{'backend=native':<20}{'steps/s':>10}{'× torch':>9}{'× plain':>9}{'× original':>12}")
+    for name, arm in arms.items():
+        print(
+            f"{name:<20}{arm['native_steps_per_second']['median']:>10,.0f}{arm['native_ratio_torch']['median']:>9.1f}"
+            f"{arm['native_ratio_plain']['median']:>9.1f}{arm['native_ratio_original']:>12.1f}"
         )
     print(f"medians of {rounds} rounds, {2 * BLOCK} seeds in 2 processes")
     print(f"goals of {' and '.join(JUDGED)}: {GOAL_PLAIN}× plain, {GOAL_ORIGINAL}× original")

@@ -70,7 +70,7 @@ def other_versions(versions: Mapping[str, str], pins: Path = PINS) -> list[str]:
 def fingerprint() -> dict[str, str]:
     """What two machines must have alike to train to the same bits: the package's code, by digest, and versions."""
     code = hashlib.sha256()
-    for path in sorted(each for each in PACKAGE.rglob("*") if each.suffix in (".py", ".toml")):
+    for path in sorted(each for each in PACKAGE.rglob("*") if each.suffix in (".py", ".toml", ".cpp")):
         if not {"book", "claims", "compare", "executors", "cli.py"} & {*path.relative_to(PACKAGE).parts}:  # no numbers
             code.update(path.read_bytes())
     return {"code": code.hexdigest()[:12], **machine()["versions"]}

@@ -101,7 +101,7 @@ class ActorCriticTrainer:
         self.leader: ActorCriticTrainer | None = None  # trains beside, and says how far each layer moves
         self.sizes: LayerSteps | None = None
         if getattr(config, "steps_of", OWN) != OWN:
-            changed = {"norm": config.steps_of, "norm_at": USUAL, "steps_of": OWN}
+            changed = {"norm": config.steps_of, "norm_at": USUAL, "steps_of": OWN, "backend": "torch"}
             self.leader = ActorCriticTrainer(config.model_copy(update=changed), device)
             self.leader.sizes = LayerSteps(self.leader.parameters, self.leader.net.layout)
             self.sizes = LayerSteps(self.parameters, self.net.layout, self.leader.sizes)
@@ -121,6 +121,11 @@ class ActorCriticTrainer:
     def parameter_count(self) -> int:
         """Parameters of one learner."""
         return self.net.layout.count
+
+    @property
+    def backend(self) -> str:
+        """What trains: native, or torch, also where native was asked for in vain."""
+        return "native" if self.compiled else "torch"
 
     @property
     def norm_layers(self) -> list[str]:

@@ -111,6 +111,8 @@ def train_shard(
         shard.drop_tables(trainer.TABLES)
     require_norm(config, trainer.norm_layers)
     shard.record(device=device, norm_layers=trainer.norm_layers, parameter_count=trainer.parameter_count)
+    if "backend" in config.changed:
+        shard.record(backend=getattr(trainer, "backend", None))
     with contextlib.ExitStack() as closing:
         watching = [each(trainer, shard) for each in watchers if each.wants(trainer)]
         for watcher in watching:

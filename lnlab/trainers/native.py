@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import ChainMap
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ FLAGS = ["-std=gnu++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trappi
 NORMS, WIDTH = ("none", "ln"), 16  # hidden widths are multiples of WIDTH
 PLAIN: dict[str, Any] = {"norm_at": "usual", "trunks": "shared", "schedule": "async", "steps_of": "own"}
 PLAIN |= dict.fromkeys(("clip_percentile", "return_scale", "value_sees_time", "gradient_carry"), 0)
-DTYPES = {"float": torch.float32, "int64_t": torch.int64, "uint8_t": torch.bool}
 
 
 def knows(config: Any, device: torch.device) -> bool:
@@ -67,79 +67,66 @@ def _fields() -> list[tuple[str, str, bool]]:
     return [(kind, name.strip(" *\n"), "*" in name) for kind, names in lines for name in names.split(",")]
 
 
-FIELDS = _fields()
-CTYPES = {"int64_t": ctypes.c_int64, "double": ctypes.c_double}
+NUMBERS = {"int64_t": ctypes.c_int64, "double": ctypes.c_double}
+TYPES = {"float": torch.float32, "int64_t": torch.int64, "uint8_t": torch.bool}
+DTYPES = {name: TYPES[kind] for kind, name, pointer in _fields() if pointer}
 
 
 class Job(ctypes.Structure):
     """What the code works on: sizes, numbers and addresses."""
 
-    _fields_ = [(name, ctypes.c_void_p if pointer else CTYPES[kind]) for kind, name, pointer in FIELDS]
+    _fields_ = [(name, ctypes.c_void_p if pointer else NUMBERS[kind]) for kind, name, pointer in _fields()]
 
 
 class NativeTick:
-    """The tick of a trainer whose settings `knows`; made anew when its tensors have moved."""
+    """The tick of a trainer whose settings `knows`; made anew when its tensors have moved.
+
+    All seeds share the memory of the first one's gradients: after a tick `trainer.gradient` is of no use.
+    """
 
     def __init__(self, trainer: Any, code: ctypes.CDLL) -> None:
-        config, net, env, tape = trainer.config, trainer.net, trainer.env, trainer.tape
-        state, group = trainer.adam.state[trainer.parameters], trainer.adam.param_groups[0]
-        zeros = trainer.reward.new_zeros
-        places = {
-            name.replace("core.weight", "core.input.weight").replace("core.bias", "core.input.bias"): view
+        config, net, env, group = trainer.config, trainer.net, trainer.env, trainer.adam.param_groups[0]
+        start, zeros = trainer.parameters.data_ptr(), trainer.reward.new_zeros
+        places = {  # of a parameter in its row
+            name.replace("core.weight", "core.input.weight").replace("core.bias", "core.input.bias").replace(".", "_"):
+            (view.data_ptr() - start) // view.element_size()
             for name, view in net.layout.views(trainer.parameters).items()
-        }
-        start = trainer.parameters.data_ptr()
-        values: dict[str, Any] = {
-            **{name: -1 for kind, name, pointer in FIELDS if kind == "int64_t" and not pointer},
-            **{name.replace(".", "_"): (view.data_ptr() - start) // 4 for name, view in places.items()},
-            **{name: getattr(config, name) for name in ("gamma", "value_cost", "entropy_cost", "value_huber", "hidden")},
-            **{name: getattr(trainer, name) for name in ("rows", "members", "workers", "limit")},
-            **{name: getattr(trainer, name) for name in ("parameters", "snapshot", "gradient", "reward", "totals")},
-            **{name: getattr(trainer, name) for name in ("last", "action", "alive")},
-            **{name: getattr(tape, name) for name in ("obs", "state", "embed", "active", "gates", "core", "out")},
-            **state,
-            **env.buffers(),
-            "sums": tape.hidden,
-            "steps": config.rollout,
-            "size": net.layout.size,
-            "inputs": net.inputs,
-            "recurrent": net.recurrent,
-            "shared": env.cloud == "shared",
-            "refilled": env.cloud != "budget",
-            "divisor": REWARD_DIVISOR,
-            "lr": group["lr"],
-            "beta1": group["betas"][0],
-            "beta2": group["betas"][1],
-            "eps": group["eps"],
-            "continues": 1.0,
-            "dout": zeros(config.rollout, trainer.rows, 4),
-            "norm": zeros(trainer.rows),
+        }  # fmt: skip
+        own = {
+            "steps": config.rollout, "size": net.layout.size, "inputs": net.inputs, "recurrent": net.recurrent,
+            "shared": env.cloud == "shared", "refilled": env.cloud != "budget", "divisor": REWARD_DIVISOR,
+            "lr": group["lr"], "beta1": group["betas"][0], "beta2": group["betas"][1], "eps": group["eps"],
+            "continues": 1.0, "sums": trainer.tape.hidden, "hidden": config.hidden,
+            "dout": zeros(config.rollout, trainer.rows, 4), "norm": zeros(trainer.rows),
             "draws": zeros(config.rollout, trainer.rows),
             "order": trainer.action.new_zeros(trainer.members, trainer.learners),
-        }
-        self.tensors = {name: values[name] for _, name, pointer in FIELDS if pointer}
-        self.code, self.job = code, Job(**{name: values[name] for _, name, pointer in FIELDS if not pointer})
-        for kind, name, pointer in FIELDS:
-            if pointer:
-                self._point(name, self.tensors[name], DTYPES[kind])
+        }  # fmt: skip
+        sources = [own, places, env.buffers(), trainer.adam.state[trainer.parameters], trainer.tape._asdict()]
+        known: ChainMap[str, Any] = ChainMap(*sources, vars(trainer), config.model_dump())
+        absent = {name: -1 for name, type_ in Job._fields_ if type_ is ctypes.c_int64}
+        self.code, self.tensors = code, {name: known[name] for name, type_ in Job._fields_ if name in DTYPES}
+        numbers = {name: known.get(name, absent.get(name)) for name, _ in Job._fields_ if name not in DTYPES}
+        self.job = Job(**numbers)
+        for name, tensor in self.tensors.items():
+            self._point(name, tensor)
 
-    def _point(self, name: str, tensor: Tensor, dtype: torch.dtype) -> None:
-        if tensor.dtype != dtype or not tensor.is_contiguous():
-            raise TypeError(f"{name} is {tensor.dtype} with strides {tensor.stride()}; the code takes {dtype}")
+    def _point(self, name: str, tensor: Tensor) -> None:
+        """Hand over a tensor, which must outlive the call."""
+        if tensor.dtype != DTYPES[name] or not tensor.is_contiguous():
+            raise TypeError(f"{name} is {tensor.dtype} with strides {tensor.stride()}; the code takes {DTYPES[name]}")
         setattr(self.job, name, tensor.data_ptr())
 
     def __call__(self, draws: Tensor, order: Tensor, continues: Tensor) -> None:
         """As `ActorCriticTrainer.tick`."""
         order = order.contiguous()
-        self._point("draws", draws, torch.float32)
-        self._point("order", order, torch.int64)
+        self._point("draws", draws)
+        self._point("order", order)
         self.job.continues = float(continues)
         self.code.native_tick(ctypes.byref(self.job))
 
-    def step(self, t: int) -> Tensor:
-        """The networks of all rows at step t of the tape: its out (N, 1, 4)."""
+    def step(self, t: int) -> None:
+        """The networks of all rows at step t of the tape, as `ActorCritic.step`."""
         self.code.native_step(ctypes.byref(self.job), ctypes.c_int64(t))
-        return self.tensors["out"][t]
 
     def backward(self, dout: Tensor) -> Tensor:
         """Gradients of all rows into the trainer's, from dout (T, N, 4); their norms (N,)."""
@@ -148,7 +135,6 @@ class NativeTick:
         return self.tensors["norm"]
 
     def update(self, order: Tensor) -> None:
-        """Clip, Adam and snapshots by the gradients and norms there are; order (members, L)."""
-        order = order.contiguous()
-        self._point("order", order, torch.int64)
+        """Clip, Adam and snapshots, by the gradients and norms there are; order (members, L)."""
+        self._point("order", order)
         self.code.native_update(ctypes.byref(self.job))
