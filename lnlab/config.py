@@ -250,13 +250,13 @@ class RunConfig(ActorCriticConfig):
     value_sees_time: bool = _setting(
         False, "the share of the episode that is left is shown to the value, and to it alone", "value-time"
     )
-    backend: Literal["torch", "native"] = _setting(
-        "torch", "torch, or compiled code that is faster on a CPU; the same numbers but for rounding", "{}"
-    )
     steps_of: Literal[STEPS_OF] = _setting(  # type: ignore[valid-type]
         OWN, "size of a layer's step, |ΔW|/|W|: own, or as in an arm with this norm beside it",
         "steps-{}",
     )  # fmt: skip
+    backend: Literal["torch", "native"] = _setting(
+        "torch", "torch, or compiled code that is faster on a CPU; the same numbers but for rounding", "{}"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
