@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections import ChainMap
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -70,12 +70,13 @@ def _fields() -> list[tuple[str, str, bool]]:
 NUMBERS = {"int64_t": ctypes.c_int64, "double": ctypes.c_double}
 TYPES = {"float": torch.float32, "int64_t": torch.int64, "uint8_t": torch.bool}
 DTYPES = {name: TYPES[kind] for kind, name, pointer in _fields() if pointer}
+FIELDS: dict[str, Any] = {name: ctypes.c_void_p if pointer else NUMBERS[kind] for kind, name, pointer in _fields()}
 
 
 class Job(ctypes.Structure):
     """What the code works on: sizes, numbers and addresses."""
 
-    _fields_ = [(name, ctypes.c_void_p if pointer else NUMBERS[kind]) for kind, name, pointer in _fields()]
+    _fields_: ClassVar[Any] = [*FIELDS.items()]
 
 
 class NativeTick:
@@ -103,9 +104,9 @@ class NativeTick:
         }  # fmt: skip
         sources = [own, places, env.buffers(), trainer.adam.state[trainer.parameters], trainer.tape._asdict()]
         known: ChainMap[str, Any] = ChainMap(*sources, vars(trainer), config.model_dump())
-        absent = {name: -1 for name, type_ in Job._fields_ if type_ is ctypes.c_int64}
-        self.code, self.tensors = code, {name: known[name] for name, type_ in Job._fields_ if name in DTYPES}
-        numbers = {name: known.get(name, absent.get(name)) for name, _ in Job._fields_ if name not in DTYPES}
+        absent = {name: -1 for name, type_ in FIELDS.items() if type_ is ctypes.c_int64}
+        self.code, self.tensors = code, {name: known[name] for name in DTYPES}
+        numbers = {name: known.get(name, absent.get(name)) for name in FIELDS if name not in DTYPES}
         self.job = Job(**numbers)
         for name, tensor in self.tensors.items():
             self._point(name, tensor)
