@@ -51,7 +51,8 @@ def answer(landing: Path) -> str:
         raise ValueError(f"{landing} has no cell that begins with {ANSWER}")
     guide = next(cell for cell in cells if ":name: tab-intro-guide" in cell)
     table = "\n".join(line for line in guide.splitlines() if line.startswith("|"))
-    return said.removeprefix(ANSWER).strip() + "\n\n" + re.sub(r"{doc}`/(\w+)`", r"[\1](book/\1.ipynb)", table)
+    whole = f"{said.removeprefix(ANSWER).strip()}\n\n{table}"
+    return re.sub(r"{doc}`/(\w+)`", r"[\1](book/\1.ipynb)", whole)
 
 
 def readme_with(readme: str, text: str) -> str:

@@ -62,7 +62,7 @@ def stated(notebook: Path) -> dict[str, Any]:
     needs: dict[str, Any] = said.get("needs", {})
     if unknown := sorted(set(needs) - KEYS):
         raise ValueError(f"{notebook.name}: unknown need {unknown[0]!r}; allowed: {', '.join(sorted(KEYS))}")
-    return needs
+    return needs if said.get("part") else {}  # a notebook of no part is not a page yet
 
 
 def lacking(pages: Iterable[str], folder: Path) -> dict[str, str]:

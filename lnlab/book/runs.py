@@ -197,10 +197,14 @@ def _curve(data: Data, name: str, run: Run) -> str:
     if run.has("curves"):
         x, what, table = "episode", "return in training", "curves"
         rows = tidy.curves(data, {"": "return"}, [name])
-    else:
+    elif run.table("records").actor_feature_norm_probe.notna().any():
         x, what, table = "updates", "norm of the actor's features, log10", "records"
         rows = tidy.through_records(data, {"": "actor_feature_norm_probe"}, [name])
         rows = rows.assign(value=np.log10(rows.value))
+    else:  # on vectors there is no CNN
+        x, what, table = "step", "return of greedy tests", "checks"
+        rows = run.table("checks").groupby(["seed", "step"])["return"].mean().rename("value").reset_index()
+        rows = rows.assign(quantity="", arm=name, run=name, norm=run.config.norm)
     bands = tidy.bands(rows, x)
     bands = bands.iloc[:: max(1, len(bands) // POINTS)]
     ends = f"{bands['mean'].iloc[0]:.3g} to {bands['mean'].iloc[-1]:.3g}".replace("-", "−")
