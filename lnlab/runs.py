@@ -399,6 +399,8 @@ class Run:
         steps = sum(shard.episode * len(shard.seeds) for shard in self.shards) * self.config.steps_per_report
         told = [shard.manifest["facts"] for shard in self.shards]
         facts = {name: value for each in told for name, value in each.items()}
+        if "backend" in facts:
+            facts["backend"] = sorted({each for shard in told for each in shard["backend"]})
         for name in {"diverged", *facts} & {"diverged", "hosts", "mixed"}:  # of each block a list
             facts[name] = [each for shard in told for each in shard.get(name, [])]
         facts |= {"finished": provenance.now(), "seconds": round(seconds, 2)}

@@ -211,8 +211,8 @@ def test_the_carried_gradient_is_the_clipped_sum_with_the_last_one() -> None:
     torch.testing.assert_close(ours.carried, wanted * 2 / wanted.norm(), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("settings", [{"gradient_carry": True}, {"algorithm": "individual", "core": "ff"}, SEPARATE])
-def test_a_saved_and_loaded_trainer_goes_on_to_the_same_bits(settings: dict[str, object]) -> None:
+def goes_on_to_the_same_bits(**settings: object) -> list[Report]:
+    """Hold a training that was saved and loaded against one that was not, whose reports it returns."""
     straight, stopped = trainer(**settings), trainer(**settings)
     reports = list(straight)
     stopped.train_episode()
@@ -221,6 +221,12 @@ def test_a_saved_and_loaded_trainer_goes_on_to_the_same_bits(settings: dict[str,
     for wanted, got in zip(reports[1:], resumed, strict=True):
         assert_same(wanted, got)
     assert torch.equal(straight.parameters, resumed.parameters)
+    return reports
+
+
+@pytest.mark.parametrize("settings", [{"gradient_carry": True}, {"algorithm": "individual", "core": "ff"}, SEPARATE])
+def test_a_saved_and_loaded_trainer_goes_on_to_the_same_bits(settings: dict[str, object]) -> None:
+    goes_on_to_the_same_bits(**settings)
 
 
 def test_it_learns_to_beat_the_uniform_policy_within_seconds() -> None:

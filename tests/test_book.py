@@ -180,10 +180,12 @@ def test_links_to_absent_pages_become_plain_text() -> None:
 # -- what is published ------------------------------------------------------------------------------------------------
 def test_the_readmes_answer_is_that_of_the_landing_page(tmp_path: Path) -> None:
     guide = "::: {table}\n:name: tab-intro-guide\n\n| a | {doc}`/d1` |\n:::"
-    cells = [nbformat.v4.new_markdown_cell(text) for text in ("# T", f"{generated.ANSWER}\nIt helps.", guide)]
+    cells = [
+        nbformat.v4.new_markdown_cell(text) for text in ("# T", f"{generated.ANSWER}\nIt helps ({{doc}}`/d1`).", guide)
+    ]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "intro.ipynb")
     said = generated.answer(tmp_path / "intro.ipynb")
-    assert said == "It helps.\n\n| a | [d1](book/d1.ipynb) |"
+    assert said == "It helps ([d1](book/d1.ipynb)).\n\n| a | [d1](book/d1.ipynb) |"
     before = f"# Title\n{generated.BEGIN}\nold\n{generated.END}\nrest\n"
     assert generated.readme_with(before, said) == f"# Title\n{generated.BEGIN}\n{said}\n{generated.END}\nrest\n"
     with pytest.raises(ValueError, match="no place for the answer"):

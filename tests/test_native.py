@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from lnlab.config import parse
+from lnlab.runs import Run
 from lnlab.trainers import driver, make_trainer, native
 from lnlab.trainers.a3c import ActorCriticTrainer
 from lnlab.trainers.native import NativeTick
-from tests.test_a3c import SMALL, assert_same, results  # noqa: F401
+from tests.test_a3c import SMALL, assert_same, goes_on_to_the_same_bits, results  # noqa: F401
 
 ARMS = [(core, norm) for core in ("gru", "ff") for norm in ("none", "ln")]
 BUFFERS = ("state", "embed", "active", "gates", "hidden", "core", "out")  # of the tape
@@ -113,15 +114,8 @@ def test_a_training_follows_torchs_path_and_its_environment_to_the_bit(algorithm
 def test_a_saved_and_loaded_training_goes_on_to_the_same_bits_and_a_seed_is_what_it_is_alone(
     settings: dict[str, Any],
 ) -> None:
-    straight, stopped, alone = trainer(**settings), trainer(**settings), trainer(seeds=1, first_seed=1, **settings)
-    reports = list(straight)
-    stopped.train_episode()
-    resumed = trainer(**settings)
-    resumed.load_state_dict(copy.deepcopy(stopped.state_dict()))
-    for wanted, got in zip(reports[1:], resumed, strict=True):
-        assert_same(wanted, got)
-    assert torch.equal(straight.parameters, resumed.parameters)
-    for wanted, got in zip(reports, alone, strict=True):
+    reports = goes_on_to_the_same_bits(backend="native", **settings)
+    for wanted, got in zip(reports, trainer(seeds=1, first_seed=1, **settings), strict=True):
         assert_same({key: value if value.ndim == 0 else value[1:] for key, value in wanted.items()}, got)
 
 
@@ -163,5 +157,18 @@ def test_without_a_compiler_one_line_says_so_and_torch_trains(monkeypatch: pytes
 def test_provenance_says_what_trained(results: Any) -> None:  # noqa: F811
     settings = {"backend": "native", "seeds": 1, "eval_episodes": 0, "device": "cpu", "cores": 1}
     told = [driver.run(parse(SMALL | settings | {"norm": norm}), progress=False) for norm in ("ln", "rms")]
-    assert [run.provenance["backend"] for run in told] == ["native", "torch"]
+    assert [run.provenance["backend"] for run in told] == [["native"], ["torch"]]
     assert [run.id for run in told] == ["a3c-gru-ln-h16-lr1e-3-native", "a3c-gru-rms-h16-lr1e-3-native"]
+
+
+@compiled
+def test_a_run_that_goes_on_without_a_compiler_names_both(results: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    config = parse(SMALL | {"backend": "native", "seeds": 1, "eval_episodes": 0, "device": "cpu", "cores": 1})
+    run = Run.open(config)
+    (shard,) = run.shards
+    assert not driver.train_shard(run.config, shard, "cpu", lambda _: None, lambda: True)
+    run.release()
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    native.library.cache_clear()
+    assert driver.run(config, progress=False).provenance["backend"] == ["native", "torch"]
+    native.library.cache_clear()

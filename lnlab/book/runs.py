@@ -201,6 +201,8 @@ def _curve(data: Data, name: str, run: Run) -> str:
         x, what, table = "updates", "norm of the actor's features, log10", "records"
         rows = tidy.through_records(data, {"": "actor_feature_norm_probe"}, [name])
         rows = rows.assign(value=np.log10(rows.value))
+    elif not run.has("checks"):
+        return ""
     else:  # on vectors there is no CNN
         x, what, table = "step", "return of greedy tests", "checks"
         rows = run.table("checks").groupby(["seed", "step"])["return"].mean().rename("value").reset_index()

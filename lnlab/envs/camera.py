@@ -8,13 +8,13 @@ its middle, r / 2z to the right and 16/9 · (1.5 - h) / 2z down. The horizon is 
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from lnlab.envs.cars import BOX, FRONT
 from lnlab.envs.images import SIDE
 from lnlab.envs.road import LAWN, OTHER_HULL, SUBPIXEL, Colour, Painter, Pose, in_frame
-from lnlab.envs.track import Polygon
 
 AHEAD, EYE = 1.6, 1.5  # m from the car's centre to the camera, and its height
 ASPECT = 256 / 144
@@ -31,15 +31,8 @@ class Camera(Painter):
 
     LARGE = (512, 288)
 
-    def __init__(
-        self,
-        scenery: Sequence[tuple[Polygon, Colour]],
-        size: tuple[int, int],
-        *,
-        coloured: bool = False,
-        halvings: int = 2,
-    ) -> None:
-        super().__init__(scenery, size, coloured=coloured, halvings=halvings)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         height, width = self._empty.shape[:2]
         self._empty[:] = self._ink(SKY)
         self._empty[height // 2 :] = self._ink(LAWN)  # which ends nowhere: stock's lawn is left out

@@ -111,8 +111,9 @@ def train_shard(
         shard.drop_tables(trainer.TABLES)
     require_norm(config, trainer.norm_layers)
     shard.record(device=device, norm_layers=trainer.norm_layers, parameter_count=trainer.parameter_count)
-    if "backend" in config.changed:
-        shard.record(backend=getattr(trainer, "backend", None))
+    if "backend" in config.changed:  # a stopped run may go on where there is no compiler: both are named
+        before = shard.manifest["facts"].get("backend", [])
+        shard.record(backend=[*dict.fromkeys([*before, getattr(trainer, "backend", "torch")])])
     with contextlib.ExitStack() as closing:
         watching = [each(trainer, shard) for each in watchers if each.wants(trainer)]
         for watcher in watching:
