@@ -15,7 +15,8 @@ from lnlab.trainers.a3c import ActorCriticTrainer
 from lnlab.trainers.native import NativeTick
 from tests.test_a3c import SMALL, assert_same, goes_on_to_the_same_bits, results  # noqa: F401
 
-ARMS = [(core, norm) for core in ("gru", "ff") for norm in ("none", "ln")]
+NORMS = ("none", "ln", "ln_noaffine", "ln_core", "rms", "unit", "rms@heads")
+ARMS = [(core, norm) for core in ("gru", "ff") for norm in NORMS]
 BUFFERS = ("state", "embed", "active", "gates", "hidden", "core", "out")  # of the tape
 compiled = pytest.mark.skipif(native.library() is None, reason="needs a C++ compiler")
 
@@ -40,7 +41,9 @@ def assert_near(got: Tensor, wanted: Tensor, name: str) -> None:
 @pytest.mark.parametrize(("core", "norm"), ARMS)
 def test_networks_and_gradients_are_those_of_torchs_path(core: str, norm: str, hidden: int) -> None:
     torch.manual_seed(0)
-    ours = trainer(core=core, norm=norm, hidden=hidden)
+    norm, _, at = norm.partition("@")
+    ours = trainer(core=core, norm=norm, norm_at=at or "usual", hidden=hidden, value_sees_time=norm == "ln_noaffine")
+    ours.tape.left.uniform_()
     within = ours.snapshot != 0
     ours.snapshot.add_(torch.randn_like(ours.snapshot) * 0.1 * within)
     ours.tape.obs.uniform_(), ours.tape.state[0].normal_()
@@ -66,10 +69,12 @@ def test_networks_and_gradients_are_those_of_torchs_path(core: str, norm: str, h
 
 
 @compiled
-@pytest.mark.parametrize("algorithm", ["a3c", "individual"])
-def test_updates_are_those_of_torchs_path_also_where_a_learner_stops(algorithm: str) -> None:
+@pytest.mark.parametrize(
+    "settings", [{}, {"algorithm": "individual"}, {"schedule": "sync"}, {"norm": "ln_project"}], ids=str
+)
+def test_updates_are_those_of_torchs_path_also_where_a_learner_stops(settings: dict[str, str]) -> None:
     torch.manual_seed(0)
-    theirs, ours = trainer(algorithm=algorithm, backend="torch"), trainer(algorithm=algorithm)
+    theirs, ours = trainer(backend="torch", **settings), trainer(**settings)
     code, order = tick(ours), torch.arange(10).view(2, 5).T.contiguous().flip(0)
     for update in range(4):
         gradient = torch.randn_like(ours.gradient) * torch.logspace(-3, 1, 10).unsqueeze(1)
@@ -110,7 +115,29 @@ def test_a_training_follows_torchs_path_and_its_environment_to_the_bit(algorithm
 
 
 @compiled
-@pytest.mark.parametrize("settings", [{}, {"algorithm": "individual", "core": "ff"}])
+@pytest.mark.parametrize("algorithm", ["a3c", "individual"])
+@pytest.mark.parametrize(("norm", "leader"), [("none", "ln"), ("ln", "none"), ("none", "ln_project")])
+def test_steps_of_another_arm_are_imposed_as_by_torchs_path(algorithm: str, norm: str, leader: str) -> None:
+    settings = {"algorithm": algorithm, "norm": norm, "steps_of": leader, "lr": 1e-4}
+    theirs, ours = trainer(backend="torch", **settings), trainer(**settings)
+    free = trainer(**settings | {"steps_of": "own"})
+    for _ in range(3):
+        there, here = theirs.train_episode(), ours.train_episode()
+        free.train_episode()
+        for key in there:
+            np.testing.assert_allclose(here[key], there[key], rtol=5e-3, atol=5e-3, err_msg=key)
+    assert ours.leader is not None
+    assert theirs.leader is not None
+    assert (ours.backend, ours.leader.backend) == ("native", "native")
+    torch.testing.assert_close(ours.leader.parameters, theirs.leader.parameters, rtol=0, atol=5e-4)
+    away, imposed = ((ours.parameters - each.parameters).abs().mean() for each in (theirs, free))
+    assert away < imposed / 20
+
+
+@compiled
+@pytest.mark.parametrize(
+    "settings", [{}, {"algorithm": "individual", "core": "ff"}, {"schedule": "sync"}, {"steps_of": "none"}], ids=str
+)
 def test_a_saved_and_loaded_training_goes_on_to_the_same_bits_and_a_seed_is_what_it_is_alone(
     settings: dict[str, Any],
 ) -> None:
@@ -134,7 +161,7 @@ def test_a_learner_that_turns_nan_is_frozen_and_leaves_the_others_to_the_bit() -
     assert torch.equal(ill.parameters[1], healthy.parameters[1])
 
 
-@pytest.mark.parametrize("settings", [{"norm": "rms"}, {"schedule": "sync"}, {"hidden": 24}, {"steps_of": "none"}])
+@pytest.mark.parametrize("settings", [{"norm": "batch"}, {"trunks": "separate"}, {"hidden": 24}, {"norm": "weight"}])
 def test_what_the_code_does_not_know_keeps_the_bits_of_torchs_path(settings: dict[str, Any]) -> None:
     asked, usual = trainer(**settings), trainer(backend="torch", **settings)
     assert asked.backend == "torch"
@@ -156,9 +183,9 @@ def test_without_a_compiler_one_line_says_so_and_torch_trains(monkeypatch: pytes
 @compiled
 def test_provenance_says_what_trained(results: Any) -> None:  # noqa: F811
     settings = {"backend": "native", "seeds": 1, "eval_episodes": 0, "device": "cpu", "cores": 1}
-    told = [driver.run(parse(SMALL | settings | {"norm": norm}), progress=False) for norm in ("ln", "rms")]
+    told = [driver.run(parse(SMALL | settings | {"norm": norm}), progress=False) for norm in ("ln", "batch")]
     assert [run.provenance["backend"] for run in told] == [["native"], ["torch"]]
-    assert [run.id for run in told] == ["a3c-gru-ln-h16-lr1e-3-native", "a3c-gru-rms-h16-lr1e-3-native"]
+    assert [run.id for run in told] == ["a3c-gru-ln-h16-lr1e-3-native", "a3c-gru-batch-h16-lr1e-3-native"]
 
 
 @compiled

@@ -101,7 +101,7 @@ class ActorCriticTrainer:
         self.leader: ActorCriticTrainer | None = None  # trains beside, and says how far each layer moves
         self.sizes: LayerSteps | None = None
         if getattr(config, "steps_of", OWN) != OWN:
-            changed = {"norm": config.steps_of, "norm_at": USUAL, "steps_of": OWN, "backend": "torch"}
+            changed = {"norm": config.steps_of, "norm_at": USUAL, "steps_of": OWN}
             self.leader = ActorCriticTrainer(config.model_copy(update=changed), device)
             self.leader.sizes = LayerSteps(self.leader.parameters, self.leader.net.layout)
             self.sizes = LayerSteps(self.parameters, self.net.layout, self.leader.sizes)
@@ -161,7 +161,8 @@ class ActorCriticTrainer:
         kind = self.device.type
         self.adam = torch.optim.Adam([self.parameters], lr=config.lr, fused=kind == "cpu", capturable=kind == "cuda")
         self._start_adam()
-        if (hold := self.net.projection(self.parameters)) is not None:
+        self.projection = net.projection(self.parameters)
+        if (hold := self.projection) is not None:
             views = net.layout.views(self.parameters)
             self.adam.register_step_post_hook(lambda *_: hold(views))
         shared = self.members > 1
@@ -178,7 +179,7 @@ class ActorCriticTrainer:
         self.totals = torch.zeros(len(TOTALS), self.rows, device=self.device)
         self.last = torch.zeros(len(Losses._fields), self.rows, device=self.device)
         self._captured: Tick | None = None
-        asked = getattr(config, "backend", "torch") == "native" and native.knows(config, self.device)
+        asked = getattr(config, "backend", "torch") == "native" and native.knows(config, net, self.device)
         # a class that changes a part of the tick needs its parts
         self.compiled = native.library() if asked and type(self) is ActorCriticTrainer else None
         self.snapshot_views, self.gradient_views = net.layout.views(self.snapshot), net.layout.views(self.gradient)

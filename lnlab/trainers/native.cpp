@@ -10,6 +10,7 @@
 // lnlab.models.actor_critic and lnlab.envs.offloading, in whose buffers this works; single precision, sums in another
 // order than torch's. Hidden widths are multiples of 16. Checked against those modules in tests/test_native.py.
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -27,17 +28,21 @@ typedef int32_t Bits __attribute__((vector_size(4 * W)));
 typedef float Q __attribute__((vector_size(16), aligned(4), may_alias));
 
 struct Job {  // lnlab.trainers.native reads these names and fills them in
-    int64_t steps, rows, members, workers, size, inputs, hidden, recurrent, refilled, shared;
+    int64_t steps, rows, members, workers, size, inputs, hidden, recurrent, refilled, shared, averaged;
     // where in a row of parameters; −1: not there. A feedforward core is called core_input
     int64_t embed_weight, embed_bias, embed_norm_gain, embed_norm_bias;
-    int64_t core_input_weight, core_input_bias, core_state_weight, core_state_bias;
-    int64_t core_norm_gain, core_norm_bias, heads_weight, heads_bias;
+    int64_t core_input_weight, core_input_bias, core_state_weight, core_state_bias, core_norm_gain, core_norm_bias;
+    int64_t heads_norm_gain, heads_norm_bias, heads_weight, heads_bias, heads_time;
+    int64_t embed_norm, core_norm, heads_norm;                                  // their kinds
+    int64_t layers, following, held;                                            // 0 layers: their steps are not looked at
     double gamma, value_cost, entropy_cost, value_huber, limit, lr, beta1, beta2, eps, continues, divisor;
     float *obs, *state, *embed, *active, *gates, *sums, *core, *out;            // the tape, (T+1, N, …)
     float *parameters, *snapshot, *gradient, *exp_avg, *exp_avg_sq, *step;      // (L or N, size); step: (1,)
     float *reward, *draws, *dout, *totals, *last, *norm;                        // (T, N, …), (4, N), (3, N), (N,)
     int64_t *action, *order, *clock, *places;                                   // (T, N), (members, L), (1,), (100, 2, N)
     float *stock, *pool, *slots, *due, *script, *shown, *scale, *to_good, *to_bad;  // OffloadingBatch's
+    float *left, *shares, *lengths;                                             // (T+1,), (pushes, layers, L), (layers, L)
+    int64_t *bounds;                                                            // (layers, 3): start, end of weights, end
     uint8_t *alive, *channel;                                                   // (L,), (N,)
 };
 
@@ -60,6 +65,16 @@ static inline Q sums(const V *v) {  // of four vectors
 static inline float sum(V v) {
     Q each = quarter(v);
     return (each[0] + each[1]) + (each[2] + each[3]);
+}
+
+static float length(const float *x, int64_t width) {
+    V squares[4] = {};
+    int64_t i = 0;
+    for (; i + 4 * W <= width; i += 4 * W)
+        for (int k = 0; k < 4; k++) squares[k] += load(x + i + k * W) * load(x + i + k * W);
+    float total = sum((squares[0] + squares[1]) + (squares[2] + squares[3]));
+    for (; i < width; i++) total += x[i] * x[i];
+    return std::sqrt(total);
 }
 
 // e^x to 2e-7 (the polynomial of Cephes); NaN stays
@@ -173,50 +188,65 @@ static void back(const float *d, const float *w, float *dx, int steps, int input
     for (; t < steps; t++) back_steps<1, 4>(d + (int64_t)t * outputs, w, dx + (int64_t)t * inputs, inputs, outputs);
 }
 
+enum { NONE, LAYER, RMS, UNIT };  // lnlab.trainers.native gives the kinds these numbers
+struct Norm {
+    int64_t kind, gain, shift;
+};
+static inline Norm embed_norm(const Job &j) { return {j.embed_norm, j.embed_norm_gain, j.embed_norm_bias}; }
+static inline Norm core_norm(const Job &j) { return {j.core_norm, j.core_norm_gain, j.core_norm_bias}; }
+static inline Norm heads_norm(const Job &j) { return {j.heads_norm, j.heads_norm_gain, j.heads_norm_bias}; }
+
 struct Moments {
     float mean, scale;
 };
-static Moments moments(const float *x, int width) {
+static Moments moments(int64_t kind, const float *x, int width) {
     V total = {}, squares = {};
-    for (int i = 0; i < width; i += W) total += load(x + i);
+    if (kind == LAYER)
+        for (int i = 0; i < width; i += W) total += load(x + i);
     float mean = sum(total) / width;
     for (int i = 0; i < width; i += W) {
         V away = load(x + i) - mean;
         squares += away * away;
     }
-    return {mean, 1 / std::sqrt(sum(squares) / width + 1e-5f)};
+    float square = sum(squares);
+    return {mean, kind == UNIT ? 1 / std::max(std::sqrt(square), 1e-8f) : 1 / std::sqrt(square / width + 1e-5f)};
 }
 
-// LayerNorm of x (or x itself without one), rectified where `positive`
-static void normed(const float *p, int64_t gain, int64_t shift, const float *x, float *y, int width, bool positive) {
-    Moments found = gain < 0 ? Moments{} : moments(x, width);
+// The norm of x (or x itself without one), rectified where `positive`
+static void normed(const float *p, Norm norm, const float *x, float *y, int width, bool positive) {
+    Moments found = norm.kind == NONE ? Moments{0, 1} : moments(norm.kind, x, width);
     for (int i = 0; i < width; i += W) {
-        V v = load(x + i);
-        if (gain >= 0) v = (v - found.mean) * found.scale * load(p + gain + i) + load(p + shift + i);
+        V v = (load(x + i) - found.mean) * found.scale;
+        if (norm.shift >= 0) v = v * load(p + norm.gain + i) + load(p + norm.shift + i);
+        else if (norm.gain >= 0) v *= load(p + norm.gain + i);
         store(y + i, positive ? relu(v) : v);
     }
 }
 
 // d (T, width) by the norm's output becomes that by its input; x: `apart` floats between steps
-static void normed_back(const float *p, float *g, int64_t gain, int64_t shift, const float *x, int64_t apart, float *d,
-                        int steps, int width) {
-    if (gain < 0) return;
-    std::fill(g + gain, g + gain + width, 0.0f);
-    std::fill(g + shift, g + shift + width, 0.0f);
+static void normed_back(
+    const float *p, float *g, Norm norm, const float *x, int64_t apart, float *d, int steps, int width) {
+    if (norm.kind == NONE) return;
+    if (norm.gain >= 0) std::fill(g + norm.gain, g + norm.gain + width, 0.0f);
+    if (norm.shift >= 0) std::fill(g + norm.shift, g + norm.shift + width, 0.0f);
     for (int t = 0; t < steps; t++, x += apart, d += width) {
-        Moments found = moments(x, width);
+        Moments found = moments(norm.kind, x, width);
         V along = {}, total = {};
         for (int i = 0; i < width; i += W) {
-            V unit = (load(x + i) - found.mean) * found.scale, dy = load(d + i), inner = dy * load(p + gain + i);
-            store(g + gain + i, load(g + gain + i) + dy * unit);
-            store(g + shift + i, load(g + shift + i) + dy);
+            V unit = (load(x + i) - found.mean) * found.scale, dy = load(d + i), inner = dy;
+            if (norm.gain >= 0) {
+                inner *= load(p + norm.gain + i);
+                store(g + norm.gain + i, load(g + norm.gain + i) + dy * unit);
+            }
+            if (norm.shift >= 0) store(g + norm.shift + i, load(g + norm.shift + i) + dy);
+            store(d + i, inner);
             along += inner * unit;
             total += inner;
         }
-        float mean = sum(total) / width, slope = sum(along) / width;
+        float mean = norm.kind == LAYER ? sum(total) / width : 0, slope = sum(along) / (norm.kind == UNIT ? 1 : width);
         for (int i = 0; i < width; i += W) {
-            V unit = (load(x + i) - found.mean) * found.scale, inner = load(d + i) * load(p + gain + i);
-            store(d + i, found.scale * (inner - mean - unit * slope));
+            V unit = (load(x + i) - found.mean) * found.scale;
+            store(d + i, found.scale * (load(d + i) - mean - unit * slope));
         }
     }
 }
@@ -228,7 +258,7 @@ static void forward(const Job &j, int64_t t, int64_t n) {
     const int64_t at = t * j.rows + n, wide = (j.recurrent ? 3 : 1) * h;
     float *embed = j.embed + at * h, *active = j.active + at * h, *gates = j.gates + at * wide, *core = j.core + at * h;
     affine(p + j.embed_weight, p + j.embed_bias, j.obs + at * j.inputs, embed, j.inputs, h);
-    normed(p, j.embed_norm_gain, j.embed_norm_bias, embed, active, h, true);
+    normed(p, embed_norm(j), embed, active, h, true);
     affine(p + j.core_input_weight, p + j.core_input_bias, active, gates, h, wide);
     if (j.recurrent) {
         float *before = j.state + at * h, *sums = j.sums + at * wide;
@@ -242,15 +272,19 @@ static void forward(const Job &j, int64_t t, int64_t n) {
             store(gates + 2 * h + i, n);
             store(after + i, n + z * (load(before + i) - n));
         }
-        normed(p, j.core_norm_gain, j.core_norm_bias, after, core, h, false);
+        normed(p, core_norm(j), after, core, h, false);
     } else {
-        normed(p, j.core_norm_gain, j.core_norm_bias, gates, core, h, true);
+        normed(p, core_norm(j), gates, core, h, true);
     }
+    float own[h], *into = core;
+    if (j.heads_norm) normed(p, heads_norm(j), core, into = own, h, false);
     Q found[4] = {*(const Q *)(p + j.heads_bias)};
     const Q *w = (const Q *)(p + j.heads_weight);
     for (int i = 0; i < h; i += 4)
-        for (int k = 0; k < 4; k++) found[k] += core[i + k] * w[i + k];
+        for (int k = 0; k < 4; k++) found[k] += into[i + k] * w[i + k];
     *(Q *)(j.out + at * OUT) = (found[0] + found[1]) + (found[2] + found[3]);
+    if (j.heads_time >= 0)
+        for (int i = 0; i < h; i++) j.out[at * OUT + OUT - 1] += p[j.heads_time + i] * j.left[t];
 }
 
 // Gradient g of row n's rollout from dout, as ActorCritic.backward, and its norm
@@ -269,6 +303,8 @@ static void backward(const Job &j, int64_t n, float *g) {
         for (int a = 0; a < OUT; a++) heads[a * h + i] = p[j.heads_weight + i * OUT + a];
     for (int t = 0; t < steps; t++) {
         const float *dout = j.dout + (t * j.rows + n) * OUT, *x = core + t * row;
+        float own[h];
+        if (j.heads_norm) normed(p, heads_norm(j), x, own, h, false), x = own;
         for (int a = 0; a < OUT; a++) g[j.heads_bias + a] += dout[a];
         for (int i = 0; i < h; i += W) {
             V each = load(x + i), found = {};
@@ -277,16 +313,21 @@ static void backward(const Job &j, int64_t n, float *g) {
                 store(own, load(own) + dout[a] * each);
                 found += dout[a] * load(heads + a * h + i);
             }
-            if (!j.recurrent) found = each > 0 ? found : V{};
             store(d + t * h + i, found);
         }
+    }
+    normed_back(p, g, heads_norm(j), core, row, d, steps, h);
+    if (j.heads_time >= 0) {
+        float along = 0;
+        for (int t = 0; t < steps; t++) along += j.dout[(t * j.rows + n) * OUT + OUT - 1] * j.left[t];
+        std::fill(g + j.heads_time, g + j.heads_time + h, along);
     }
     for (int i = 0; i < h; i++)
         for (int a = 0; a < OUT; a++) g[j.heads_weight + i * OUT + a] = d_heads[a * h + i];
     std::fill(d_active, d_active + steps * h, 0.0f);
     if (j.recurrent) {
         const float *state = j.state + n * h, *sums = j.sums + n * wide;
-        normed_back(p, g, j.core_norm_gain, j.core_norm_bias, state + row, row, d, steps, h);
+        normed_back(p, g, core_norm(j), state + row, row, d, steps, h);
         std::fill(carried, carried + h, 0.0f);
         for (int t = steps - 1; t >= 0; t--) {
             const float *gate = gates + t * gap, *sum = sums + t * gap, *before = state + t * row;
@@ -306,7 +347,12 @@ static void backward(const Job &j, int64_t n, float *g) {
         outer(state, row, d_state, g + j.core_state_weight, g + j.core_state_bias, steps, h, wide);
         back(d_input, p + j.core_input_weight, d_active, steps, h, wide);
     } else {
-        normed_back(p, g, j.core_norm_gain, j.core_norm_bias, gates, gap, d, steps, h);
+        for (int t = 0; t < steps; t++)
+            for (int i = 0; i < h; i += W) {
+                V each = load(d + t * h + i);
+                store(d + t * h + i, load(core + t * row + i) > 0 ? each : V{});
+            }
+        normed_back(p, g, core_norm(j), gates, gap, d, steps, h);
         std::copy(d, d + steps * h, d_input);
         back(d_input, p + j.core_input_weight, d_active, steps, h, wide);
     }
@@ -317,20 +363,66 @@ static void backward(const Job &j, int64_t n, float *g) {
             V each = load(d_active + t * h + i);
             store(d_active + t * h + i, load(active + t * row + i) > 0 ? each : V{});
         }
-    normed_back(p, g, j.embed_norm_gain, j.embed_norm_bias, j.embed + n * h, row, d_active, steps, h);
+    normed_back(p, g, embed_norm(j), j.embed + n * h, row, d_active, steps, h);
     outer(j.obs + n * j.inputs, j.rows * j.inputs, d_active, g + j.embed_weight, g + j.embed_bias, steps, j.inputs, h);
-    V squares[4] = {};
-    for (int64_t i = 0; i < j.size; i += 16)  // rows are that long, padded with zeros
-        for (int k = 0; k < 16 / W; k++) squares[i / 16 % 2 * 2 + k] += load(g + i + k * W) * load(g + i + k * W);
-    j.norm[n] = std::sqrt(sum((squares[0] + squares[1]) + (squares[2] + squares[3])));
+    j.norm[n] = length(g, j.size);
 }
 
-// Clip, Adam and snapshot of a learner, its members one after the other; g: their gradients; `steps`: of Adam before
-static void update(const Job &j, int64_t learner, const float *g, int64_t steps) {
+struct Push {
+    const float *g;
+    float *to, clip, rate, root;
+};
+
+// One push by itself: weights are scaled back to the length they are held at; the step of each layer in relation to its
+// size is noted, or made what another noted
+static void push_by_layer(const Job &j, int64_t learner, int64_t k, const Push &push, float *p, float *m, float *v) {
+    const float keep = j.beta2, fresh1 = 1 - j.beta1, fresh2 = 1 - j.beta2, eps = j.eps;
+    const int64_t learners = j.rows / j.members;
+    static thread_local std::vector<float> moved, after;
+    moved.resize(j.size);
+    for (int64_t i = 0; i < j.size; i += W) {
+        V each = load(push.g + i) * push.clip, root = {}, mean = load(m + i), square = load(v + i);
+        mean += (each - mean) * fresh1;
+        square = square * keep + fresh2 * each * each;
+        for (int lane = 0; lane < W; lane++) root[lane] = std::sqrt(square[lane]);
+        store(m + i, mean), store(v + i, square), store(moved.data() + i, push.rate * mean / (root * push.root + eps));
+    }
+    for (int64_t layer = 0; j.held && layer < j.layers; layer++) {
+        const int64_t start = j.bounds[3 * layer], stop = j.bounds[3 * layer + 1];
+        after.resize(stop - start);
+        for (int64_t i = start; i < stop; i++) after[i - start] = p[i] - moved[i];
+        const float now = std::max(length(after.data(), stop - start), FLT_MIN);
+        const float factor = j.lengths[layer * learners + learner] / now;
+        for (int64_t i = start; i < stop; i++) moved[i] = p[i] - after[i - start] * factor;
+    }
+    for (int64_t layer = 0; layer < j.layers; layer++) {
+        const int64_t start = j.bounds[3 * layer], stop = j.bounds[3 * layer + 2];
+        const float share = length(moved.data() + start, stop - start) / length(p + start, stop - start);
+        float *noted = j.shares + (k * j.layers + layer) * learners + learner;
+        if (!j.following) *noted = share;
+        else if (share > 0)
+            for (int64_t i = start; i < stop; i++) moved[i] *= *noted / share;
+    }
+    for (int64_t i = 0; i < j.size; i++) p[i] -= moved[i];
+    if (push.to != p) std::copy(p, p + j.size, push.to);
+}
+
+// Clip, Adam and snapshot of a learner, its members one after the other, or their average at once; g: their gradients;
+// `steps`: of Adam before
+static void update(const Job &j, int64_t learner, float *g, int64_t steps) {
     const int64_t members = j.members, learners = j.rows / members, size = j.size, first = learner * members;
     float *p = j.parameters + learner * size, *m = j.exp_avg + learner * size, *v = j.exp_avg_sq + learner * size;
+    const int64_t pushed = j.averaged ? 1 : members;
+    if (j.averaged) {
+        for (int64_t i = 0; i < size; i++) {
+            for (int64_t k = 1; k < members; k++) g[i] += g[k * size + i];
+            g[i] /= members;
+        }
+        std::fill(j.norm + first, j.norm + first + members, length(g, size));
+    }
     for (int64_t n = first; n < first + members; n++) j.alive[learner] &= std::isfinite(j.norm[n]);
     if (!j.alive[learner]) {  // stops for good
+        for (int64_t k = 0; !j.following && k < pushed * j.layers; k++) j.shares[k * learners + learner] = 0;
         std::fill(m, m + size, 0.0f);
         std::fill(v, v + size, 0.0f);
         for (int64_t n = first; n < first + members; n++) {
@@ -339,24 +431,24 @@ static void update(const Job &j, int64_t learner, const float *g, int64_t steps)
         }
         return;
     }
-    struct Push {
-        const float *g;
-        float *to, clip, rate, root;
-    };
     static thread_local std::vector<Push> pushes;
     pushes.clear();
-    for (int64_t k = 0; k < members; k++) {
-        int64_t n = members > 1 ? j.order[k * learners + learner] : learner;
+    for (int64_t k = 0; k < pushed; k++) {
+        int64_t n = pushed > 1 ? j.order[k * learners + learner] : first;
         double count = steps + k + 1, clip = std::min(1.0f, (float)j.limit / (j.norm[n] + 1e-6f));
-        pushes.push_back({g + (n - first) * size, members > 1 ? j.snapshot + n * size : p, (float)clip,
+        pushes.push_back({g + (n - first) * size, pushed > 1 ? j.snapshot + n * size : p, (float)clip,
                           (float)(j.lr / (1 - std::pow(j.beta1, count))),
                           (float)(1 / std::sqrt(1 - std::pow(j.beta2, count)))});
+        if (j.layers) push_by_layer(j, learner, k, pushes.back(), p, m, v);
     }
+    for (int64_t n = first; j.averaged && j.layers && n < first + members; n++)
+        std::copy(p, p + size, j.snapshot + n * size);
+    if (j.layers) return;
     const float keep = j.beta2, fresh1 = 1 - j.beta1, fresh2 = 1 - j.beta2, eps = j.eps;
     for (int64_t i = 0; i < size; i += W) {
         V here = load(p + i), mean = load(m + i), square = load(v + i);
         for (const Push &push : pushes) {
-            V each = load(push.g + i) * push.clip, root;
+            V each = load(push.g + i) * push.clip, root = {};
             mean += (each - mean) * fresh1;
             square = square * keep + fresh2 * each * each;
             for (int k = 0; k < W; k++) root[k] = std::sqrt(square[k]);
@@ -364,6 +456,7 @@ static void update(const Job &j, int64_t learner, const float *g, int64_t steps)
             store(push.to + i, here);
         }
         store(p + i, here), store(m + i, mean), store(v + i, square);
+        for (int64_t n = first; j.averaged && n < first + members; n++) store(j.snapshot + n * size + i, here);
     }
 }
 
@@ -461,7 +554,7 @@ void native_backward(const Job *j) {
 void native_update(const Job *j) {
     for (int64_t learner = 0; learner < j->rows / j->members; learner++)
         update(*j, learner, j->gradient + learner * j->members * j->size, (int64_t)*j->step);
-    *j->step += j->members;
+    *j->step += j->averaged ? 1 : j->members;
 }
 
 // Seed by seed: rollout, gradient, update
@@ -495,7 +588,7 @@ void native_tick(const Job *job) {
                           j.state + n * j.hidden);
         }
     }
-    *j.step += j.members;
+    *j.step += j.averaged ? 1 : j.members;
     *j.clock += steps;
 }
 }

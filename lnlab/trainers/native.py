@@ -1,13 +1,15 @@
 """A tick of A3C and Individual as one call of compiled code, native.cpp: the numbers of torch's path but for rounding.
 
 The code is compiled for this processor when it is first wanted, and kept in a cache folder. What it does not know
-(other norms and places, separate trunks, other schedules, a GPU), and a machine without a compiler, take torch's path.
+(separate trunks, norms of batches, gates and weights, scaled returns, a GPU), and a machine without a compiler, take
+torch's path.
 A run goes on to the same bits on a like processor with the same compiler.
 """
 
 import ctypes
 import functools
 import hashlib
+import math
 import os
 import re
 import subprocess
@@ -21,18 +23,22 @@ import torch
 from torch import Tensor
 
 from lnlab.envs.rules import REWARD_DIVISOR
+from lnlab.models.actor_critic import ActorCritic
+from lnlab.models.stacked import LayerNorm, LayerNormOnly, Layout, NoNorm, RMSNorm, UnitNorm
+from lnlab.trainers.steps import LayerSteps
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 FLAGS = ["-std=gnu++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared"]
-NORMS, WIDTH = ("none", "ln"), 16  # hidden widths are multiples of WIDTH
-PLAIN: dict[str, Any] = {"norm_at": "usual", "trunks": "shared", "schedule": "async", "steps_of": "own"}
-PLAIN |= dict.fromkeys(("clip_percentile", "return_scale", "value_sees_time", "gradient_carry"), 0)
+WIDTH = 16  # hidden widths are multiples of it
+KINDS = {NoNorm: 0, LayerNorm: 1, LayerNormOnly: 1, RMSNorm: 2, UnitNorm: 3}  # as the code numbers them
+PLAIN: dict[str, Any] = {"trunks": "shared"} | dict.fromkeys(("clip_percentile", "return_scale", "gradient_carry"), 0)
 
 
-def knows(config: Any, device: torch.device) -> bool:
+def knows(config: Any, net: ActorCritic, device: torch.device) -> bool:
     """Whether the code has what these settings of the offloading task ask for."""
-    plain = all(getattr(config, name) == value for name, value in PLAIN.items())
-    return plain and config.norm in NORMS and config.hidden % WIDTH == 0 and device.type == "cpu"
+    plain = all(getattr(config, name) == value for name, value in PLAIN.items()) and config.hidden % WIDTH == 0
+    normed = all(type(norm) in KINDS for norm in net.norms.values())
+    return plain and normed and all(each.norm is None for each in net.products.values()) and device.type == "cpu"
 
 
 @functools.cache
@@ -65,6 +71,19 @@ def _fields() -> list[tuple[str, str, bool]]:
     (body,) = re.findall(r"struct Job \{(.*?)\n\};", SOURCE.read_text(encoding="utf-8"), re.DOTALL)
     lines = re.findall(r"(\w+) ([^;]+);", re.sub(r"//.*", "", body))
     return [(kind, name.strip(" *\n"), "*" in name) for kind, names in lines for name in names.split(",")]
+
+
+def _spans(layout: Layout) -> dict[str, tuple[int, int, int]]:
+    """Start, end of the weights and end of each layer in a row; without those of norms."""
+    spans: dict[str, tuple[int, int, int]] = {}
+    offset = 0
+    for name, shape in layout.shapes.items():
+        layer, end = name.rpartition(".")[0], offset + math.prod(shape)
+        if not layer.endswith(".norm"):
+            start, weights, _ = spans.get(layer, (offset, end, end))
+            spans[layer] = start, weights, end
+        offset = end
+    return spans
 
 
 NUMBERS = {"int64_t": ctypes.c_int64, "double": ctypes.c_double}
@@ -101,7 +120,9 @@ class NativeTick:
             "dout": zeros(config.rollout, trainer.rows, 4), "norm": zeros(trainer.rows),
             "draws": zeros(config.rollout, trainer.rows),
             "order": trainer.action.new_zeros(trainer.members, trainer.learners),
+            "averaged": trainer.members > 1 and config.schedule == "sync", **self._of_layers(trainer),
         }  # fmt: skip
+        own |= {name.replace(".", "_"): KINDS[type(norm)] for name, norm in net.norms.items()}
         sources = [own, places, env.buffers(), trainer.adam.state[trainer.parameters], trainer.tape._asdict()]
         known: ChainMap[str, Any] = ChainMap(*sources, vars(trainer), config.model_dump())
         absent = {name: -1 for name, type_ in FIELDS.items() if type_ is ctypes.c_int64}
@@ -110,6 +131,20 @@ class NativeTick:
         self.job = Job(**numbers)
         for name, tensor in self.tensors.items():
             self._point(name, tensor)
+
+    def _of_layers(self, trainer: Any) -> dict[str, Any]:
+        """What the code needs where the steps of layers are noted or imposed, or weights held at their length."""
+        self.sizes: LayerSteps | None = trainer.sizes
+        spans = _spans(trainer.net.layout) if self.sizes or trainer.projection else {}
+        lengths = [*trainer.projection.lengths.values()] if trainer.projection else []  # in the order of spans
+        pushes = 1 if trainer.config.schedule == "sync" else trainer.members
+        self.layers = [*spans]
+        return {
+            "layers": len(spans), "bounds": trainer.action.new_tensor([*spans.values()]), "held": bool(lengths),
+            "following": self.sizes is not None and self.sizes.follow is not None,
+            "shares": trainer.reward.new_zeros(pushes, len(spans), trainer.learners),
+            "lengths": torch.stack(lengths) if lengths else trainer.reward.new_zeros(0),
+        }  # fmt: skip
 
     def _point(self, name: str, tensor: Tensor) -> None:
         """Hand over a tensor, which must outlive the call."""
@@ -123,7 +158,13 @@ class NativeTick:
         self._point("draws", draws)
         self._point("order", order)
         self.job.continues = float(continues)
+        shares = self.tensors["shares"]
+        if self.sizes and self.sizes.follow:
+            wanted = [self.sizes.follow.noted.pop(0) for _ in shares]
+            shares.copy_(torch.stack([torch.stack([each[layer] for layer in self.layers]) for each in wanted]))
         self.code.native_tick(ctypes.byref(self.job))
+        if self.sizes and not self.sizes.follow:
+            self.sizes.noted += [dict(zip(self.layers, each, strict=True)) for each in shares.clone()]
 
     def step(self, t: int) -> None:
         """The networks of all rows at step t of the tape, as `ActorCritic.step`."""
