@@ -14,6 +14,7 @@ from lnlab.config import parse
 from lnlab.envs.rules import STEPS
 from lnlab.models.actor_critic import make_actor_critic
 from lnlab.trainers import make_trainer
+from lnlab.trainers.native import library
 from lnlab.trainers.returns import actor_critic_gradient
 from tests.fakes import only_long
 from tests.test_models import NAMES
@@ -36,19 +37,26 @@ def test_trainers_are_timed_side_by_side_and_the_ratio_is_of_one_round(
         assert ours > plain  # by an order of magnitude where nothing else is running
 
 
-@only_long
 @pytest.mark.slow
 def test_the_cost_of_a_norm_is_a_share_of_the_speed_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "RESULTS", tmp_path)
-    monkeypatch.setattr(norms, "CORES", ("ff",))
-    configs = {norm: parse({"core": "ff", "norm": norm}) for norm in ("none", "ln")}
-    monkeypatch.setattr(norms, "arms", lambda core: configs)
-    norms.main(rounds=1, seconds=0.2)
-    none, ln = json.loads((tmp_path / "norms.json").read_text())["arms"]
-    assert (none["norm"], ln["norm"], none["share"]["median"]) == ("none", "ln", 1)
-    assert ln["parameters"] == none["parameters"] + 4 * 128  # gain and bias of two norms
-    speeds = [each["steps_per_second"]["median"] for each in (ln, none)]
-    assert ln["share"]["median"] == pytest.approx(speeds[0] / speeds[1])
+    for name, few in {
+        "ALGORITHMS": ("individual",),
+        "CORES": ("ff",),
+        "ACTOR_CRITIC": ("none", "ln", "weight"),
+    }.items():
+        monkeypatch.setattr(norms, name, few)
+    norms.main(rounds=1, seconds=0.1)
+    found = {
+        (each["backend"], each["norm"]): each for each in json.loads((tmp_path / "norms.json").read_text())["arms"]
+    }
+    compiled = [("native", "none"), ("native", "ln")] if library() else []  # which does not know weight norm
+    assert [*found] == [("torch", "none"), ("torch", "ln"), ("torch", "weight"), *compiled]
+    for (backend, norm), each in found.items():
+        none = found[backend, "none"]
+        assert each["parameters"] - none["parameters"] == {"none": 0, "ln": 4 * 128, "weight": 2 * 128}[norm]
+        speeds = [arm["steps_per_second"]["median"] for arm in (each, none)]
+        assert each["share"]["median"] == pytest.approx(speeds[0] / speeds[1])
 
 
 def test_an_unknown_benchmark_is_answered_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
