@@ -37,19 +37,16 @@ def test_trainers_are_timed_side_by_side_and_the_ratio_is_of_one_round(
         assert ours > plain  # by an order of magnitude where nothing else is running
 
 
+@only_long
 @pytest.mark.slow
 def test_the_cost_of_a_norm_is_a_share_of_the_speed_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "RESULTS", tmp_path)
-    for name, few in {
-        "ALGORITHMS": ("individual",),
-        "CORES": ("ff",),
-        "ACTOR_CRITIC": ("none", "ln", "weight"),
-    }.items():
-        monkeypatch.setattr(norms, name, few)
+    few = {"ALGORITHMS": ("individual",), "CORES": ("ff",), "ACTOR_CRITIC": ("none", "ln", "weight")}
+    for name, values in few.items():
+        monkeypatch.setattr(norms, name, values)
     norms.main(rounds=1, seconds=0.1)
-    found = {
-        (each["backend"], each["norm"]): each for each in json.loads((tmp_path / "norms.json").read_text())["arms"]
-    }
+    rows = json.loads((tmp_path / "norms.json").read_text())["arms"]
+    found = {(each["backend"], each["norm"]): each for each in rows}
     compiled = [("native", "none"), ("native", "ln")] if library() else []  # which does not know weight norm
     assert [*found] == [("torch", "none"), ("torch", "ln"), ("torch", "weight"), *compiled]
     for (backend, norm), each in found.items():
