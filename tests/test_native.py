@@ -15,7 +15,7 @@ from lnlab.trainers.a3c import ActorCriticTrainer
 from lnlab.trainers.native import NativeTick
 from tests.test_a3c import SMALL, assert_same, goes_on_to_the_same_bits, results  # noqa: F401
 
-NORMS = ("none", "ln", "ln_noaffine", "ln_core", "rms", "unit", "rms@heads")
+NORMS = ("none", "ln", "ln_noaffine", "ln_core", "rms", "unit", "rms@heads", "weight", "weight@heads")
 ARMS = [(core, norm) for core in ("gru", "ff") for norm in NORMS]
 BUFFERS = ("state", "embed", "active", "gates", "hidden", "core", "out")  # of the tape
 compiled = pytest.mark.skipif(native.library() is None, reason="needs a C++ compiler")
@@ -70,7 +70,9 @@ def test_networks_and_gradients_are_those_of_torchs_path(core: str, norm: str, h
 
 @compiled
 @pytest.mark.parametrize(
-    "settings", [{}, {"algorithm": "individual"}, {"schedule": "sync"}, {"norm": "ln_project"}], ids=str
+    "settings",
+    [{}, {"algorithm": "individual"}, {"schedule": "sync"}, {"norm": "ln_project"}, {"norm": "weight"}],
+    ids=str,
 )
 def test_updates_are_those_of_torchs_path_also_where_a_learner_stops(settings: dict[str, str]) -> None:
     torch.manual_seed(0)
@@ -136,7 +138,9 @@ def test_steps_of_another_arm_are_imposed_as_by_torchs_path(algorithm: str, norm
 
 @compiled
 @pytest.mark.parametrize(
-    "settings", [{}, {"algorithm": "individual", "core": "ff"}, {"schedule": "sync"}, {"steps_of": "none"}], ids=str
+    "settings",
+    [{}, {"algorithm": "individual", "core": "ff"}, {"schedule": "sync"}, {"steps_of": "none"}, {"norm": "weight"}],
+    ids=str,
 )
 def test_a_saved_and_loaded_training_goes_on_to_the_same_bits_and_a_seed_is_what_it_is_alone(
     settings: dict[str, Any],
@@ -161,7 +165,7 @@ def test_a_learner_that_turns_nan_is_frozen_and_leaves_the_others_to_the_bit() -
     assert torch.equal(ill.parameters[1], healthy.parameters[1])
 
 
-@pytest.mark.parametrize("settings", [{"norm": "batch"}, {"trunks": "separate"}, {"hidden": 24}, {"norm": "weight"}])
+@pytest.mark.parametrize("settings", [{"norm": "batch"}, {"trunks": "separate"}, {"hidden": 24}, {"norm": "ln_gates"}])
 def test_what_the_code_does_not_know_keeps_the_bits_of_torchs_path(settings: dict[str, Any]) -> None:
     asked, usual = trainer(**settings), trainer(backend="torch", **settings)
     assert asked.backend == "torch"

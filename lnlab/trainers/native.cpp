@@ -33,11 +33,13 @@ struct Job {  // lnlab.trainers.native reads these names and fills them in
     int64_t embed_weight, embed_bias, embed_norm_gain, embed_norm_bias;
     int64_t core_input_weight, core_input_bias, core_state_weight, core_state_bias, core_norm_gain, core_norm_bias;
     int64_t heads_norm_gain, heads_norm_bias, heads_weight, heads_bias, heads_time;
+    int64_t embed_scale, core_input_scale, core_state_scale, heads_scale;       // of normed weights
     int64_t embed_norm, core_norm, heads_norm;                                  // their kinds
     int64_t layers, following, held;                                            // 0 layers: their steps are not looked at
     double gamma, value_cost, entropy_cost, value_huber, limit, lr, beta1, beta2, eps, continues, divisor;
     float *obs, *state, *embed, *active, *gates, *sums, *core, *out;            // the tape, (T+1, N, …)
     float *parameters, *snapshot, *gradient, *exp_avg, *exp_avg_sq, *step;      // (L or N, size); step: (1,)
+    float *effective;                                                           // (N, size): snapshots with normed weights
     float *reward, *draws, *dout, *totals, *last, *norm;                        // (T, N, …), (4, N), (3, N), (N,)
     int64_t *action, *order, *clock, *places;                                   // (T, N), (members, L), (1,), (100, 2, N)
     float *stock, *pool, *slots, *due, *script, *shown, *scale, *to_good, *to_bad;  // OffloadingBatch's
@@ -251,10 +253,64 @@ static void normed_back(
     }
 }
 
+// Weights V (inputs, outputs) that act as V · scale / |V|, a scale and a length for each output
+struct Weights {
+    int64_t at, scale, inputs, outputs;
+};
+static std::vector<Weights> normed_weights(const Job &j) {
+    const int64_t h = j.hidden, wide = (j.recurrent ? 3 : 1) * h;
+    std::vector<Weights> found;
+    for (const Weights &each : {Weights{j.embed_weight, j.embed_scale, j.inputs, h},
+                                Weights{j.core_input_weight, j.core_input_scale, h, wide},
+                                Weights{j.core_state_weight, j.core_state_scale, h, wide},
+                                Weights{j.heads_weight, j.heads_scale, h, OUT}})
+        if (each.scale >= 0) found.push_back(each);
+    return found;
+}
+
+static void lengths(const float *v, int64_t inputs, int64_t outputs, float *length) {
+    std::fill(length, length + outputs, 0.0f);
+    for (int64_t i = 0; i < inputs; i++)
+        for (int64_t o = 0; o < outputs; o++) length[o] += v[i * outputs + o] * v[i * outputs + o];
+    for (int64_t o = 0; o < outputs; o++) length[o] = std::sqrt(length[o]);
+}
+
+// Row n of what acts
+static void take_effect(const Job &j, int64_t n) {
+    if (j.effective == j.snapshot) return;
+    const float *p = j.snapshot + n * j.size;
+    float *w = j.effective + n * j.size;
+    std::copy(p, p + j.size, w);
+    for (const Weights &each : normed_weights(j)) {
+        float length[each.outputs], factor[each.outputs];
+        lengths(p + each.at, each.inputs, each.outputs, length);
+        for (int64_t o = 0; o < each.outputs; o++) factor[o] = p[each.scale + o] / length[o];
+        for (int64_t i = 0; i < each.inputs; i++)
+            for (int64_t o = 0; o < each.outputs; o++) w[each.at + i * each.outputs + o] *= factor[o];
+    }
+}
+
+// Gradient g of row n by the weights that act becomes that by V and scale
+static void take_back(const Job &j, int64_t n, float *g) {
+    if (j.effective == j.snapshot) return;
+    const float *p = j.snapshot + n * j.size;
+    for (const Weights &each : normed_weights(j)) {
+        const float *v = p + each.at;
+        float *dv = g + each.at, *along = g + each.scale, length[each.outputs], factor[each.outputs];
+        lengths(v, each.inputs, each.outputs, length);
+        std::fill(along, along + each.outputs, 0.0f);
+        for (int64_t i = 0; i < each.inputs * each.outputs; i += each.outputs)
+            for (int64_t o = 0; o < each.outputs; o++) along[o] += dv[i + o] * v[i + o] / length[o];
+        for (int64_t o = 0; o < each.outputs; o++) factor[o] = p[each.scale + o] / length[o];
+        for (int64_t i = 0; i < each.inputs * each.outputs; i += each.outputs)
+            for (int64_t o = 0; o < each.outputs; o++) dv[i + o] = (dv[i + o] - v[i + o] / length[o] * along[o]) * factor[o];
+    }
+}
+
 // The network of row n at step t, as ActorCritic.step
 static void forward(const Job &j, int64_t t, int64_t n) {
     const int h = j.hidden;
-    const float *p = j.snapshot + n * j.size;
+    const float *p = j.effective + n * j.size;
     const int64_t at = t * j.rows + n, wide = (j.recurrent ? 3 : 1) * h;
     float *embed = j.embed + at * h, *active = j.active + at * h, *gates = j.gates + at * wide, *core = j.core + at * h;
     affine(p + j.embed_weight, p + j.embed_bias, j.obs + at * j.inputs, embed, j.inputs, h);
@@ -294,7 +350,7 @@ static void backward(const Job &j, int64_t n, float *g) {
     room.resize(steps * (2 * h + 2 * (int64_t)wide) + 2 * OUT * h + h);
     float *d = room.data(), *d_active = d + steps * h, *d_input = d_active + steps * h, *d_state = d_input + steps * wide;
     float *heads = d_state + steps * wide, *d_heads = heads + OUT * h, *carried = d_heads + OUT * h;
-    const float *p = j.snapshot + n * j.size;
+    const float *p = j.effective + n * j.size;
     const int64_t row = j.rows * h, gap = j.rows * wide;
     const float *core = j.core + n * h, *gates = j.gates + n * wide;
     std::fill(d_heads, d_heads + OUT * h, 0.0f);
@@ -365,6 +421,7 @@ static void backward(const Job &j, int64_t n, float *g) {
         }
     normed_back(p, g, embed_norm(j), j.embed + n * h, row, d_active, steps, h);
     outer(j.obs + n * j.inputs, j.rows * j.inputs, d_active, g + j.embed_weight, g + j.embed_bias, steps, j.inputs, h);
+    take_back(j, n, g);
     j.norm[n] = length(g, j.size);
 }
 
@@ -544,7 +601,10 @@ extern "C" {
 int64_t job_bytes() { return sizeof(Job); }
 
 void native_step(const Job *j, int64_t t) {
-    for (int64_t n = 0; n < j->rows; n++) forward(*j, t, n);
+    for (int64_t n = 0; n < j->rows; n++) {
+        if (!t) take_effect(*j, n);
+        forward(*j, t, n);
+    }
 }
 
 void native_backward(const Job *j) {
@@ -563,6 +623,7 @@ void native_tick(const Job *job) {
     const int64_t rows = j.rows, steps = j.steps, taken = (int64_t)*j.step;
     for (int64_t first = 0; first < rows; first += j.workers) {
         const int64_t last = first + j.workers;
+        for (int64_t n = first; n < last; n++) take_effect(j, n);
         for (int64_t t = 0; t < steps; t++) {
             for (int64_t n = first; n < last; n++) {
                 float policy[OUT - 1], draw = j.draws[t * rows + n];

@@ -1,8 +1,7 @@
 """A tick of A3C and Individual as one call of compiled code, native.cpp: the numbers of torch's path but for rounding.
 
 The code is compiled for this processor when it is first wanted, and kept in a cache folder. What it does not know
-(separate trunks, norms of batches, gates and weights, scaled returns, a GPU), and a machine without a compiler, take
-torch's path.
+(separate trunks, norms of batches and gates, scaled returns, a GPU), and a machine without a compiler, take torch's path.
 A run goes on to the same bits on a like processor with the same compiler.
 """
 
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from lnlab.envs.rules import REWARD_DIVISOR
 from lnlab.models.actor_critic import ActorCritic
-from lnlab.models.stacked import LayerNorm, LayerNormOnly, Layout, NoNorm, RMSNorm, UnitNorm
+from lnlab.models.stacked import LayerNorm, LayerNormOnly, Layout, NoNorm, RMSNorm, UnitNorm, WeightNorm
 from lnlab.trainers.steps import LayerSteps
 
 SOURCE = Path(__file__).with_suffix(".cpp")
@@ -38,7 +37,8 @@ def knows(config: Any, net: ActorCritic, device: torch.device) -> bool:
     """Whether the code has what these settings of the offloading task ask for."""
     plain = all(getattr(config, name) == value for name, value in PLAIN.items()) and config.hidden % WIDTH == 0
     normed = all(type(norm) in KINDS for norm in net.norms.values())
-    return plain and normed and all(each.norm is None for each in net.products.values()) and device.type == "cpu"
+    normed &= all(each.norm in (None, WeightNorm.norm) for each in net.products.values())
+    return plain and normed and device.type == "cpu"
 
 
 @functools.cache
@@ -108,7 +108,7 @@ class NativeTick:
         config, net, env, group = trainer.config, trainer.net, trainer.env, trainer.adam.param_groups[0]
         start, zeros = trainer.parameters.data_ptr(), trainer.reward.new_zeros
         places = {  # of a parameter in its row
-            name.replace("core.weight", "core.input.weight").replace("core.bias", "core.input.bias").replace(".", "_"):
+            re.sub(r"^core\.(weight|bias|scale)$", r"core.input.\1", name).replace(".", "_"):
             (view.data_ptr() - start) // view.element_size()
             for name, view in net.layout.views(trainer.parameters).items()
         }  # fmt: skip
@@ -122,6 +122,8 @@ class NativeTick:
             "order": trainer.action.new_zeros(trainer.members, trainer.learners),
             "averaged": trainer.members > 1 and config.schedule == "sync", **self._of_layers(trainer),
         }  # fmt: skip
+        normed = any(each.norm is not None for each in net.products.values())
+        own["effective"] = trainer.snapshot.clone() if normed else trainer.snapshot
         own |= {name.replace(".", "_"): KINDS[type(norm)] for name, norm in net.norms.items()}
         sources = [own, places, env.buffers(), trainer.adam.state[trainer.parameters], trainer.tape._asdict()]
         known: ChainMap[str, Any] = ChainMap(*sources, vars(trainer), config.model_dump())
