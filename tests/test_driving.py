@@ -206,6 +206,16 @@ def test_an_action_that_is_not_a_number_is_refused_and_one_outside_is_cut_off():
         DrivingEnv(route_length=5000.0).reset(seed=0)
 
 
+def test_smaller_pictures_show_the_same():
+    large, small = DrivingEnv(), make_env("lnlab/DrivingSmall-v0")
+    assert small.observation_space["image"] == Box(0, 255, (4, 42, 42), np.uint8)
+    pictures = [env.reset(seed=1)[0]["image"][-1].astype(float) for env in (large, small)]
+    merged = pictures[0].reshape(42, 2, 42, 2).mean((1, 3))
+    assert np.abs(merged - pictures[1]).mean() < 1 < merged.std() / 10
+    with pytest.raises(ValueError, match="side=35 is not allowed; it must be a whole number, 36 or more"):
+        DrivingEnv(side=35)
+
+
 def test_stock_car_racing_is_made_grey_scaled_and_stacked():
     assert make_env("lnlab/Driving-v0", scenario="varied").unwrapped.scenario == "varied"  # in the layout already
     env, stock = make_env("CarRacing-v3"), gymnasium.make("CarRacing-v3")

@@ -210,7 +210,7 @@ def test_td3_trains_on_it_and_its_policy_plays(
 ) -> None:
     monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
     monkeypatch.setattr("lnlab.play.RESULTS", tmp_path / "results")
-    for env, more in (("lnlab/RacetrackVector-v0", ["hidden=8"]), ("lnlab/Racetrack-v0", ["batch_size=2"])):
+    for env, more in (("lnlab/RacetrackVector-v0", ["hidden=8"]), ("lnlab/RacetrackSmall-v0", ["batch_size=2"])):
         tiny = ["steps=300", "learning_starts=298", "eval_episodes=1", "seeds=1", "cores=1", "tensorboard=false", *more]
         assert main(["train", "algorithm=td3", "norm=none", f"env={env}", *tiny]) == 0
         (run,) = (tmp_path / "results" / "scratch").glob(f"*{env.partition('/')[2]}*")

@@ -13,12 +13,18 @@ gymnasium.register(  # driving that is learnt: no pay for standing still, a deci
     entry_point="lnlab.envs.driving:DrivingEnv",
     kwargs={"images": False, "standing_bonus": False, "frame_skip": 4, "max_steps": 600},
 )
+gymnasium.register(  # the same task with pictures, a quarter of the usual pixels
+    id="lnlab/DrivingSmall-v0",
+    entry_point="lnlab.envs.driving:DrivingEnv",
+    kwargs={"side": 42, "standing_bonus": False, "frame_skip": 4, "max_steps": 600},
+)
 gymnasium.register(id="lnlab/Racetrack-v0", entry_point="lnlab.envs.racetrack:RacetrackEnv")  # extra `highway`
 gymnasium.register(
     id="lnlab/RacetrackVector-v0",
     entry_point="lnlab.envs.racetrack:RacetrackEnv",
     kwargs={"images": False, "standing_bonus": False, "frame_skip": 2, "max_steps": 600},
 )
+gymnasium.register(id="lnlab/RacetrackSmall-v0", entry_point="lnlab.envs.racetrack:RacetrackEnv", kwargs={"side": 42})
 gymnasium.register(id="lnlab/Carla-v0", entry_point="lnlab.envs.carla:CarlaEnv")  # extra `carla`, and a server
 gymnasium.register(
     id="lnlab/CartPoleMasked-v0",

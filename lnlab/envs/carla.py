@@ -17,7 +17,6 @@ import gymnasium
 import numpy as np
 
 from lnlab.envs.driving_reward import WEIGHTS
-from lnlab.envs.images import SIDE
 from lnlab.envs.road import Pose
 from lnlab.envs.route import SPACING, RouteEnv, Velocity, check_count, mirrored
 from lnlab.envs.rules import check_choice, check_number
@@ -55,8 +54,8 @@ class CarlaEnv(RouteEnv):
         cars: how many others there are; their places and the traffic manager's seed are drawn from that seed too.
         frame_skip: ticks of 0.05 s per decision.
         timeout: s that an answer or a picture may take.
-        options: terminate_off_lane, standing_bonus, images, max_steps, route_length and render_mode of `DrivingEnv`;
-            pictures for people are (144, 256, 3) uint8.
+        options: terminate_off_lane, standing_bonus, images, side, max_steps, route_length and render_mode of
+            `DrivingEnv`; pictures for people are (144, 256, 3) uint8.
 
     Raises:
         gymnasium.error.DependencyNotInstalled: CARLA's client is not there.
@@ -266,7 +265,9 @@ class CarlaEnv(RouteEnv):
         return self._gap(self._places, 2 * size.x, 2 * size.y), bool(self._hits)
 
     def _frame(self) -> np.ndarray:
-        return cv2.resize(cv2.cvtColor(self._seen, cv2.COLOR_BGR2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+        return cv2.resize(
+            cv2.cvtColor(self._seen, cv2.COLOR_BGR2GRAY), (self.side, self.side), interpolation=cv2.INTER_AREA
+        )
 
     def _picture(self) -> np.ndarray:
         return cv2.cvtColor(self._seen, cv2.COLOR_BGR2RGB)

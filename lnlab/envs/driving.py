@@ -11,7 +11,6 @@ import numpy as np
 
 from lnlab.envs.camera import Camera
 from lnlab.envs.cars import Cars
-from lnlab.envs.images import SIDE
 from lnlab.envs.road import Painter, Pose
 from lnlab.envs.route import RouteEnv, Velocity, check_count
 from lnlab.envs.rules import check_choice
@@ -22,7 +21,8 @@ VIEWS = {"above": Painter, "camera": Camera}
 
 
 class DrivingEnv(RouteEnv):
-    """Follow a route of about 264 m; registered as `lnlab/Driving-v0`, and without images as `lnlab/DrivingVector-v0`.
+    """Follow a route of about 264 m; registered as `lnlab/Driving-v0`, and without images as `lnlab/DrivingVector-v0`,
+    which is the task of `lnlab/DrivingSmall-v0` too, with pictures of 42 × 42.
 
     `lnlab/DrivingCamera-v0` differs from the first in the view alone: "camera". `lnlab/DrivingTraffic-v0` has 20 cars
     as well, as D5 had.
@@ -30,7 +30,7 @@ class DrivingEnv(RouteEnv):
     Action: steer in [-1, 1], positive to the right; throttle in [-1, 1], positive gas, negative brake. Values outside
     are cut off.
 
-    Observation: "image", the last four grey frames, (4, 84, 84) uint8, oldest first; "vector", 53 numbers: speed /
+    Observation: "image", the last four grey frames, (4, side, side) uint8, oldest first; "vector", 53 numbers: speed /
     30 m/s; lateral deviation / half the road's width; heading error / π; the next 25 waypoints as (forward, right) /
     50 m in the car's frame, (0, 0) for those farther than 50 m or beyond the route.
 
@@ -55,6 +55,7 @@ class DrivingEnv(RouteEnv):
             (`lnlab.envs.camera`).
         cars: how many others are on the track (`lnlab.envs.cars`); only pictures show them.
         images: whether pictures are drawn and observed; without them "vector" is all there is.
+        side: pixels a side of the observed picture, 84 in the original, 36 or more.
         max_steps: decisions until truncation.
         frame_skip: physics steps of 0.02 s per decision; 2 is nearest to the original's 20 decisions a second.
         route_length: m.
@@ -93,7 +94,7 @@ class DrivingEnv(RouteEnv):
         else:
             self.race.reset(seed=self.track_seed)
             self._built = self.track_seed
-            self._painter = VIEWS[self.view](self.race.scenery, (SIDE, SIDE))
+            self._painter = VIEWS[self.view](self.race.scenery, (self.side, self.side))
             self._follow(CentreLine(self.race.track))
         self._others = Cars(self._line, self.track_seed, self.cars)
 

@@ -9,21 +9,22 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict
+from gymnasium.spaces import Box, Dict, Space
 from gymnasium.wrappers import FrameStackObservation, RescaleAction, TransformObservation
 
 import lnlab.envs  # noqa: F401  (registers the environments)
 from lnlab.config import ConfigError
 
 FRAMES, SIDE = 4, 84
+LEAST = 36  # pixels a side, of the smallest picture that the CNN takes
 PAD = 128  # grey of the frames before an episode's first: the zero of the original's [-1, 1]
 
 Observation = dict[str, np.ndarray]
 
 
-def image_space() -> Box:
-    """Four grey frames of 84 × 84, oldest first."""
-    return Box(0, 255, (FRAMES, SIDE, SIDE), np.uint8)
+def image_space(side: int = SIDE) -> Box:
+    """Four grey frames, oldest first, `side` pixels wide and high."""
+    return Box(0, 255, (FRAMES, side, side), np.uint8)
 
 
 def make_env(name: str, **options: Any) -> gymnasium.Env[Observation, np.ndarray]:
@@ -34,7 +35,8 @@ def make_env(name: str, **options: Any) -> gymnasium.Env[Observation, np.ndarray
         options: passed on to the environment.
 
     Returns:
-        observations {"image": (4, 84, 84) uint8 and/or "vector": (V,) float32}; actions (A,) float32 in [-1, 1].
+        observations {"image": (4, S, S) uint8 and/or "vector": (V,) float32}; actions (A,) float32 in [-1, 1]. S is 84
+        but where the environment itself observes a Dict.
 
     Raises:
         ConfigError: Gymnasium does not know the id or cannot make the environment here, the observation is neither a
@@ -83,7 +85,7 @@ def _with_named_observation(name: str, env: gymnasium.Env[Any, Any]) -> gymnasiu
         return TransformObservation(env, lambda each: {"vector": np.asarray(each, np.float32)}, Dict(vector=vector))
     raise ConfigError(
         f"env={name!r} is not allowed: it observes {space}; needed: a Box of pictures (H, W, 3) or (H, W) of uint8, "
-        f'a Box (V,), or a Dict of "image" {(FRAMES, SIDE, SIDE)} uint8 and "vector" (V,) float32'
+        f'a Box (V,), or a Dict of "image" ({FRAMES}, S, S) uint8, S {LEAST} or more, and "vector" (V,) float32'
     )
 
 
@@ -105,9 +107,13 @@ def _is_named(space: Dict) -> bool:
     return (
         bool(space.spaces)
         and set(space.spaces) <= {"image", "vector"}
-        and (image is None or image == image_space())
+        and (image is None or _is_stack(image))
         and (vector is None or (isinstance(vector, Box) and len(vector.shape) == 1 and vector.dtype == np.float32))
     )
+
+
+def _is_stack(space: Space[Any]) -> bool:
+    return bool(space.shape) and space.shape[-1] >= LEAST and space == image_space(space.shape[-1])
 
 
 def _with_unit_action(name: str, env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:

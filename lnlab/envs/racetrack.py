@@ -12,7 +12,6 @@ import cv2
 import gymnasium
 import numpy as np
 
-from lnlab.envs.images import SIDE
 from lnlab.envs.road import SUBPIXEL, Colour, Pose, grey
 from lnlab.envs.route import SPACING, RouteEnv, Velocity, check_count, mirrored
 from lnlab.envs.track import CentreLine
@@ -38,8 +37,8 @@ class RacetrackEnv(RouteEnv):
     Args:
         cars: how many others there are, at most.
         frame_skip: physics steps of 0.05 s per decision.
-        options: terminate_off_lane, standing_bonus, images, max_steps, route_length and render_mode of `DrivingEnv`;
-            pictures for people are (336, 336, 3) uint8.
+        options: terminate_off_lane, standing_bonus, images, side, max_steps, route_length and render_mode of
+            `DrivingEnv`; pictures for people are (336, 336, 3) uint8.
 
     Raises:
         gymnasium.error.DependencyNotInstalled: highway-env is not there.
@@ -93,7 +92,7 @@ class RacetrackEnv(RouteEnv):
 
     def _painted(self, *, coloured: bool) -> np.ndarray:
         if coloured not in self._painters:
-            self._painters[coloured] = Painter(self.stock.road, coloured=coloured)
+            self._painters[coloured] = Painter(self.stock.road, self.side, coloured=coloured)
         return self._painters[coloured].draw(self.stock.vehicle, self.stock.road.vehicles)
 
 
@@ -124,16 +123,17 @@ def lap(network: Any, begin: str, lane: int, at: float) -> list[tuple[float, flo
 
 
 class Painter:
-    """Pictures of the car on its road, forward up: (84, 84) grey, or (336, 336, 3) RGB for people, uint8.
+    """Pictures of the car on its road, forward up: (side, side) grey, or (336, 336, 3) RGB for people, uint8.
 
     Args:
         road: highway-env's; its own drawing of the lanes is made once.
+        side: pixels of the grey picture, each way.
         coloured: for people.
     """
 
-    def __init__(self, road: Any, *, coloured: bool) -> None:
+    def __init__(self, road: Any, side: int, *, coloured: bool) -> None:
         drawn, corner = _lanes(road)
-        self._coloured = coloured
+        self._coloured, self._size = coloured, (side, side)
         if not coloured:
             halves = drawn.shape[1] // 2, drawn.shape[0] // 2
             drawn = cv2.resize(cv2.cvtColor(drawn, cv2.COLOR_RGB2GRAY), halves, interpolation=cv2.INTER_AREA)
@@ -153,7 +153,7 @@ class Painter:
             corners = middle + (each.polygon()[:4] - car.position) @ turn.T * self._scale
             ink = self._ink(CAR if each is car else OTHERS)
             cv2.fillConvexPoly(canvas, np.rint(corners * (1 << SUBPIXEL)).astype(np.int32), ink, shift=SUBPIXEL)
-        return canvas if self._coloured else cv2.resize(canvas, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+        return canvas if self._coloured else cv2.resize(canvas, self._size, interpolation=cv2.INTER_AREA)
 
     def _ink(self, colour: Colour) -> Any:
         return colour if self._coloured else grey(colour)

@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict
 
 from lnlab.envs import driving_reward
-from lnlab.envs.images import FRAMES, PAD, SIDE, Observation, image_space
+from lnlab.envs.images import FRAMES, LEAST, PAD, SIDE, Observation, image_space
 from lnlab.envs.road import Pose
 from lnlab.envs.rules import check_choice, check_number
 from lnlab.envs.track import CentreLine, Position, wrap
@@ -64,7 +64,7 @@ class RouteEnv(gymnasium.Env[Any, np.ndarray]):
     Args:
         half_width: m from the centre line to the edge of the road or lane.
         interval: s between two decisions.
-        terminate_off_lane, standing_bonus, images, max_steps, route_length, render_mode: as in `DrivingEnv`.
+        terminate_off_lane, standing_bonus, images, side, max_steps, route_length, render_mode: as in `DrivingEnv`.
 
     Raises:
         ValueError: a value that is not allowed; on reset, a route longer than the track.
@@ -80,6 +80,7 @@ class RouteEnv(gymnasium.Env[Any, np.ndarray]):
         terminate_off_lane: bool = True,
         standing_bonus: bool = True,
         images: bool = True,
+        side: int = SIDE,
         max_steps: int = 1000,
         route_length: float = 264.0,
         render_mode: str | None = None,
@@ -88,6 +89,7 @@ class RouteEnv(gymnasium.Env[Any, np.ndarray]):
         check_choice("terminate_off_lane", terminate_off_lane, (True, False))
         check_choice("standing_bonus", standing_bonus, (True, False))
         check_choice("images", images, (True, False))
+        check_count("side", side, least=LEAST)
         check_count("max_steps", max_steps, least=1)
         check_number("route_length", route_length, 1, "m")
         self.half_width, self.interval, self.route_length = half_width, interval, route_length
@@ -96,8 +98,8 @@ class RouteEnv(gymnasium.Env[Any, np.ndarray]):
         self.metadata = self.metadata | {"render_fps": int(1 / interval)}
         self.action_space = Box(-1.0, 1.0, (2,), np.float32)
         vector = Box(-np.inf, np.inf, (VECTOR,), np.float32)
-        self.observation_space = Dict(image=image_space(), vector=vector) if images else Dict(vector=vector)
-        self.images = images
+        self.observation_space = Dict(image=image_space(side), vector=vector) if images else Dict(vector=vector)
+        self.images, self.side = images, side
         self._running = False
 
     def _place_car(self, seed: int | None) -> None:
@@ -121,7 +123,7 @@ class RouteEnv(gymnasium.Env[Any, np.ndarray]):
         return math.inf, False
 
     def _frame(self) -> np.ndarray:
-        """The grey picture of now, (84, 84) uint8."""
+        """The grey picture of now, (side, side) uint8."""
         raise NotImplementedError
 
     def _picture(self) -> np.ndarray:
@@ -137,7 +139,7 @@ class RouteEnv(gymnasium.Env[Any, np.ndarray]):
         self._steps, self._next_waypoint, self._running = 0, 0, True
         self._acceleration = (0.0, 0.0)  # m/s², forward and right, in the step before
         self._motion = self._measure(segment=0)
-        self._frames = deque([np.full((SIDE, SIDE), PAD, np.uint8)] * FRAMES, maxlen=FRAMES)
+        self._frames = deque([np.full((self.side, self.side), PAD, np.uint8)] * FRAMES, maxlen=FRAMES)
         return self._observation(), self._info()
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
