@@ -136,3 +136,9 @@ def test_a_gpu_that_is_not_there_is_refused_by_name(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ValueError, match="device='cuda'"):
         driver.resolve_device("cuda")
     assert driver.resolve_device("auto") == "cpu"
+
+
+def test_what_shows_the_bar_while_others_train_does_not_wait_for_torch() -> None:
+    code = "import sys, lnlab.inside; from lnlab.trainers import driver; driver.GPUS = (); "
+    code += "assert driver.resolve_device('auto') == 'cpu'; assert not {'torch', 'gymnasium', 'cv2'} & {*sys.modules}"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,13 +6,16 @@ columns to the reports of TD3 and DDPG.
 
 from typing import Any
 
-from lnlab.config import Config
-from lnlab.inside.actor_critic import Diagnostics
-from lnlab.inside.cnn import CNNProbe
+from lnlab.config import Config, RunConfig, TD3Config
 from lnlab.runs import Run
 from lnlab.trainers import driver
+from lnlab.trainers.watchers import LateWatcher
 
-WATCHERS = (CNNProbe, Diagnostics, *driver.WATCHERS)
+PROBES = (
+    LateWatcher("lnlab.inside.cnn", "CNNProbe", TD3Config),
+    LateWatcher("lnlab.inside.actor_critic", "Diagnostics", RunConfig),
+)
+WATCHERS = (*PROBES, *driver.WATCHERS)
 
 
 def run(config: Config, **options: Any) -> Run:

@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,6 @@ from queue import Empty
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm.auto import tqdm
 
 from lnlab.config import Config, ConfigError, GymConfig
@@ -27,13 +27,14 @@ from lnlab.runs import Run, Shard
 from lnlab.signals import ending_signals, on_ending
 from lnlab.trainers import make_trainer
 from lnlab.trainers.admission import refuse_impossible, require_norm
-from lnlab.trainers.watchers import WATCHERS, Watcher
+from lnlab.trainers.watchers import WATCHERS, LateWatcher, Watcher
 
 CHECKPOINT_SECONDS = float(os.environ.get("LNLAB_CHECKPOINT_SECONDS", 15))  # least time between checkpoints
 SHARE = 0.05  # most of the time that writing them may take
 Report = dict[str, Any]
 Listener = Callable[[Report], None]
-Watchers = Sequence[type[Watcher]]
+Watchers = Sequence[type[Watcher] | LateWatcher]
+GPUS = ("nvidiactl", "nvmap", "dxg", "kfd")  # in /dev: NVIDIA's, of its small boards, under Windows, AMD's
 PROCESS = {  # environment of a training process
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -85,9 +86,17 @@ def run(
 def resolve_device(device: str) -> str:
     """`auto` is the GPU where there is one.
 
+    Torch is asked only where it can find one: it takes longer to load than all else, and where other processes train,
+    this one needs it at the end alone.
+
     Raises:
         ConfigError: cuda is asked for and there is none.
     """
+    no_gpu = sys.platform == "linux" and not any(os.path.exists(f"/dev/{name}") for name in GPUS)
+    if device == "cpu" or (device == "auto" and no_gpu):
+        return "cpu"
+    import torch
+
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device='cuda' asked, but torch finds no GPU here; choose cpu or auto")
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -102,6 +111,8 @@ def train_shard(
     watchers: Watchers = WATCHERS,
 ) -> bool:
     """Train one block of seeds from its last checkpoint, then test it; False if stopped before its end."""
+    import torch
+
     torch.set_num_threads(1)
     config = config.with_seeds(shard.seeds)
     trainer = make_trainer(config, device)

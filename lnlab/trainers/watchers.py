@@ -3,11 +3,12 @@
 These two are of TD3 and DDPG; those that look into networks are in `lnlab.inside`.
 """
 
+import importlib
 import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lnlab.config import TD3Config
 from lnlab.shards import Shard, save
@@ -34,6 +35,25 @@ class Watcher:
 
     def close(self) -> None:
         """Training is over, or stopped."""
+
+
+class LateWatcher(NamedTuple):
+    """A watcher by name, imported where a trainer of its settings is: torch and a simulator take seconds to load."""
+
+    module: str
+    name: str
+    settings: type
+
+    def wants(self, trainer: Any) -> bool:
+        return isinstance(trainer.config, self.settings) and self._found.wants(trainer)
+
+    def __call__(self, trainer: Any, shard: Shard) -> Watcher:
+        return self._found(trainer, shard)
+
+    @property
+    def _found(self) -> type[Watcher]:
+        found: type[Watcher] = getattr(importlib.import_module(self.module), self.name)
+        return found
 
 
 class KeptNetworks(Watcher):
