@@ -179,17 +179,22 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
 
 
 def write_compact(path: Path, frame: pd.DataFrame) -> None:
-    """As `write_table`, about half the size: floats in single precision, their bytes sorted by significance."""
+    """As `write_table`, less than half the size: floats in single precision, their bytes sorted by significance,
+    whole numbers as differences, and neither statistics nor a second schema.
+    """
     floats = [name for name, kind in frame.dtypes.items() if kind.kind == "f"]
+    whole = [name for name, kind in frame.dtypes.items() if kind.kind in "iu"]
     single = frame.astype(dict.fromkeys(floats, "float32"))
     with replacing(path) as temporary:
         single.to_parquet(
             temporary,
             compression="zstd",
-            compression_level=15,
+            compression_level=19,
             index=False,
-            use_dictionary=[name for name in frame if name not in floats],
-            column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
+            use_dictionary=[name for name in frame if name not in {*floats, *whole}],
+            column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT") | dict.fromkeys(whole, "DELTA_BINARY_PACKED"),
+            write_statistics=False,
+            store_schema=False,
         )
 
 
