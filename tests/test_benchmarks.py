@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as command
-from benchmarks import machine, norms, plain_a3c, roofline, td3, trainers
+from benchmarks import convolutions, machine, norms, plain_a3c, roofline, td3, trainers
 from lnlab.config import parse
 from lnlab.envs.rules import STEPS
 from lnlab.models.actor_critic import make_actor_critic
@@ -41,17 +41,17 @@ def test_trainers_are_timed_side_by_side_and_the_ratio_is_of_one_round(
 @pytest.mark.slow
 def test_the_cost_of_a_norm_is_a_share_of_the_speed_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "RESULTS", tmp_path)
-    few = {"ALGORITHMS": ("individual",), "CORES": ("ff",), "ACTOR_CRITIC": ("none", "ln", "weight")}
+    few = {"ALGORITHMS": ("individual",), "CORES": ("ff",), "ACTOR_CRITIC": ("none", "ln", "batch")}
     for name, values in few.items():
         monkeypatch.setattr(norms, name, values)
     norms.main(rounds=1, seconds=0.1)
     rows = json.loads((tmp_path / "norms.json").read_text())["arms"]
     found = {(each["backend"], each["norm"]): each for each in rows}
-    compiled = [("native", "none"), ("native", "ln")] if library() else []  # which does not know weight norm
-    assert [*found] == [("torch", "none"), ("torch", "ln"), ("torch", "weight"), *compiled]
+    compiled = [("native", "none"), ("native", "ln")] if library() else []  # which does not know BatchNorm
+    assert [*found] == [("torch", "none"), ("torch", "ln"), ("torch", "batch"), *compiled]
     for (backend, norm), each in found.items():
         none = found[backend, "none"]
-        assert each["parameters"] - none["parameters"] == {"none": 0, "ln": 4 * 128, "weight": 2 * 128}[norm]
+        assert each["parameters"] - none["parameters"] == {"none": 0, "ln": 4 * 128, "batch": 4 * 128}[norm]
         speeds = [arm["steps_per_second"]["median"] for arm in (each, none)]
         assert each["share"]["median"] == pytest.approx(speeds[0] / speeds[1])
 
@@ -123,6 +123,52 @@ def test_the_products_are_those_of_an_update(monkeypatch: pytest.MonkeyPatch) ->
         calls = {event.key: event.count for event in seen.key_averages()}
         counts.append([calls[f"aten::{name}"] for name in ("convolution", "convolution_backward")])
     assert counts[0] == counts[1] == [3 * 8, 3 * 3]
+
+
+@pytest.mark.parametrize(
+    ("wiring", "forward", "both"), [("same", 4.0, 1.5), ("original", 2.5, 1.5), ("shared", 2.0, 1.0)]
+)
+def test_the_operations_of_an_update_are_those_of_its_passes(
+    wiring: str, forward: float, both: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand: multiply and add for each weight and place; backwards twice that, but for the gradient by the image."""
+    monkeypatch.setattr(td3, "STORED", 40)
+    space = td3.POLICIES["CnnPolicy"]
+    learner, replay, rng = td3.make_learner(space, wiring, "cpu"), td3.fill_ours(space, "cpu"), np.random.default_rng(0)
+    found = convolutions.operations(lambda: learner.update(replay.sample(4, rng), torch.zeros(4, 2))) / 4
+    first = 20 * 20 * 32 * 4 * 8**2
+    cnn = first + 9 * 9 * 64 * 32 * 4**2 + 7 * 7 * 64 * 64 * 3**2 + 3136 * 512
+    actor, critic = 512 * 256 + 256**2 + 256 * 2, 514 * 256 + 256**2 + 256
+    heads = (actor + 2 * critic) + 2 * 3 * critic + (3 * actor + 2 * critic) / 2
+    heads -= (wiring == "shared") * 512 * 256 / 2  # the actor's loss asks for no gradient by the features
+    assert found == pytest.approx(2 * (forward * cnn + both * (2 * cnn - first) + heads), rel=1e-9)
+
+
+def test_other_ways_of_writing_the_convolutions_down_give_the_same() -> None:
+    x, net, second = convolutions.images(2), convolutions.layers(), convolutions.layers(1)
+    expected = convolutions.usual(x, net)
+    inner = torch.nn.functional.conv2d(x, *net[0])
+    close = {"rtol": 1e-4, "atol": 1e-5}  # sums in another order
+    torch.testing.assert_close(convolutions.fused(x, net), expected, **close)
+    torch.testing.assert_close(convolutions.fused(x, convolutions.packed(net, 2)), expected, **close)
+    beside = torch.cat([expected, convolutions.usual(x, second)], 1)
+    torch.testing.assert_close(convolutions.side_by_side(x, net, second), beside, **close)
+    ways = (convolutions.both_ways(each, inner, net[1]) for each in (convolutions.folded, torch.nn.functional.conv2d))
+    torch.testing.assert_close(*ways, **close)
+
+
+def test_the_log_of_onednn_names_what_ran(capfd: pytest.CaptureFixture[str]) -> None:
+    found = convolutions.kernels(lambda: convolutions.usual(convolutions.images(2), convolutions.layers()))
+    assert sum(count for name, count in found.items() if name.startswith("convolution ")) == 3
+    assert convolutions.instruction_sets(found)
+    print("here")
+    assert capfd.readouterr().out == "here\n"  # the log went elsewhere, and what follows does not
+
+
+def test_paging_counts_new_memory_alone() -> None:
+    held = torch.zeros(2**20)
+    assert convolutions.paging(lambda: held.add_(1))["page_faults"] < 16
+    assert convolutions.paging(lambda: torch.zeros(2**26).add_(1))["page_faults"] >= 2**28 / 2**21  # of 2 MiB at most
 
 
 @pytest.mark.parametrize("policy", td3.POLICIES)

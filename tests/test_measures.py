@@ -240,3 +240,25 @@ def test_the_last_episodes_and_the_late_greedy_tests_are_means_of_a_seed() -> No
     assert measure(data, "late_checks.goal", "").tolist() == [0.5]
     with pytest.raises(Missing, match="needs route_left of greedy tests"):
         measure(data, "late_checks.route_left", "")
+
+
+def test_steps_to_a_share_of_the_way_count_until_the_mean_of_200_episodes_has_come_so_far(
+    tmp_path: Path,
+) -> None:
+    """From 50 to 150 after episode 400: of ten blocks two lift the mean above 67, a fifth of the way; four above 84."""
+    made(tmp_path / "paper", range(2), curve=lambda seed, episode: 150.0 if episode > 400 and seed == 0 else 50.0)
+    data = Data(load(tmp_path / "paper"))
+    assert measure(data, "steps_to.20", "a3c-gru-ln").tolist() == [440 * 5 * 100, 2000 * 5 * 100]
+    assert measure(data, "steps_to.50", "a3c-gru-ln").tolist() == [480 * 5 * 100, 2000 * 5 * 100]
+    assert measure(data, "reaches.20", "a3c-gru-ln").tolist() == [1, 0]
+    with pytest.raises(ValueError, match="unknown measure"):
+        named("steps_to.100")
+
+
+def test_steps_to_a_share_of_the_way_need_200_episodes_in_blocks_that_are_shorter(tmp_path: Path) -> None:
+    for episodes, workers in ((100, 5), (40_000, 3)):
+        made(tmp_path / "paper", range(2), episodes=episodes, workers=workers)
+    data = Data(load(tmp_path / "paper"))
+    for run in data.main.runs:
+        with pytest.raises(Missing, match="over 200 episodes"):
+            measure(data, "reaches.20", run.id)

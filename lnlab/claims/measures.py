@@ -8,6 +8,9 @@ score_above.100            1 where the score is above a level, else 0: over seed
 A3C and Individual learners:
 
 value_loss_mean, …         a metric of `lnlab.analysis.metrics`; `value_loss_sd@w0` is that of worker 0
+steps_to.20                environment steps of a seed until the mean return of 200 episodes has come so many percent of
+                           the way from the uniform policy to the best simple rule, at most those of the run;
+                           `reaches.20` 1 where it does, else 0
 test.greedy, test.sampled  return in the 18 scenarios; `test.greedy.extra` in one group of them; `test_refilled.…` with
                            a cloud that is refilled as in training; `test.vote`, `test.mean` of the learners of a seed
                            of Individual together, by vote and by mean policy, where the run tested them
@@ -226,6 +229,32 @@ def _episodes_to_70(data: Data, arm: str) -> Array:
     """First episode with the mean of the last 100 above 70; a run without one counts as its length."""
     length = float(_setting(data, arm, "episodes"))
     return np.minimum(data.metric(arm, "episode_above_70", empty=length), length)
+
+
+@functools.cache
+def _chance_and_best(workers: int, cloud: str) -> tuple[float, float]:
+    """Return in training of the uniform policy, and of the best simple rule."""
+    from lnlab.evaluation import policies_in_training
+
+    returns = policies_in_training(500, workers=workers, cloud=cloud).set_index("policy").return_mean
+    return float(returns["uniform"]), float(returns.max())
+
+
+def _on_the_way(data: Data, arm: str, percent: str) -> tuple[Array, Array]:
+    """First episode (n_seeds,) by which the mean return of 200 has come so far, and 1 where it ever does, else 0."""
+    config, (episodes, values) = data.run(arm).config, data.curve(arm, "return")
+    blocks = WINDOW // int(episodes[0])  # a point of the curve is the mean of a block
+    if not 0 < blocks <= len(episodes):
+        raise Missing(f"needs the return of {arm} over {WINDOW} episodes, in blocks that are shorter")
+    chance, best = _chance_and_best(config.workers, config.cloud)
+    mean = np.lib.stride_tricks.sliding_window_view(values, blocks, axis=1).mean(axis=2)
+    above = mean > chance + int(percent) / 100 * (best - chance)
+    return np.where(above.any(axis=1), episodes[blocks - 1 :][above.argmax(axis=1)], episodes[-1]), above.any(axis=1)
+
+
+def _steps_to(data: Data, arm: str, percent: str) -> Array:
+    first, _ = _on_the_way(data, arm, percent)
+    return np.asarray(first * _setting(data, arm, "workers") * EPISODE_STEPS, dtype=float)
 
 
 def _part_of_training(start: float, end: float, data: Data, arm: str) -> Array:
@@ -460,6 +489,7 @@ _TEST = {f"{mode}{group}" for mode in _MODES for group in ("", ".seen", ".intra"
 _SWEEP = re.compile(rf"(greedy|sampled)(\.refilled|\.({'|'.join(map(str, pooled.EVERY))}))?").fullmatch
 _INSIDE, _COLUMN = QUANTITIES.__contains__, COLUMNS["records"].__contains__
 _EPISODES, _FOURTH = {*COLUMNS["returns"], "sd", "rate"}.__contains__, set("1234").__contains__
+_PERCENT = re.compile(r"[1-9]\d?").fullmatch
 _GRADIENT = {"actor", "actor_cnn", "actor_mlp", "critic", "critic_cnn", "critic_mlp"}.__contains__
 
 FAMILIES: dict[str, tuple[Family, Callable[[str], object]]] = {  # beginning of a name: values, what may follow its dot
@@ -486,6 +516,8 @@ FAMILIES: dict[str, tuple[Family, Callable[[str], object]]] = {  # beginning of 
         lambda data, arm, level: (data.metric(arm, f"episode_above_{level}", empty=0.0) > 0).astype(float),
         {"50", "70", "90"}.__contains__,
     ),
+    "steps_to": (_steps_to, _PERCENT),
+    "reaches": (lambda data, arm, percent: _on_the_way(data, arm, percent)[1].astype(float), _PERCENT),
     "first_row_above": (_row_above, {"50", "70", "90"}.__contains__),
     "return_after": (_return_after, str.isdigit),
     **{name: (_of_column(*each), _COLUMN) for name, each in OF_COLUMN.items()},
