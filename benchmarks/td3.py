@@ -7,7 +7,10 @@ critics. The wiring of D5's original, also timed, has no target CNNs and so less
 bfloat16 theirs, which has no such setting, is timed as it is and once more under torch.autocast. An update begins with
 drawing its batch. Both take turns in one process: on a GPU where there is one, else one thread of a CPU, timed by what
 that thread computes, so that other work on the machine weighs less. Where the goal is judged, the products of the CNNs
-alone take turns too: what no way of writing the same algorithm down can leave out.
+alone take turns too: what no way of writing the same algorithm down can leave out. `shared` is our setting for one
+CNN, another algorithm than theirs. On a CPU each case also has its bound, the arithmetic of an update at the speed of
+a large product, and the pages of memory that the system maps anew. One case is timed again with memory kept: what
+mapping costs is not the same on all machines.
 """
 
 import itertools
@@ -23,7 +26,8 @@ from gymnasium.spaces import Box, Dict
 from torch import nn
 from tqdm.auto import tqdm
 
-from benchmarks.machine import describe, save
+from benchmarks import convolutions
+from benchmarks.machine import describe, median, save
 from lnlab.config import TD3Config
 from lnlab.models.cnn import CNN
 from lnlab.trainers.replay import Replay
@@ -35,12 +39,14 @@ POLICIES = {"CnnPolicy": Dict(image=IMAGE), "MultiInputPolicy": Dict(image=IMAGE
 WIRINGS: dict[str, dict[str, Any]] = {
     "same": {"actor_features": "detached", "target_cnn": True},
     "original": {"actor_features": "leaky", "target_cnn": False},
+    "shared": {"actor_features": "shared", "target_cnn": True},
 }
 JUDGED = 256  # batch size, the default of Stable-Baselines3 and the original's; the study on a CPU takes 32
 CASES = [("CnnPolicy", "same"), ("MultiInputPolicy", "same"), ("MultiInputPolicy", "original")]
 CASES = [(*case, batch, "float32") for batch in (256, 32) for case in CASES] + [
     (policy, "same", 256, "bfloat16") for policy in POLICIES
 ]
+CASES += [("CnnPolicy", "shared", 256, precision) for precision in ("float32", "bfloat16")]
 EQUAL = ("same", JUDGED, "float32")  # wiring, batch and precision of the goal
 STORED, EPISODE = 2000, 20  # transitions to draw from; steps of an episode
 GOALS = {"cpu": 2.0, "cuda": 4.0}  # times the updates per second
@@ -189,11 +195,20 @@ def compare(
     for index in range(rounds):
         for each in [*speeds][:: 1 if index % 2 == 0 else -1]:
             speeds[each].append(per_second(each, seconds, device))
+    facts: dict[str, Any] = {}
+    if device == "cpu":
+        facts["operations"] = convolutions.operations(ours)
+        for name, each in (("", ours), ("sb3_", theirs)):
+            ran = convolutions.kernels(each)
+            facts |= {f"{name}{key}": value for key, value in convolutions.paging(each).items()}
+            facts[f"{name}instruction_sets"] = ", ".join(convolutions.instruction_sets(ran))
+            facts[f"{name}reorders"] = sum(count for kernel, count in ran.items() if kernel.startswith("reorder"))
     autocast = {"sb3_autocast_updates_per_second": describe(speeds[theirs_coarse])} if theirs_coarse in speeds else {}
     alone = {"products_per_second": describe(speeds[products])} if products in speeds else {}
     return (
         autocast
         | alone
+        | facts
         | {
             "policy": policy,
             "wiring": wiring,
@@ -213,19 +228,57 @@ def main(rounds: int = 3, seconds: float = 6.0) -> bool:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    figures = []
+    figures: list[dict[str, Any]] = []
     heads = f"{'updates/s':>11}{'SB3':>8}{'ratio':>7}{'bytes':>8}{'SB3':>8}"
     print(f"\n{'policy':<18}{'wiring':<10}{'batch':>5}{'precision':>11}{heads}")
     for case in tqdm(CASES, desc="TD3", unit="case", leave=False):
         figures.append(compare(*case, rounds, seconds, device))
         tqdm.write(_row(figures[-1]))
+    limits = _limits(figures, rounds, seconds) if device == "cpu" else {}
     goals = {"goal_ratio": GOALS[device], "goal_batch": JUDGED, "goal_bytes": GOAL_BYTES}
     goal = f"{GOALS[device]:.0f}× the updates of the same algorithm at batch {JUDGED}, {GOAL_BYTES:,.0f} bytes"
     print(f"{device}; medians of {rounds} rounds; goals: {goal}")
-    print(save("td3", {"rounds": rounds, "seconds": seconds, "device": device, **goals, "cases": figures}))
+    content = {"rounds": rounds, "seconds": seconds, "device": device, **goals, "cases": figures, **limits}
+    print(save("td3", content))
     judged = [each for each in figures if (each["wiring"], each["batch"], each["precision"]) == EQUAL]
     fast = all(each["ratio"]["median"] >= GOALS[device] for each in judged)
     return fast and all(each["bytes_per_transition"] <= GOAL_BYTES for each in figures)
+
+
+def _limits(figures: list[dict[str, Any]], rounds: int, seconds: float) -> dict[str, Any]:
+    """Print and give what bounds the cases on a CPU; each takes its bound.
+
+    Last, since it changes the process: the first case again with memory kept.
+    """
+    space, rng = POLICIES["CnnPolicy"], np.random.default_rng(0)
+    learner, replay = make_learner(space, "same", "cpu"), fill_ours(space, "cpu")
+    noise = torch.zeros(JUDGED, 2)
+    found = convolutions.compare_candidates(
+        JUDGED, max(5, rounds), seconds, lambda: learner.update(replay.sample(JUDGED, rng), noise)
+    )
+    limit = median([convolutions.limit(seconds / 10) for _ in range(max(5, rounds))])
+    capability = torch.backends.cpu.get_cpu_capability()
+    print(
+        f"\noneDNN ran {figures[0]['instruction_sets']}, torch {capability}; a large product {limit / 1e9:.0f} GFLOP/s"
+    )
+    print(f"{'policy':<18}{'wiring':<10}{'batch':>5}{'of it':>8}{'bound':>8}{'paging':>8}{'SB3':>8}")
+    for case in figures:
+        if case["precision"] != "float32":
+            continue  # whose limit is another
+        case["bound_per_second"] = limit / case["operations"]
+        share = case["updates_per_second"]["median"] / case["bound_per_second"]
+        case["ratio_bound"] = case["bound_per_second"] / case["sb3_updates_per_second"]["median"]
+        numbers = (
+            f"{share:>8.0%}{case['ratio_bound']:>8.2f}{case['system_share']:>8.1%}{case['sb3_system_share']:>8.1%}"
+        )
+        print(f"{case['policy']:<18}{case['wiring']:<10}{case['batch']:>5}{numbers}")
+    for each in found:
+        print(f"{each['candidate']:<40}{each['ratio']['median']:>7.2f}{each['saved']['median']:>8.1%} of an update")
+    content = {"cpu_capability": capability, "limit": limit, "candidates": found}
+    if convolutions.keep_memory():
+        content["memory_kept"] = compare(*CASES[0], rounds, seconds, "cpu")
+        print(f"memory kept: {_row(content['memory_kept'])}")
+    return content
 
 
 def _row(case: dict[str, Any]) -> str:

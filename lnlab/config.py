@@ -328,8 +328,8 @@ class TD3Config(Settings):
     norm: Literal[OFF_POLICY] = _setting(  # type: ignore[valid-type]
         "ln", "normalisation by name, in the CNN or, on vectors, in the hidden layers of actor and critics"
     )
-    actor_features: Literal["leaky", "detached"] = _setting(
-        "leaky", "the critic's state in the actor loss: the actor's features with gradient, or its own"
+    actor_features: Literal["leaky", "detached", "shared"] = _setting(
+        "leaky", "the critic's state in the actor loss: the actor's features, or its own; shared: one CNN"
     )
     env: str = _setting(
         "lnlab/Driving-v0",
@@ -414,6 +414,8 @@ class TD3Config(Settings):
     def _targets_are_there(self) -> Any:
         if self.target_cnn and not self.target_network:
             raise ValueError("target_cnn=True has no meaning with target_network=False: there are no targets")
+        if self.actor_features == "shared" and self.norm_in != "both":
+            raise ValueError(f"norm_in={self.norm_in!r} has no meaning with actor_features='shared': there is one CNN")
         if self.priming_updates and self.learning_starts == 1:
             raise ValueError("priming_updates learn from random steps, of which learning_starts=1 leaves none")
         return self

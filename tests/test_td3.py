@@ -1,6 +1,7 @@
 """TD3 and DDPG: networks as the original counted them, the update by hand and beside Stable-Baselines3, both wirings,
 resuming to the bit; runs from settings to tables."""
 
+import copy
 import math
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from lnlab import inside, runs
 from lnlab.book import run_page
 from lnlab.columns import COLUMNS, UPDATE
-from lnlab.config import parse
+from lnlab.config import ConfigError, parse
 from lnlab.inside.cnn import CNNProbe
 from lnlab.models.cnn import CNN, batch, state
 from lnlab.runs import Run, Shard
@@ -213,6 +214,61 @@ def test_without_targets_the_online_networks_stand_in_the_target_and_get_no_grad
     again = learner(spaces, target_network=False, policy_delay=1, lr=0.01)
     again.load_state_dict(td3.state_dict())
     assert torch.equal(again._target(given, torch.zeros(4, 2)), td3._target(given, torch.zeros(4, 2)))
+
+
+def test_with_a_shared_cnn_the_critics_loss_alone_trains_it_and_the_actor_takes_its_features(monkeypatch):
+    """The update by torch alone, from equal weights: both losses on the features before the step; one target CNN."""
+    own = {"actor_features": "shared", "target_cnn": True, "target_noise": 0.0, "policy_delay": 1, "tau": 0.25}
+    td3, given = learner(norm="ln", actor_clip=0, critic_clip=0, **own), transitions()
+    apart = learner(norm="ln", actor_features="detached")
+    assert td3.actor.cnn is td3.critic.cnn
+    assert all(map(torch.equal, td3.critic.parameters, apart.critic.parameters))
+    assert count(td3.actor.parameters) == count(apart.actor.heads.parameters())
+    by_hand = copy.deepcopy({"cnn": td3.critic.cnn, "critics": td3.critic.heads, "actor": td3.actor.heads})
+    before, after = (batch(*each, td3.device) for each in ((given.image, given.vector), given[4:6]))
+    with torch.no_grad():
+        now, following = (state(by_hand["cnn"](each.image), each.vector) for each in (before, after))  # (B, 512 + V)
+        action = torch.tanh(by_hand["actor"](following))
+        smaller = torch.cat([each(torch.cat([following, action], 1)) for each in by_hand["critics"]], 1).amin(1)
+        target = given.reward + given.discount * smaller
+    features = state(by_hand["cnn"](before.image), before.vector)
+    values = [each(torch.cat([features, given.action], 1)).squeeze(1) for each in by_hand["critics"]]
+    loss = sum((each - target).square().mean() for each in values)
+    for side in (td3.critic, td3.actor):  # by default Adam makes a full step of rounding
+        side.optimizer.param_groups[0]["eps"] = 0.1
+    step = torch.optim.Adam([*by_hand["cnn"].parameters(), *by_hand["critics"].parameters()], lr=1e-3, eps=0.1)
+    loss.backward()
+    step.step()
+    value = by_hand["critics"][0](torch.cat([now, torch.tanh(by_hand["actor"](now))], 1)).mean()
+    step = torch.optim.Adam(by_hand["actor"].parameters(), lr=1e-3, eps=0.1)
+    step.zero_grad()
+    (-value).backward()
+    step.step()
+    passes, forward = [], CNN.forward
+    monkeypatch.setattr(CNN, "forward", lambda cnn, image: passes.append(cnn) or forward(cnn, image))
+    seen: Seen = {}
+    td3.update(given, torch.zeros(4, 2))
+    assert len(passes) == 2  # of the target's and of the critics' CNN: none for the actor
+    for part, theirs in (("cnn", td3.critic.cnn), ("critics", td3.critic.heads), ("actor", td3.actor.heads)):
+        pairs = [[each.detach() for each in module.parameters()] for module in (theirs, by_hand[part])]
+        torch.testing.assert_close(*pairs, rtol=1e-5, atol=1e-6)
+    moved = td3._targets
+    assert moved[2] is moved[3] is not td3.critic.cnn
+    td3.update(given, torch.zeros(4, 2), seen)
+    assert (seen["actor_cnn_grad_norm"], seen["critic_cnn_grad_norm"] > 0) == (0.0, True)
+    again = learner(norm="ln", actor_clip=0, critic_clip=0, **own)
+    again.load_state_dict(copy.deepcopy(td3.state_dict()))
+    for each in (td3, again):
+        each.update(given, torch.zeros(4, 2))
+    assert all(
+        map(
+            torch.equal,
+            [*moved[2].parameters(), *td3.actor.parameters],
+            [*again._targets[2].parameters(), *again.actor.parameters],
+        )
+    )
+    with pytest.raises(ConfigError, match="there is one CNN"):
+        config(actor_features="shared", norm_in="actor")
 
 
 @pytest.mark.parametrize(("who", "update"), [("critic", 1), ("actor", 2)])

@@ -29,7 +29,7 @@ COLOUR = {
 NORM_COLOUR = {name: norm.colour for name, norm in NORMS.items()}
 NORM_LABEL = {name: norm.label for name, norm in NORMS.items()}
 ALGORITHM_LABEL = {"a3c": "A3C", "individual": "Individual", "td3": "TD3", "ddpg": "DDPG"}
-FEATURES_LABEL = {"leaky": "leaky", "detached": "detached"}
+FEATURES_LABEL = {"leaky": "leaky", "detached": "detached", "shared": "shared"}
 CORE_LABEL = {"gru": "GRU", "ff": "feedforward"}
 POLICY_LABEL = {  # reference policies, which learn nothing
     "uniform": "uniform random",

@@ -44,11 +44,15 @@ Report = dict[str, Any]
 
 
 class Side:
-    """The CNN and the heads that one optimizer trains: the actor's, or the critics'."""
+    """The CNN and the heads that one optimizer trains: the actor's, or the critics'.
 
-    def __init__(self, cnn: nn.Module, heads: nn.Module, lr: float, clip: float) -> None:
-        self.cnn, self.heads, self.clip = cnn, heads, clip or math.inf
-        self.parameters = [*cnn.parameters(), *heads.parameters()]
+    Args:
+        own: the optimizer trains the CNN, too; an actor that takes the critics' CNN leaves it as it is.
+    """
+
+    def __init__(self, cnn: nn.Module, heads: nn.Module, lr: float, clip: float, *, own: bool = True) -> None:
+        self.cnn, self.heads, self.clip, self.own = cnn, heads, clip or math.inf, own
+        self.parameters = [*(cnn.parameters() if own else ()), *heads.parameters()]
         self.optimizer = torch.optim.Adam(self.parameters, lr=lr, fused=True)
 
     def descend(self, loss: Tensor, who: str, seen: Seen | None) -> bool:
@@ -58,7 +62,8 @@ class Side:
             alike = gradient.stride() == parameter.stride()
             parameter.grad = gradient if alike else torch.empty_like(parameter).copy_(gradient)
         if seen is not None:
-            seen |= {f"{who}_cnn_grad_norm": grad_norm(self.cnn), f"{who}_mlp_grad_norm": grad_norm(self.heads)}
+            seen[f"{who}_cnn_grad_norm"] = grad_norm(self.cnn) if self.own else 0.0
+            seen[f"{who}_mlp_grad_norm"] = grad_norm(self.heads)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
         if seen is not None:
             seen[f"{who}_grad_norm"] = norm.item()
@@ -101,10 +106,13 @@ class TD3:
             actor_parts = make_cnn(observations, config, "actor"), make_actor(size, count, config)
             critic_parts = make_cnn(observations, config, "critic"), make_critics(size, count, config)
         actor_cnn, actor, critic_cnn, critics = (part.to(self.device) for part in (*actor_parts, *critic_parts))
-        self.actor = Side(actor_cnn, actor, config.lr, config.actor_clip)
+        if self.shared:  # the actor's was drawn all the same: the other weights are those of the other arms
+            actor_cnn = critic_cnn
+        self.actor = Side(actor_cnn, actor, config.lr, config.actor_clip, own=not self.shared)
         self.critic = Side(critic_cnn, critics, config.lr, config.critic_clip)
         own = config.target_cnn or not config.target_network  # the original had no targets of the CNNs
-        parts = (actor, critics, *([actor_cnn, critic_cnn] if own else []))
+        cnns = [critic_cnn] if self.shared else [actor_cnn, critic_cnn]
+        parts = (actor, critics, *(cnns if own else []))
         self._pairs = [(online, copy.deepcopy(online) if config.target_network else online) for online in parts]
         if config.target_network:
             for _, target in self._pairs:
@@ -113,8 +121,14 @@ class TD3:
     @property
     def _targets(self) -> list[nn.Module]:
         """Target actor, target critics, and the CNNs in front of them."""
-        found = [target for _, target in self._pairs]
-        return found if len(found) == 4 else [*found, self.critic.cnn, self.critic.cnn]
+        actor, critics, *cnns = (target for _, target in self._pairs)
+        cnns = cnns or [self.critic.cnn]
+        return [actor, critics, cnns[0], cnns[-1]]
+
+    @property
+    def shared(self) -> bool:
+        """Whether the actor takes the critics' CNN, which their loss alone trains (Yarats et al. 2021)."""
+        return self.config.actor_features == "shared"
 
     @torch.no_grad()
     def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
@@ -143,9 +157,9 @@ class TD3:
         if not self.alive:
             return
         obs = batch(transitions.image, transitions.vector, self.device)
-        self._improve_critics(obs, transitions, self._target(transitions, noise.to(self.device)), seen)
+        features = self._improve_critics(obs, transitions, self._target(transitions, noise.to(self.device)), seen)
         if self.alive and self.updates % self.config.policy_delay == 0:
-            self._improve_actor(obs, seen)
+            self._improve_actor(obs, features, seen)
             for online, target in self._pairs:
                 if target is not online:
                     soft_update(target, online, self.config.tau)
@@ -164,7 +178,10 @@ class TD3:
         smallest = torch.stack([critic(state_action).squeeze(1) for critic in critics]).amin(dim=0)
         return transitions.reward.to(self.device) + transitions.discount.to(self.device) * smallest
 
-    def _improve_critics(self, obs: Batch, transitions: Transitions, target: Tensor, seen: Seen | None) -> None:
+    def _improve_critics(
+        self, obs: Batch, transitions: Transitions, target: Tensor, seen: Seen | None
+    ) -> Tensor | None:
+        """One step down; the features (B, 512) of their CNN before it, without gradient."""
         features = self.critic.cnn(obs.image)
         values = self._q(features, obs, transitions.action.to(self.device))
         loss = torch.stack([mse_loss(each, target) for each in values]).sum()
@@ -178,10 +195,14 @@ class TD3:
             seen["critic_feature_norm"] = feature_norm(features)
         if not self.critic.descend(loss, "critic", seen):
             self._freeze("critic gradient" if loss.isfinite() else "critic loss")
+        return None if features is None else features.detach()
 
-    def _improve_actor(self, obs: Batch, seen: Seen | None) -> None:
-        """−mean Q1. With leaky features the actor's CNN can raise Q1 itself: the critic takes its features as state."""
-        value, action, pretanh, features = self.actor_value(obs)
+    def _improve_actor(self, obs: Batch, critic_features: Tensor | None, seen: Seen | None) -> None:
+        """−mean Q1. With leaky features the actor's CNN can raise Q1 itself: the critic takes its features as state.
+
+        With a shared CNN those of the critics' step serve again, which saves a pass (Yarats et al. 2021).
+        """
+        value, action, pretanh, features = self.actor_value(obs, critic_features)
         loss = -value.mean()
         if seen is not None:
             with torch.no_grad():
@@ -193,12 +214,22 @@ class TD3:
         if not self.actor.descend(loss, "actor", seen):
             self._freeze("actor gradient" if loss.isfinite() else "actor loss")
 
-    def actor_value(self, obs: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """What the actor maximises, Q1 (B,), with its action, the action before tanh, and its CNN's features."""
-        pretanh, features = self._pretanh(obs)
+    def actor_value(
+        self, obs: Batch, critic_features: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """What the actor maximises, Q1 (B,), with its action, the action before tanh, and its CNN's features.
+
+        Args:
+            critic_features: with a shared CNN, its features of `obs`, if they are there.
+        """
+        if self.shared:
+            features = self._critic_features(obs) if critic_features is None else critic_features
+            pretanh = self.actor.heads(state(features, obs.vector))
+        else:
+            pretanh, features = self._pretanh(obs)
         action = torch.tanh(pretanh)
-        leaky = self.config.actor_features == "leaky"
-        value = self._q(features if leaky else self._critic_features(obs), obs, action, first=True)[0]
+        own = self.config.actor_features == "detached"
+        value = self._q(self._critic_features(obs) if own else features, obs, action, first=True)[0]
         return value, action, pretanh, features
 
     def check_parameters(self) -> None:
