@@ -265,9 +265,15 @@ class StackedTD3:
                 self.alive[row] = False
                 self._froze(row, f"{who} parameter")
 
-    def _froze(self, row: int, what: str) -> None:
+    def freeze(self, broken: np.ndarray, what: str, step: int) -> None:
+        """Freeze the learners whose environment gave no finite number at a step; broken (N,) bool."""
+        for row in np.flatnonzero(broken).tolist():
+            self.alive[row] = False
+            self._froze(row, what, step=step)
+
+    def _froze(self, row: int, what: str, **at: int) -> None:
         if self.diverged[row] is None:
-            self.diverged[row] = {"update": self.updates, "what": what}
+            self.diverged[row] = {"update": self.updates, "what": what} | at
             for side in (self.actor, self.critic):
                 side.freeze(~self.alive)
 
@@ -419,7 +425,7 @@ class StackedTrainer:
         entries = []
         for seed, found in zip(self.seeds, self.learner.diverged, strict=True):
             if found is not None:
-                step = self.config.step_of(found["update"])
+                step = found.get("step") or self.config.step_of(found["update"])
                 episode = sum(row["seed"] == seed and row["step"] < step for row in self.rows["returns"])
                 entries.append({"seed": seed, "worker": -1, "episode": episode, "step": step, "what": found["what"]})
         return entries
@@ -484,6 +490,8 @@ class StackedTrainer:
         action, phase = self._action(at, streams)
         observed, reward, terminated, truncated, _ = self.envs.step(action)
         after, ended = np.array(observed["vector"]), terminated | truncated
+        self.learner.freeze(~np.isfinite(after).all(1), "observation", at)
+        self.learner.freeze(~np.isfinite(reward), "reward", at)
         learned = self.config.reward_scale * reward[:, None]
         self.replay.add(before, action, learned, terminated[:, None], after, ended=ended)
         self.steps, self._obs = at, after
@@ -527,7 +535,9 @@ class StackedTrainer:
         """Begin an episode of the chosen seeds (N,); the observations (N, V) of all."""
         seeds: list[int | None] = [self._episode_seed(row) for row in range(len(self.seeds))]
         observed, _ = self.envs.reset(seed=seeds, options={"reset_mask": chosen})
-        return np.array(observed["vector"])
+        first = np.array(observed["vector"])
+        self.learner.freeze(~np.isfinite(first).all(1), "observation", self.steps + 1)
+        return first
 
     def _end_episodes(self, ended: np.ndarray, terminated: np.ndarray) -> None:
         for row in np.flatnonzero(ended).tolist():

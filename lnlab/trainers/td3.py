@@ -427,7 +427,7 @@ class OffPolicyTrainer:
         """Where the learner was no longer finite, as `lnlab.trainers.Trainer` has it."""
         if (found := self.learner.diverged) is None:
             return []
-        step = self.config.step_of(found["update"])
+        step = found.get("step") or self.config.step_of(found["update"])
         episode = sum(row["step"] < step for row in self.rows["returns"])
         return [{"seed": self.seed, "worker": -1, "episode": episode, "step": step, "what": found["what"]}]
 
@@ -470,6 +470,7 @@ class OffPolicyTrainer:
                 self._update(seen if left < self.config.policy_delay else None)
         action, phase = self._action(at)
         self._obs, reward, terminated, truncated, info = self.env.step(action)
+        self._freeze_if_broken(float(reward))
         ended = terminated or truncated
         self.replay.add(action, float(reward) * self.config.reward_scale, terminated, self._obs, ended=ended)
         for steps in (self._window, self._episode):
@@ -482,6 +483,14 @@ class OffPolicyTrainer:
             self._end_episode(terminated, info)
         if self._tested_at(at):
             self._test()
+
+    def _freeze_if_broken(self, reward: float = 0.0) -> None:
+        """Nothing can be learned from an observation or a reward that is no finite number."""
+        seen = all(np.isfinite(each).all() for each in self._obs.values())
+        if self.learner.alive and not (seen and math.isfinite(reward)):
+            what = "reward" if seen else "observation"
+            self.learner.alive = False
+            self.learner.diverged = {"update": self.learner.updates, "what": what, "step": self.steps + 1}
 
     def _action(self, at: int) -> tuple[np.ndarray, str]:
         if at < self.config.learning_starts:
@@ -507,6 +516,7 @@ class OffPolicyTrainer:
 
     def _begin_episode(self, number: int) -> None:
         self._obs, _ = self.env.reset(seed=self._episode_seed(number))
+        self._freeze_if_broken()
         self.replay.start(self._obs)
         self._number, self._episode = number, Steps()
 
