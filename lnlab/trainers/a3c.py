@@ -218,14 +218,17 @@ class ActorCriticTrainer:
             return self._captured
         if self.device.type != "cuda" or self.sizes or self.autoclip:
             return self.tick
-        if self._captured is None:
-            first = torch.arange(self.learners, device=self.device) * self.members
-            order = first + torch.arange(self.members, device=self.device).unsqueeze(1)
-            inputs = self.tape.obs.new_zeros(self.config.rollout, self.rows), order, self.tape.obs.new_ones(())
-            changing = [self.parameters, self.snapshot, self.alive, *self.adam.state[self.parameters].values()]
-            changing += [] if self.carried is None else [self.carried]
-            self._captured = CapturedTick(self.tick, inputs, changing, clock=self.env.t)
+        self._captured = self._captured or self.captured()
         return self._captured
+
+    def captured(self) -> CapturedTick:
+        """The tick as one CUDA graph; the buffers are left as they are."""
+        first = torch.arange(len(self.seeds), device=self.device) * self.workers  # the shape that `push_order` has
+        order = first + torch.arange(self.workers, device=self.device).unsqueeze(1)
+        inputs = self.tape.obs.new_zeros(self.config.rollout, self.rows), order, self.tape.obs.new_ones(())
+        changing = [self.parameters, self.snapshot, self.alive, *self.adam.state[self.parameters].values()]
+        changing += [] if self.carried is None else [self.carried]
+        return CapturedTick(self.tick, inputs, changing, clock=self.env.t)
 
     def tick(self, draws: Tensor, order: Tensor, continues: Tensor) -> None:
         """A rollout and an update of every worker; no value is read by the host on a GPU, and all shapes are fixed.

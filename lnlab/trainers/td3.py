@@ -8,7 +8,7 @@ is the original's of D5, kept to be studied. The networks are those of `lnlab.mo
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
@@ -25,6 +25,7 @@ from lnlab.config import RECORD_STEPS, TD3Config
 from lnlab.envs.driving_reward import WEIGHTS
 from lnlab.envs.images import make_env
 from lnlab.models.cnn import Batch, batch, make_actor, make_cnn, make_critics, state, state_size
+from lnlab.trainers.captured import CapturedUpdate
 from lnlab.trainers.monitor import EarlyStopping
 from lnlab.trainers.replay import Replay, Transitions
 from lnlab.trainers.schedule import Purpose
@@ -54,6 +55,7 @@ class Side:
         self.cnn, self.heads, self.clip, self.own = cnn, heads, clip or math.inf, own
         self.parameters = [*(cnn.parameters() if own else ()), *heads.parameters()]
         self.optimizer = torch.optim.Adam(self.parameters, lr=lr, fused=True)
+        self.watch: Callable[[Tensor, Tensor], None] | None = None  # of a captured update, which asks the host nothing
 
     def descend(self, loss: Tensor, who: str, seen: Seen | None) -> bool:
         """One Adam step on the gradient of `loss`, clipped over CNN and heads together; False if it is not finite."""
@@ -68,7 +70,9 @@ class Side:
         if seen is not None:
             seen[f"{who}_grad_norm"] = norm.item()
             seen[f"{who}_clip_scale"] = min(1.0, self.clip / (norm.item() + 1e-6))  # as clip_grad_norm_ has it
-        if not norm.isfinite():
+        if self.watch is not None:
+            self.watch(loss, norm)
+        elif not norm.isfinite():
             return False
         self.optimizer.step()
         return True
@@ -113,6 +117,7 @@ class TD3:
         own = config.target_cnn or not config.target_network  # the original had no targets of the CNNs
         cnns = [critic_cnn] if self.shared else [actor_cnn, critic_cnn]
         parts = (actor, critics, *(cnns if own else []))
+        self.tau: float | Tensor = config.tau
         self._pairs = [(online, copy.deepcopy(online) if config.target_network else online) for online in parts]
         if config.target_network:
             for _, target in self._pairs:
@@ -154,15 +159,18 @@ class TD3:
             seen: takes the numbers of this update, by their names in the table `records`; costs a little time.
         """
         self.updates += 1
-        if not self.alive:
-            return
+        if self.alive:
+            self.improve(transitions, noise, seen, acts=self.updates % self.config.policy_delay == 0)
+
+    def improve(self, transitions: Transitions, noise: Tensor, seen: Seen | None = None, *, acts: bool) -> None:
+        """The work of an update; `acts`: with a step of actor and targets."""
         obs = batch(transitions.image, transitions.vector, self.device)
         features = self._improve_critics(obs, transitions, self._target(transitions, noise.to(self.device)), seen)
-        if self.alive and self.updates % self.config.policy_delay == 0:
+        if self.alive and acts:
             self._improve_actor(obs, features, seen)
             for online, target in self._pairs:
                 if target is not online:
-                    soft_update(target, online, self.config.tau)
+                    soft_update(target, online, self.tau)
 
     @torch.no_grad()
     def _target(self, transitions: Transitions, noise: Tensor) -> Tensor:
@@ -272,11 +280,12 @@ class TD3:
 
 
 @torch.no_grad()
-def soft_update(target: nn.Module, online: nn.Module, tau: float) -> None:
+def soft_update(target: nn.Module, online: nn.Module, tau: float | Tensor) -> None:
     """Move each target parameter a fraction `tau` of the way to the online one."""
     moved: list[Tensor] = [*target.parameters()]
     if moved:  # an environment without images has a CNN without parameters
-        torch._foreach_lerp_(moved, list[Tensor](online.parameters()), tau)
+        share: Any = [tau] * len(moved) if isinstance(tau, Tensor) else tau
+        torch._foreach_lerp_(moved, list[Tensor](online.parameters()), share)
 
 
 def shifted(image: Tensor, by: np.ndarray) -> Tensor:
@@ -395,6 +404,7 @@ class OffPolicyTrainer:
         self.steps, self.stopping = 0, EarlyStopping(config.patience)
         self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in self.TABLES}
         self._window = Steps()
+        self._captured: CapturedUpdate | None = None
         self._begin_episode(0)
 
     @property
@@ -450,6 +460,8 @@ class OffPolicyTrainer:
         actor_left = min(actor_left, max(0, after - self.config.learning_starts))  # which may be in priming
         for left in reversed(range(RECORD_STEPS)):
             self._step(seen if left in (0, actor_left) else None)
+        if self._captured:
+            self._captured.look()
         self.learner.check_parameters()
         if self.done:
             self._look("after")
@@ -511,8 +523,12 @@ class OffPolicyTrainer:
             )
             transitions = transitions._replace(image=image, next_image=following)
         rng = np.random.default_rng([self.seed, Purpose.TARGET_NOISE, update])
-        noise = rng.standard_normal((size, self.width), dtype=np.float32)
-        self.learner.update(transitions, torch.from_numpy(noise), seen)
+        noise = torch.from_numpy(rng.standard_normal((size, self.width), dtype=np.float32))
+        if self.learner.device.type != "cuda" or seen is not None:
+            self.learner.update(transitions, noise, seen)
+            return
+        self._captured = self._captured or CapturedUpdate(self.learner, transitions, noise)
+        self._captured(transitions, noise)
 
     def _begin_episode(self, number: int) -> None:
         self._obs, _ = self.env.reset(seed=self._episode_seed(number))
@@ -591,6 +607,7 @@ class OffPolicyTrainer:
         self.rows["checks"] = [row for row in self.rows["checks"] if self._tested_at(row["step"])]  # of a shorter run
         self.rows["drives"] = [row for row in self.rows["drives"] if self.done or row["moment"] == "before"]
         self.learner.load_state_dict(kept["learner"])
+        self._captured = None  # Adam's moments have moved
         self._begin_episode(kept["number"])
         for action, phase in zip(kept["actions"].numpy(), kept["phases"], strict=True):
             self._obs, reward, _, _, info = self.env.step(action)
