@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lnlab import provenance
+from lnlab import files, provenance
 from lnlab.trainers.driver import one_thread
 
 RESULTS = Path(__file__).parent / "results"
@@ -47,10 +47,13 @@ def side_by_side(measure: Callable[..., None], arguments: Sequence[tuple[Any, ..
     return results
 
 
-def save(name: str, content: dict[str, Any]) -> Path:
-    """Write benchmarks/results/<name>.json with the code and the machine behind the figures."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+def save(name: str, content: dict[str, Any], folder: Path | None = None) -> Path:
+    """Write <name>.json, below benchmarks/results unless told otherwise, with the code and the machine behind the
+    figures; whole or not at all."""
+    folder = folder or RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     content = {"machine": provenance.machine(), "code": provenance.source()} | content
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    with files.replacing(path) as fresh:
+        fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return path

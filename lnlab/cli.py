@@ -693,6 +693,7 @@ def _doctor(options: argparse.Namespace, _: list[str]) -> int:
 @_command(
     "time training against a plain implementation and other peers; options are those of the benchmarks",
     "lnlab bench",
+    "lnlab bench gpu              on a machine with a GPU: agreement, speed, limits; six minutes",
     "lnlab bench --help",
     needs=("benchmarks",),
 )

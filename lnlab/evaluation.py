@@ -32,6 +32,7 @@ MODES = ("greedy", "sampled")  # arg-max as in the original, and the policy as i
 TOGETHER = ("vote", "mean")  # of several learners: the action that most of them choose, one drawn from the mean policy
 ACTIONS = ("local", "offload", "discard")
 ROWS = 2048  # environments stepped at once: activations stay in the cache
+GPU_ROWS = 2**17  # which a GPU takes in hardly more time
 TEST_EPISODE = 1_000_000  # test noise comes from episodes that no training reaches
 
 Groups = Mapping[str, list[tuple[int, int]]]
@@ -70,7 +71,7 @@ def evaluate(
     """
     net = of_settings(config)
     per_learner = len(scenario_table(groups)) * config.eval_episodes
-    chunk = max(1, ROWS // per_learner)
+    chunk = max(1, (ROWS if parameters.device.type == "cpu" else GPU_ROWS) // per_learner)
     tables: list[pd.DataFrame] = []
     with tqdm(total=len(parameters), desc="testing", unit="learner", disable=not progress) as bar:
         for start in range(0, len(parameters), chunk):
