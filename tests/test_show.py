@@ -22,6 +22,7 @@ from lnlab.book import cards, holds, output, plot, show, style, svg, terms
 from lnlab.claims.documents import Claim
 from lnlab.claims.judge import Entry
 from lnlab.claims.studies import Data
+from lnlab.models.norms import NORMS
 from lnlab.paths import BOOK, PUBLISHED
 
 RUNS = ("a3c-gru-ln",)
@@ -282,3 +283,12 @@ def test_type_of_every_figure_is_ten_pixels_or_more_in_the_column_of_a_laptop() 
         natural = width * (4 / 3 if f'width="{width:g}pt"' in text else 1)
         sizes = [float(size) for size in re.findall(r"font(?:-size)?: ([\d.]+)px", text)]
         assert min(sizes) * min(natural, column) / width >= 10, path.name
+
+
+def test_a_legend_of_long_names_is_no_wider_than_the_figure() -> None:
+    names = [norm.label for norm in NORMS.values()]
+    rows = pd.DataFrame({"measure": "return", "norm": names, "lr": 1e-4, "estimate": 1.0, "low": 0.0, "high": 2.0})
+    figure = plot.lines(rows, x="lr", xlabel="rate", ylabel="return")
+    (legend,) = figure.legends
+    assert [each.get_text() for each in legend.get_texts()] == names
+    assert legend.get_window_extent().width <= figure.bbox.width

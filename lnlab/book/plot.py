@@ -290,6 +290,9 @@ def _legend(figure: Figure, axes: list[Axes]) -> Figure:
     for axis in axes:
         handles, labels = axis.get_legend_handles_labels()
         found |= {label: handle for label, handle in zip(labels, handles, strict=True) if label not in found}
-    if found:
-        figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=min(len(found), 4))
+    for columns in range(min(len(found), 4), 0, -1):
+        legend = figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=columns)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()  # long names would be cut off
     return figure
