@@ -121,16 +121,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
-        raise argparse.ArgumentTypeError(f"must be a number, 1 or more; got {text!r}")
+def _from(least: int, text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 11 and int(text) >= least):
+        raise argparse.ArgumentTypeError(f"must be a number, {least} or more; got {text!r}")
     return int(text)
 
 
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 11):
-        raise argparse.ArgumentTypeError(f"must be a number, 0 or more; got {text!r}")
-    return int(text)
+_positive, _whole = functools.partial(_from, 1), functools.partial(_from, 0)
 
 
 def _share(text: str) -> tuple[int, int]:
@@ -156,8 +153,16 @@ class Command(NamedTuple):
 
 
 COMMANDS: dict[str, Command] = {}
-PROFILE = {"metavar": "PROFILE", "help": "name in study.toml: smoke, quick, paper, driving"}
-SWITCH: dict[str, Any] = {"action": "store_true"}
+PROFILES = "name in study.toml: smoke, quick, paper, driving"
+
+
+def _given(metavar: str, help: str, **more: Any) -> dict[str, Any]:
+    """An argument with a value, as argparse takes it."""
+    return {"metavar": metavar, "help": help, **more}
+
+
+def _switch(help: str) -> dict[str, Any]:
+    return {"action": "store_true", "help": help}
 
 
 def _command(
@@ -173,22 +178,18 @@ def _command(
 
 
 CHOSEN: dict[str, Mapping[str, Any]] = {  # which runs of which study
-    "study": {"metavar": "PROFILE|FILE.toml", "help": f"{PROFILE['help']}; or a study file of your own"},
-    "profile": {"metavar": "PROFILE", "nargs": "?", "help": "name in FILE.toml; not needed if it has one profile"},
-    "--jobs": {"type": _positive, "metavar": "N", "help": "runs side by side (default: one for each core)"},
-    "--only": {"metavar": "PATTERN", "help": "only the runs whose id matches, such as 'a3c-*-ln'"},
+    "study": _given("PROFILE|FILE.toml", f"{PROFILES}; or a study file of your own"),
+    "profile": _given("PROFILE", "name in FILE.toml; not needed if it has one profile", nargs="?"),
+    "--jobs": _given("N", "runs side by side (default: one for each core)", type=_positive),
+    "--only": _given("PATTERN", "only the runs whose id matches, such as 'a3c-*-ln'"),
 }
 ENGINES: dict[str, Mapping[str, Any]] = {
     "--on": {"choices": ["local", "ray", "slurm"], "default": "local", "help": "what trains (default: local)"},
-    "--allow-mixed": SWITCH | {"help": "also on machines with other code or versions: bits may differ"},
-    "--gpus": {
-        "metavar": "N",
-        "type": _positive,
-        "help": "ray, slurm: GPUs of a block of seeds (default: none)",
-    },
-    "--address": {"metavar": "HOST:PORT", "help": "ray: the head of the cluster (default: this node's cluster)"},
-    "--time": {"metavar": "TIME", "type": _seconds, "help": "slurm: limit of a job, such as 90m (default: 1h)"},
-    "--partition": {"metavar": "NAME", "help": "slurm: where jobs wait (default: the cluster's own)"},
+    "--allow-mixed": _switch("also on machines with other code or versions: bits may differ"),
+    "--gpus": _given("N", "ray, slurm: GPUs of a block of seeds (default: none)", type=_positive),
+    "--address": _given("HOST:PORT", "ray: the head of the cluster (default: this node's cluster)"),
+    "--time": _given("TIME", "slurm: limit of a job, such as 90m (default: 1h)", type=_seconds),
+    "--partition": _given("NAME", "slurm: where jobs wait (default: the cluster's own)"),
     "--cluster": {"choices": ["slurm", "local"], "help": "slurm; local tries the same on this machine, without it"},
 }
 
@@ -205,13 +206,9 @@ ENGINES: dict[str, Mapping[str, Any]] = {
     "lnlab study my.toml long        one of its profiles, if it has several",
     arguments={
         **CHOSEN,
-        "--list": SWITCH | {"help": "show the runs and how far they are; train nothing"},
-        "--watch": SWITCH | {"help": "show where each block of seeds is trained and how far it is; train nothing"},
-        "--shard": {
-            "metavar": "I/N",
-            "type": _share,
-            "help": "train share I of N, as a job of an array; then gather",
-        },
+        "--list": _switch("show the runs and how far they are; train nothing"),
+        "--watch": _switch("show where each block of seeds is trained and how far it is; train nothing"),
+        "--shard": _given("I/N", "train share I of N, as a job of an array; then gather", type=_share),
         **ENGINES,
     },
 )
@@ -401,9 +398,9 @@ def _settings(cls: Any, names: Iterable[str]) -> list[str]:
     "lnlab runs quick",
     "lnlab runs --check",
     arguments={
-        "profile": {"metavar": "PROFILE", "nargs": "?", "help": "folder under results/ (default: all)"},
-        "--check": SWITCH | {"help": "name every file that is not what was written"},
-        "--failed": SWITCH | {"help": "only the runs that failed, with the last lines of their logs"},
+        "profile": _given("PROFILE", "folder under results/ (default: all)", nargs="?"),
+        "--check": _switch("name every file that is not what was written"),
+        "--failed": _switch("only the runs that failed, with the last lines of their logs"),
     },
 )
 def _runs(options: argparse.Namespace, _: list[str]) -> int:
@@ -471,7 +468,7 @@ def _print_runs(runs: Sequence["Run"]) -> None:
     "build the report of a profile into _build/",
     "lnlab report quick",
     needs=("book", "notebooks"),
-    arguments={"profile": PROFILE},
+    arguments={"profile": _given("PROFILE", PROFILES)},
 )
 def _report(options: argparse.Namespace, _: list[str]) -> int:
     from lnlab.book.needs import complete
@@ -491,10 +488,10 @@ def _report(options: argparse.Namespace, _: list[str]) -> int:
     "lnlab publish --digests",
     needs=("book", "notebooks"),
     arguments={
-        "profile": {"metavar": "PROFILE", "nargs": "?", "help": "folder under results/"},
-        "--data-only": SWITCH | {"help": "leave the executed pages of the book as they are"},
-        "--allow-dirty": SWITCH | {"help": "also runs that no single commit can reproduce"},
-        "--digests": SWITCH | {"help": "only list anew what the book holds, book/digests.txt"},
+        "profile": _given("PROFILE", "folder under results/", nargs="?"),
+        "--data-only": _switch("leave the executed pages of the book as they are"),
+        "--allow-dirty": _switch("also runs that no single commit can reproduce"),
+        "--digests": _switch("only list anew what the book holds, book/digests.txt"),
     },
 )
 def _publish(options: argparse.Namespace, _: list[str]) -> int:
@@ -522,29 +519,17 @@ def _publish(options: argparse.Namespace, _: list[str]) -> int:
     "lnlab compare scores.csv --against baseline --margin 5",
     "lnlab compare monitors/          (ARM/SEED/monitor.csv of Stable-Baselines3)",
     arguments={
-        "question": {
-            "metavar": "NAME=VALUES|FILE",
-            "nargs": "+",
-            "help": "settings of `lnlab train`, some with several values; or scores: a CSV file, or monitor files",
-        },
-        "--against": {
-            "metavar": "ARM",
-            "default": "",
-            "help": "the arm that others are compared with (default: none, or the first)",
-        },
-        "--margin": {
-            "metavar": "X",
-            "type": float,
-            "help": "largest difference that does not matter, in units of the score",
-        },
-        "--failed-below": {"metavar": "X", "type": float, "help": "a seed with a lower score failed"},
+        "question": _given(
+            "NAME=VALUES|FILE",
+            "settings of `lnlab train`, some with several values; or scores: a CSV file, or monitor files",
+            nargs="+",
+        ),
+        "--against": _given("ARM", "the arm that others are compared with (default: none, or the first)", default=""),
+        "--margin": _given("X", "largest difference that does not matter, in units of the score", type=float),
+        "--failed-below": _given("X", "a seed with a lower score failed", type=float),
         "--until": {"choices": ["decided"], "help": "look after each ten seeds, and stop where the answer is clear"},
-        "--budget": {
-            "metavar": "TIME",
-            "type": _seconds,
-            "help": "such as 90s, 60m, 2h: no more seeds that would take longer",
-        },
-        "--out": {"metavar": "FOLDER", "help": "where the page goes (default: comparisons/ and a name)"},
+        "--budget": _given("TIME", "such as 90s, 60m, 2h: no more seeds that would take longer", type=_seconds),
+        "--out": _given("FOLDER", "where the page goes (default: comparisons/ and a name)"),
         **ENGINES,
     },
 )
@@ -573,14 +558,12 @@ def _compare(options: argparse.Namespace, _: list[str]) -> int:
     "lnlab judge claims.yml scores.csv --out verdicts",
     "lnlab judge --example       (five claims and their scores to start from)",
     arguments={
-        "claims": {"metavar": "CLAIMS.yml", "nargs": "?", "help": "what the paper says, with rows of evidence"},
-        "results": {
-            "metavar": "RESULTS",
-            "nargs": "?",
-            "help": "folder of runs or of one run, or scores as `lnlab compare` takes them",
-        },
-        "--out": {"metavar": "FOLDER", "help": "where the page goes (default: judged/ and a name)"},
-        "--example": SWITCH | {"help": "put the worked example into a folder (default: judge-example) and judge it"},
+        "claims": _given("CLAIMS.yml", "what the paper says, with rows of evidence", nargs="?"),
+        "results": _given(
+            "RESULTS", "folder of runs or of one run, or scores as `lnlab compare` takes them", nargs="?"
+        ),
+        "--out": _given("FOLDER", "where the page goes (default: judged/ and a name)"),
+        "--example": _switch("put the worked example into a folder (default: judge-example) and judge it"),
     },
 )
 def _judge(options: argparse.Namespace, _: list[str]) -> int:
@@ -604,21 +587,15 @@ def _judge(options: argparse.Namespace, _: list[str]) -> int:
     "lnlab play quick/a3c-gru-ln --video offloading.mp4 --episodes 1",
     "lnlab play 'driving-goal/*norm-critic*lr3e-4*' --video drive.mp4 --episodes 1",
     arguments={
-        "run": {
-            "metavar": "RUN",
-            "help": "a run's folder, or its id, PROFILE/ID or a pattern of it, below results/ or published",
-        },
-        "--seed": {"type": _whole, "metavar": "N", "help": "of the seeds that were trained (default: the first)"},
-        "--worker": {
-            "type": _whole,
-            "metavar": "N",
-            "default": 0,
-            "help": "of Individual: whose model; offloading: whose speed (default: 0)",
-        },
-        "--episodes": {"type": _positive, "metavar": "N", "default": 5, "help": "how many (default: 5)"},
-        "--sampled": SWITCH | {"help": "draw the actions from the policy; else the greedy ones"},
-        "--video": {"metavar": "FILE", "help": "film them: out.mp4 or out.gif"},
-        "--render": SWITCH | {"help": "show them in a window, or as text where there is none"},
+        "run": _given("RUN", "a run's folder, or its id, PROFILE/ID or a pattern of it, below results/ or published"),
+        "--seed": _given("N", "of the seeds that were trained (default: the first)", type=_whole),
+        "--worker": _given(
+            "N", "of Individual: whose model; offloading: whose speed (default: 0)", type=_whole, default=0
+        ),
+        "--episodes": _given("N", "how many (default: 5)", type=_positive, default=5),
+        "--sampled": _switch("draw the actions from the policy; else the greedy ones"),
+        "--video": _given("FILE", "film them: out.mp4 or out.gif"),
+        "--render": _switch("show them in a window, or as text where there is none"),
     },
 )
 def _play(options: argparse.Namespace, _: list[str]) -> int:
@@ -650,15 +627,15 @@ def _play(options: argparse.Namespace, _: list[str]) -> int:
     "lnlab doctor package.agents:critic --observations obs.npy --actions act.npy",
     "lnlab doctor ppo_cartpole.zip    (of Stable-Baselines3)",
     arguments={
-        "where": {
-            "metavar": "RUN|MODULE",
-            "help": "a run by its folder or id; FILE.py:NAME or PACKAGE:NAME of a torch module or what makes one; or a "
+        "where": _given(
+            "RUN|MODULE",
+            "a run by its folder or id; FILE.py:NAME or PACKAGE:NAME of a torch module or what makes one; or a "
             ".zip of Stable-Baselines3",
-        },
-        "--seed": {"metavar": "N", "type": int, "help": "of a run, whose learner (default: the first)"},
-        "--observations": {"metavar": "FILE.npy", "help": "(B, …) such as it meets (default: a run's own, or made up)"},
-        "--actions": {"metavar": "FILE.npy", "help": "(B, A), for a module that takes actions"},
-        "--expect-norm": SWITCH | {"help": "its settings ask for a norm (of a run they are known)"},
+        ),
+        "--seed": _given("N", "of a run, whose learner (default: the first)", type=int),
+        "--observations": _given("FILE.npy", "(B, …) such as it meets (default: a run's own, or made up)"),
+        "--actions": _given("FILE.npy", "(B, A), for a module that takes actions"),
+        "--expect-norm": _switch("its settings ask for a norm (of a run they are known)"),
     },
 )
 def _doctor(options: argparse.Namespace, _: list[str]) -> int:
