@@ -32,7 +32,7 @@ MODES = ("greedy", "sampled")  # arg-max as in the original, and the policy as i
 TOGETHER = ("vote", "mean")  # of several learners: the action that most of them choose, one drawn from the mean policy
 ACTIONS = ("local", "offload", "discard")
 ROWS = 2048  # environments stepped at once: activations stay in the cache
-GPU_ROWS = 2**17  # which a GPU takes in hardly more time
+GPU_ROWS = 2**16  # which a GPU takes in hardly more time
 TEST_EPISODE = 1_000_000  # test noise comes from episodes that no training reaches
 
 Groups = Mapping[str, list[tuple[int, int]]]
