@@ -8,6 +8,7 @@ the usual one, which the tests hold equal (tests/test_benchmarks.py).
 import ctypes
 import os
 import resource
+import shutil
 import tempfile
 import time
 from collections import Counter
@@ -173,13 +174,21 @@ def both_ways(forward: Callable[..., Tensor], x: Tensor, layer: tuple[Tensor, Te
     return [found.detach(), *torch.autograd.grad(found, given, found.detach())]
 
 
+def trained(forward: Callable[..., Tensor], x: Tensor, net: Layers) -> list[Tensor]:
+    """What comes out of all layers, and the gradients of half its sum of squares by weights and biases."""
+    given = [(weight.detach().requires_grad_(), bias.detach().requires_grad_(), stride) for weight, bias, stride in net]
+    found = forward(x, given)
+    parameters = [each for weight, bias, _ in given for each in (weight, bias)]
+    return [found.detach(), *torch.autograd.grad(found, parameters, found.detach())]
+
+
 def candidates(batch: int) -> dict[str, tuple[float, Run, Run]]:
     """By name: how often the usual way runs in an update, that way, and the other."""
     x, net, second = images(batch), layers(), layers(1)
     following, ready = images(batch, 1), packed(net, batch)
     pair = torch.cat([x, following])
     inner = conv2d(x, net[0][0], net[0][1], net[0][2])  # what the second layer sees
-    return {
+    found: dict[str, tuple[float, Run, Run]] = {
         "activation inside the convolution": (4.0, lambda: usual(x, net), lambda: fused(x, net)),
         "weights packed beforehand": (2.5, lambda: fused(x, net), lambda: fused(x, ready)),
         "observation and next one in one pass": (
@@ -192,21 +201,34 @@ def candidates(batch: int) -> dict[str, tuple[float, Run, Run]]:
             1.5, lambda: both_ways(conv2d, inner, net[1]), lambda: both_ways(folded, inner, net[1]),
         ),
     }  # fmt: skip
+    if shutil.which("g++"):  # which inductor needs
+        ours = torch.compile(usual)
+        found["compiled by inductor"] = (1.5, lambda: trained(usual, x, net), lambda: trained(ours, x, net))
+    return found
 
 
 def compare_candidates(batch: int, pairs: int, seconds: float, update: Run) -> list[dict[str, Any]]:
-    """Each candidate and the usual way in turn; `saved` is the share of an update's time that it would save."""
+    """Each candidate and the usual way in turn.
+
+    `saved` is the share of an update's time that it would save, `first_seconds` what its first run takes, as long as
+    it is compiled then.
+    """
     rows, whole = [], _seconds(update, seconds)
     with torch.no_grad():
         for name, (times, usually, otherwise) in tqdm(candidates(batch).items(), desc="candidates", leave=False):
             spent: dict[Run, list[float]] = {usually: [], otherwise: []}
+            start = time.process_time()
+            with torch.enable_grad():
+                otherwise()
+            first = time.process_time() - start
             for index in range(pairs):
                 for each in [*spent][:: 1 if index % 2 == 0 else -1]:
                     with torch.enable_grad():
                         spent[each].append(_seconds(each, seconds / 10))
             each_pair = [*zip(spent[usually], spent[otherwise], strict=True)]
             saved = [times * (a - b) / whole for a, b in each_pair]
-            rows.append({"candidate": name, "ratio": describe([a / b for a, b in each_pair]), "saved": describe(saved)})
+            ratio = describe([a / b for a, b in each_pair])
+            rows.append({"candidate": name, "ratio": ratio, "saved": describe(saved), "first_seconds": first})
     return rows
 
 

@@ -1,6 +1,7 @@
 """The benchmarks run for real, small; both sides of a comparison do the same work."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,14 @@ def test_other_ways_of_writing_the_convolutions_down_give_the_same() -> None:
     torch.testing.assert_close(convolutions.side_by_side(x, net, second), beside, **close)
     ways = (convolutions.both_ways(each, inner, net[1]) for each in (convolutions.folded, torch.nn.functional.conv2d))
     torch.testing.assert_close(*ways, **close)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs g++")
+def test_compiled_convolutions_give_the_same() -> None:
+    x, net = convolutions.images(2), convolutions.layers()
+    ways = (convolutions.trained(each, x, net) for each in (torch.compile(convolutions.usual), convolutions.usual))
+    torch.testing.assert_close(*ways, rtol=1e-4, atol=1e-5)
 
 
 def test_the_log_of_onednn_names_what_ran(capfd: pytest.CaptureFixture[str]) -> None:
