@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from lnlab.cli import USAGE, main
 from lnlab.config import RunConfig, parse
 from lnlab.runs import Report, Run
 
@@ -51,6 +52,18 @@ def finished(**settings: Any) -> Run:
     train(run)
     run.finish()
     return run
+
+
+def refusal(capsys: Any, *words: str) -> str:
+    """The one line with which a command refuses its words; nothing else is printed."""
+    capsys.readouterr()
+    try:
+        code: Any = main(words)
+    except SystemExit as end:  # of argparse
+        code = end.code
+    told = capsys.readouterr()
+    assert (code, told.out, told.err.count("\n")) == (USAGE, "", 1), told
+    return str(told.err)
 
 
 def wait_until(true: Callable[[], object], seconds: float = 180) -> None:

@@ -20,13 +20,13 @@ from lnlab import inside, locks, runs, study
 from lnlab.jobs import prepared
 from lnlab.paths import BOOK, PACKAGE
 from lnlab.runs import Run
-from tests.fakes import only_long, wait_until
+from tests.fakes import LONG, only_long, wait_until
 from tests.test_executors import spread_study
 
 pytestmark = pytest.mark.slow
 EPISODES = 80  # of one arm in two shards: seconds of training, so that there is something to kill
 NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
-KILLS = {"": 1, "--shard": 1, "--on slurm": 1, "--on ray": 2}  # on each engine; "" is this machine
+KILLS = {"": 14 if LONG else 1, "--shard": 1, "--on slurm": 1, "--on ray": 2}  # on each engine; "" is this machine
 
 
 def fill(root: Path) -> Path:

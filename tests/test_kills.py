@@ -1,7 +1,7 @@
-"""Real trainings, studies and reports, killed at random moments: nothing is lost, no bit changes, no process and no
-file is left. For publications see tests/test_publishing.py.
+"""Real trainings and reports, killed at random moments: nothing is lost, no bit changes, no process and no
+file is left. For publications see tests/test_publishing.py, for studies tests/test_cluster.py.
 
-Four kills; with LNLAB_LONG_TESTS=1 in the environment over a hundred, of more kinds of runs.
+Four kills; with LNLAB_LONG_TESTS=1 in the environment over eighty, of more kinds of runs.
 """
 
 import multiprocessing
@@ -22,9 +22,9 @@ from lnlab import inside, locks, runs
 from lnlab.columns import COLUMNS
 from lnlab.config import parse
 from lnlab.paths import PACKAGE, ROOT
-from lnlab.runs import Run, load
+from lnlab.runs import Run
 from lnlab.trainers import driver
-from tests.fakes import LONG, only_long, wait_until, write_template
+from tests.fakes import LONG, wait_until
 
 SMALL: dict[str, Any] = {"hidden": 8, "device": "cpu", "seeds": 2, "cores": 1, "profile": "killed"}
 A3C = SMALL | {"algorithm": "a3c", "eval_episodes": 1, "core": "ff", "norm": "ln", "episodes": 20, "workers": 2}
@@ -94,21 +94,7 @@ def test_a_training_that_is_killed_ends_with_the_same_bits(kind, kills, results)
     assert not list(killed.dir.rglob("*.tmp"))
 
 
-# Studies and reports: what is killed is the command, or one of its processes.
-ARMS = ["none", "ln"] if LONG else ["ln"]
-STUDY = f"""
-profiles.killed = {{experiments = ["main"], seeds = 2, episodes = 150, eval_episodes = 1}}
-experiments.main.fixed = {{core = "ff", hidden = 8, workers = 2, device = "cpu"}}
-experiments.main.arms = {{norm = {ARMS}}}
-"""
-PARAMETERS = "\n".join(f"{name} = {value!r}" for name, value in A3C.items())
-TRAIN = f"""
-from lnlab import inside
-from lnlab.config import parse
-from lnlab.trainers import driver
-driver.CHECKPOINT_SECONDS = 0.05
-inside.run(parse({{name: globals()[name] for name in {list(A3C)}}}), progress=False)
-"""
+# Reports: what is killed is the command, or one of its processes.
 SECONDS = 20.0  # within which kills fall; after the end there is nothing to kill
 
 
@@ -156,27 +142,6 @@ def wound(process: "subprocess.Popen[str]", root: Path, number: int) -> None:
     process.communicate(timeout=300)
     assert process.returncode in (0, 1, 130, -signal.SIGHUP, -signal.SIGKILL)
     wait_until_none_is_left(root)
-
-
-@only_long  # the engines' tests kill a study here too
-@pytest.mark.slow
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_a_study_of_which_any_process_is_killed_ends_with_the_same_bits_and_leaves_no_process(root, jobs):
-    write_template(root, PARAMETERS, TRAIN)
-    (root / "study.toml").write_text(STUDY)
-    for number in range(14 if LONG else 1):
-        wound(lnlab("study", "killed", "--jobs", jobs), root, number)
-    last = lnlab("study", "killed", "--jobs", jobs)
-    said = last.communicate(timeout=600)[1]
-    assert last.returncode == 0, said
-    assert "FAILED" not in said
-    wait_until_none_is_left(root)
-    found = load(root / "results" / "killed").runs
-    assert [run.status for run in found] == ["complete"] * len(ARMS)
-    for run in found:
-        straight = inside.run(run.config.model_copy(update={"profile": "straight", "cores": 1}), progress=False)
-        for name in ("episodes", "curves", "metrics", "evaluation", "sweep", "diagnostics"):
-            assert straight.table(name).equals(run.table(name)), name
 
 
 @pytest.mark.slow

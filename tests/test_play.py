@@ -17,6 +17,7 @@ from lnlab.envs import drawing
 from lnlab.play import play, trained
 from lnlab.runs import Run
 from lnlab.trainers import driver
+from tests.fakes import refusal
 
 TINY = {"hidden": 8, "seeds": 2, "cores": 1, "profile": "test", "norm": "none"}
 CARTPOLE = TINY | {"env": "CartPole-v1", "core": "gru", "steps": 2000, "workers": 2}
@@ -138,10 +139,8 @@ def test_what_cannot_be_played_is_one_line_and_leaves_nothing(
 ) -> None:
     (tmp_path / "made.mp4").mkdir()
     before = sorted(tmp_path.rglob("*"))
-    assert main(["play", *(word.format(tmp=tmp_path) for word in words)]) == USAGE
-    told = capsys.readouterr()
-    assert re.search(message.format(tmp=tmp_path), told.err)
-    assert (told.out, told.err.count("\n")) == ("", 1)
+    told = refusal(capsys, "play", *(word.format(tmp=tmp_path) for word in words))
+    assert re.search(message.format(tmp=tmp_path), told)
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -170,11 +169,9 @@ def test_without_weights_the_line_says_how_to_get_them(
     monkeypatch.setattr(runs, "SMALL", 1000)
     target = tmp_path / "data"
     runs.publish(there["pendulum"].dir.parent, target, allow_dirty=True, only=[there["pendulum"].id])
-    assert main(["play", str(target / there["pendulum"].id)]) == USAGE
-    told = capsys.readouterr().err
+    told = refusal(capsys, "play", str(target / there["pendulum"].id))
     assert "keeps no weights of seed 0: large ones are not published; to train it: lnlab train algorithm=td3 " in told
     assert "steps=300" in told
-    assert told.count("\n") == 1
 
 
 def test_a_damaged_checkpoint_and_two_runs_of_one_name_are_one_line(
@@ -184,15 +181,12 @@ def test_a_damaged_checkpoint_and_two_runs_of_one_name_are_one_line(
     for profile in ("one", "two"):
         inside.run(parse(OFFLOADING | {"profile": profile}), progress=False)
     run = Run.at(parse(OFFLOADING | {"profile": "one"}))
-    assert main(["play", run.id]) == USAGE
-    assert f"{run.id} is the name of several runs: one/{run.id}, two/{run.id}\n" in capsys.readouterr().err
+    assert f"{run.id} is the name of several runs: one/{run.id}, two/{run.id}\n" in refusal(capsys, "play", run.id)
     (checkpoint,) = run.dir.glob("shards/*/checkpoint-*.pt")
     checkpoint.write_bytes(b"nothing")
-    assert main(["play", f"one/{run.id}"]) == USAGE
-    told = capsys.readouterr().err
+    told = refusal(capsys, "play", f"one/{run.id}")
     assert "checkpoint" in told
     assert "is damaged" in told
-    assert told.count("\n") == 1
     assert files.read_json(run.dir / "provenance.json", sealed=True)["status"] == "complete"
 
 
