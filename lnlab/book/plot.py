@@ -292,7 +292,7 @@ def _legend(figure: Figure, axes: list[Axes]) -> Figure:
         found |= {label: handle for label, handle in zip(labels, handles, strict=True) if label not in found}
     for columns in range(min(len(found), 4), 0, -1):
         legend = figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=columns)
-        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+        if columns == 1 or legend.get_window_extent().width <= 1.01 * figure.bbox.width:  # its border is empty
             break
         legend.remove()  # long names would be cut off
     return figure
