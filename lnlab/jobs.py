@@ -13,9 +13,9 @@ from lnlab import locks, provenance
 from lnlab.config import Config
 from lnlab.files import read_json
 from lnlab.memory import block
-from lnlab.papermill_job import STOP_SECONDS
 from lnlab.paths import BASE, NOTEBOOKS
 from lnlab.runs import Run
+from lnlab.signals import STOP_SECONDS
 
 TEMPLATE = NOTEBOOKS / "train.ipynb"
 GPUS = ("/dev/nvidiactl", "/dev/dxg")  # where one is, training decides on blocks, when it knows the device

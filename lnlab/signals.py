@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+STOP_SECONDS = 30.0  # for a stopped run to reach the end of its episode and write a checkpoint
+
 
 def ending_signals() -> list[signal.Signals]:
     """SIGTERM, of batch systems and `timeout`, and SIGHUP, of a closed terminal, unless `nohup` had it ignored."""
@@ -32,6 +34,21 @@ def on_ending(handler: Callable[..., Any], *more: signal.Signals) -> Iterator[No
     finally:
         for each, earlier in before.items():
             signal.signal(each, earlier)
+
+
+def end_with_input(ask: Callable[[], object], code: int) -> None:
+    """Call `ask` when whoever started this process is gone, and end it after `STOP_SECONDS`.
+
+    The other holds the far end of the standard input and writes nothing into it: it closes, however that died.
+    """
+
+    def watch() -> None:
+        os.read(0, 1)
+        ask()
+        time.sleep(STOP_SECONDS)
+        os._exit(code)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def end_with(parent: int) -> None:

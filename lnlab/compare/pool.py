@@ -14,10 +14,9 @@ from lnlab.inside import run
 from lnlab.memory import block, refuse_too_large
 from lnlab.provenance import usable_cores
 from lnlab.runs import Run
-from lnlab.signals import end_with, on_ending
+from lnlab.signals import STOP_SECONDS, end_with, on_ending
 from lnlab.trainers.driver import one_thread, resolve_device
 
-STOP_SECONDS = 30.0  # for a stopped run to reach the end of its episode and write a checkpoint
 Counter = Callable[[int], object]
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from lnlab.executors import Executor
 from lnlab.executors.task import HELD, STOPPED, TRAINED, Task
-from lnlab.papermill_job import STOP_SECONDS
 from lnlab.runs import Run
+from lnlab.signals import STOP_SECONDS
 
 TRIES = 3  # of a shard that fails
 PAUSE = 10.0  # seconds before another try of a shard that somebody else is at work on

@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lnlab import locks, provenance
-from lnlab.papermill_job import STOP_SECONDS
 from lnlab.runs import Run
 from lnlab.shards import Shard
-from lnlab.signals import ending_signals, on_ending, preemption_signals
+from lnlab.signals import STOP_SECONDS, end_with_input, ending_signals, on_ending, preemption_signals
 
 TRAINED, FAILED, REFUSED, HELD, STOPPED = 0, 1, 2, 75, 130  # how the process ends
 LATENCY = 30.0  # seconds in which a network disk must show a new file
@@ -133,7 +132,7 @@ def train(task: Task) -> int:
     run = Run(task.folder)
     shard = next(shard for shard in run.shards if shard.seeds[0] == task.first)
     stopped = threading.Event()
-    threading.Thread(target=_end_with_parent, args=(stopped,), daemon=True).start()
+    end_with_input(stopped.set, FAILED)
     with on_ending(lambda *_: stopped.set(), *preemption_signals()):
         until = time.monotonic() + locks.STALE + 2 * locks.BEAT  # in which the lock of a dead machine becomes free
         while locks.locked(shard.dir) or locks.locked(run.dir):
@@ -155,14 +154,6 @@ def train(task: Task) -> int:
         finally:
             locks.unlock(shard.dir)
     return TRAINED if done else STOPPED
-
-
-def _end_with_parent(stopped: threading.Event) -> None:
-    """The parent holds the other end of the standard input and writes nothing into it."""
-    os.read(0, 1)
-    stopped.set()
-    time.sleep(STOP_SECONDS)
-    os._exit(FAILED)
 
 
 def main() -> int:
