@@ -121,6 +121,7 @@ def of_setting(name: str) -> list[str]:
     return [f"{name}=", repr(name), repr(name)[:60]]
 
 
+@functools.cache
 def notebook_parameters() -> dict[str, Any]:
     """The globals of notebooks/train.ipynb after its parameters cell."""
     return {name: eval(each["default"]) for name, each in inspect_notebook(str(NOTEBOOKS / "train.ipynb")).items()}
