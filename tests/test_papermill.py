@@ -14,7 +14,7 @@ from lnlab.runs import Run
 
 LITERAL = "papermill notebooks/train.ipynb -p norm ln"
 SMALL = " -p seeds 2 -p episodes 4 -p eval_episodes 1 -p cores 1"  # of what the lines say, in extent only
-SMALL_TD3 = " -p seeds 2 -p steps 200 -p learning_starts 100 -p eval_episodes 1 -p cores 1"
+SMALL_TD3 = " -p seeds 2 -p steps 200 -p learning_starts 180 -p eval_episodes 1 -p cores 1"
 TD3 = "papermill notebooks/train.ipynb 'results/td3-{norm}.ipynb' -p algorithm td3 -p norm none -p batch_size 32"
 
 
