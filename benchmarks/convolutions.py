@@ -210,8 +210,8 @@ def candidates(batch: int) -> dict[str, tuple[float, Run, Run]]:
 def compare_candidates(batch: int, pairs: int, seconds: float, update: Run) -> list[dict[str, Any]]:
     """Each candidate and the usual way in turn.
 
-    `saved` is the share of an update's time that it would save, `first_seconds` what its first run takes, compiling
-    with it unless inductor's cache has it already.
+    `saved` is the share of an update's time that it would save, `first_seconds` what its first run takes of this
+    process: inductor compiles then, unless its cache has the code; g++ is a process of its own and does not count.
     """
     rows, whole = [], _seconds(update, seconds)
     with torch.no_grad():
