@@ -113,7 +113,8 @@ def _is_named(space: Dict) -> bool:
 
 
 def _is_stack(space: Space[Any]) -> bool:
-    return bool(space.shape) and space.shape[-1] >= LEAST and space == image_space(space.shape[-1])
+    side = space.shape[-1] if space.shape else 0
+    return side >= LEAST and space == image_space(side)
 
 
 def _with_unit_action(name: str, env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
