@@ -5,7 +5,6 @@ All norms of a network take turns within a round, in the same two processes; a r
 """
 
 import itertools
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from tqdm.auto import tqdm
 
 from benchmarks.machine import describe, save, side_by_side
+from benchmarks.trainers import steps_per_second
 from lnlab.config import ConfigError, RunConfig, parse
 from lnlab.models.norms import ACTOR_CRITIC, NORMS
 from lnlab.runs import BLOCK
@@ -44,17 +44,7 @@ def measure(configs: Sequence[RunConfig], seconds: float) -> list[float]:
 
 def _time_in_turn(configs: Sequence[RunConfig], seconds: float, ready: Any, queue: Any) -> None:
     torch.set_num_threads(1)
-    speeds = []
-    for config in configs:
-        trainer = make_trainer(config)
-        trainer.train_episode()
-        ready.wait()
-        start, episodes = time.perf_counter(), 0
-        while (elapsed := time.perf_counter() - start) < seconds:
-            trainer.train_episode()
-            episodes += 1
-        speeds.append(episodes * config.seeds * config.steps_per_report / elapsed)
-    queue.put(speeds)
+    queue.put([steps_per_second(config, seconds, ready) for config in configs])
 
 
 def main(rounds: int = 3, seconds: float = 6.0) -> bool:

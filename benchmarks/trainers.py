@@ -37,6 +37,11 @@ def measure(config: Any, seconds: float, *, block: int = BLOCK, processes: int =
 
 def _time_block(config: Any, seconds: float, ready: Any, queue: Any) -> None:
     torch.set_num_threads(1)
+    queue.put(steps_per_second(config, seconds, ready))
+
+
+def steps_per_second(config: Any, seconds: float, ready: Any) -> float:
+    """Of one trainer, after a warm-up and once those beside it are `ready`."""
     trainer = make_trainer(config)
     trainer.train_episode()
     ready.wait()
@@ -44,7 +49,7 @@ def _time_block(config: Any, seconds: float, ready: Any, queue: Any) -> None:
     while (elapsed := time.perf_counter() - start) < seconds:
         trainer.train_episode()
         episodes += 1
-    queue.put(episodes * config.seeds * config.steps_per_report / elapsed)
+    return episodes * config.seeds * config.steps_per_report / elapsed
 
 
 def measure_plain(config: RunConfig, episodes: int) -> float:
