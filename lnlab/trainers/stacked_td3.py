@@ -32,7 +32,6 @@ from lnlab.trainers.td3 import (
     BIAS_STATES,
     PHASES,
     SATURATED,
-    VALIDATION_POINTS,
     Report,
     Steps,
     discounted_returns,
@@ -40,6 +39,7 @@ from lnlab.trainers.td3 import (
     no_returns,
     outcome,
     random_action,
+    tested_at,
 )
 
 Seen = dict[str, Tensor]  # what is noted about one update, (N,) each
@@ -503,14 +503,8 @@ class StackedTrainer:
                 self._update(seen)
         if ended.any():
             self._end_episodes(ended, terminated)
-        if self._tested_at(at):
+        if tested_at(self.config, at):
             self._test()
-
-    def _tested_at(self, at: int) -> bool:
-        """Whether the greedy policies are tested after this step; 0 is before the first."""
-        config = self.config
-        regular = at in (0, config.steps) or (config.eval_every > 0 and at % config.eval_every == 0)
-        return config.eval_episodes > 0 and (regular or at in VALIDATION_POINTS)
 
     def _action(self, at: int, streams: dict[Purpose, list[np.random.Generator]]) -> tuple[np.ndarray, str]:
         """Actions (N, A) of step `at`, and whose they are."""
@@ -601,7 +595,8 @@ class StackedTrainer:
     def load_state_dict(self, kept: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         self.steps, self.rows, self.numbers = kept["steps"], kept["tables"], [*kept["numbers"]]
-        self.rows["checks"] = [row for row in self.rows["checks"] if self._tested_at(row["step"])]  # of a shorter run
+        checks = self.rows["checks"]
+        self.rows["checks"] = [row for row in checks if tested_at(self.config, row["step"])]  # none of a shorter run
         self.learner.load_state_dict(kept["learner"])
         self.replay.load_state_dict(kept["replay"])
         self._obs, self._episodes = self._reset(np.ones(len(self.seeds), bool)), [Steps() for _ in self.seeds]

@@ -493,7 +493,7 @@ class OffPolicyTrainer:
                 self._update(seen)
         if ended:
             self._end_episode(terminated, info)
-        if self._tested_at(at):
+        if tested_at(self.config, at):
             self._test()
 
     def _freeze_if_broken(self, reward: float = 0.0) -> None:
@@ -554,12 +554,6 @@ class OffPolicyTrainer:
         discounted = discounted_returns(tail.reward, self.config.gamma)[tail.steps]
         return float((self.learner.q1(tail.transitions) - discounted).mean())
 
-    def _tested_at(self, at: int) -> bool:
-        """Whether the greedy policy is tested after this step; 0 is before the first."""
-        config = self.config
-        regular = at in (0, config.steps) or (config.eval_every > 0 and at % config.eval_every == 0)
-        return config.eval_episodes > 0 and (regular or at in VALIDATION_POINTS)
-
     def _test(self) -> None:
         """Greedy episodes on tracks that training does not see, the same for every seed and arm."""
         env = make_env(self.config.env, **OTHER_TRACKS.get(self.config.env, {}))
@@ -604,7 +598,8 @@ class OffPolicyTrainer:
         """Go on from `state_dict`."""
         self.steps, self.rows = kept["steps"], kept["tables"]
         self.stopping.load_state_dict(kept["stopping"])
-        self.rows["checks"] = [row for row in self.rows["checks"] if self._tested_at(row["step"])]  # of a shorter run
+        checks = self.rows["checks"]
+        self.rows["checks"] = [row for row in checks if tested_at(self.config, row["step"])]  # none of a shorter run
         self.rows["drives"] = [row for row in self.rows["drives"] if self.done or row["moment"] == "before"]
         self.learner.load_state_dict(kept["learner"])
         self._captured = None  # Adam's moments have moved
@@ -613,6 +608,12 @@ class OffPolicyTrainer:
             self._obs, reward, _, _, info = self.env.step(action)
             self._episode.add(phase, action, float(reward), info)
         self.replay.load_state_dict(kept["replay"])  # last: the beginning above must not leave a trace in it
+
+
+def tested_at(config: TD3Config, step: int) -> bool:
+    """Whether the greedy policy is tested after this step; 0 is before the first."""
+    regular = step in (0, config.steps) or (config.eval_every > 0 and step % config.eval_every == 0)
+    return config.eval_episodes > 0 and (regular or step in VALIDATION_POINTS)
 
 
 def greedy(
