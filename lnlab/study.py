@@ -366,8 +366,7 @@ def _read(study: Path) -> Study:
         ConfigError: it cannot be read, is not TOML, or has another structure; the message names file and key.
     """
     try:
-        with study.open("rb") as file:
-            return Study.model_validate(tomllib.load(file))
+        return _parsed(study.read_text(encoding="utf-8"))
     except OSError as error:
         yours = "; name a study file of your own: lnlab study FILE.toml" if study == STUDY else ""
         raise ConfigError(f"{study} cannot be read: {error.strerror}{yours}") from None
@@ -375,6 +374,11 @@ def _read(study: Path) -> Study:
         raise ConfigError(f"{study}: {_explain(error.errors()[0])}") from None
     except (ValueError, RecursionError) as error:  # of TOML, of its encoding, of numbers and nests without end
         raise ConfigError(f"{study} is not TOML: {error}") from None
+
+
+@functools.cache
+def _parsed(text: str) -> Study:
+    return Study.model_validate(tomllib.loads(text))
 
 
 def _explain(problem: Any) -> str:

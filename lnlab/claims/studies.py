@@ -41,6 +41,7 @@ UNLIKE = {
     "lr": "rate {:.0e}", "workers": "{} workers", "episodes": "{} episodes", "cloud": "a cloud each",
     "schedule": "gradients averaged", "gradient_carry": "gradients carried over",
 }  # fmt: skip
+WHOLE = "whole runs"  # what was read of them, whatever the seeds
 Array = NDArray[np.float64]
 
 
@@ -129,13 +130,18 @@ class Data:
         return cls(scored(load(ROOT / folder if folder else PUBLISHED / PROFILE)))
 
     def study(self, profile: str) -> Study:
-        """The study of another profile, in the folder beside the main one.
+        """The study of another profile, in the folder beside the main one; read once.
 
         Raises:
             Missing: it has no complete run.
         """
+        found: Study = self._once(("study", profile), lambda: self._study(profile))
+        return found
+
+    def _study(self, profile: str) -> Study:
         folder = self.main.dir.parent / profile
-        runs = scored(load(folder)).runs if any(folder.glob("*/config.json")) else []
+        there = any(folder.glob("*/config.json"))
+        runs = self._once((WHOLE, profile), lambda: scored(load(folder)).runs if there else [])
         kept = [run for run in (runs if self._seeds is None else _parts(runs, self._seeds)) if run.complete]
         if not kept:
             raise Missing(f"needs the profile {profile!r}, which was not run{self._over}")
@@ -144,6 +150,10 @@ class Data:
     @property
     def paged(self) -> dict[str, str]:
         """The runs with a page in the same book: the name under which `recording` notes each, and its page."""
+        found: dict[str, str] = self._once(("paged",), self._paged)
+        return found
+
+    def _paged(self) -> dict[str, str]:
         pages = {run.id: run.id for run in self.main.runs}
         beside = PUBLISHED.glob("*/*/config.json") if self.main.dir.parent == PUBLISHED else []
         for profile, run, _ in sorted(path.parts[-3:] for path in beside):
@@ -166,7 +176,9 @@ class Data:
         Arms stay paired: row i of two arms that both have these seeds is the same seed.
         """
         kept = frozenset(seeds)
-        return replace(self, main=Study(self.main.dir, _parts(self.main.runs, kept)), _kept={}, _seeds=kept)
+        main = Study(self.main.dir, _parts(self.main.runs, kept))
+        shared = {key: value for key, value in self._kept.items() if key[0] == WHOLE}  # checking files takes long
+        return replace(self, main=main, _kept=shared, _seeds=kept)
 
     def needing(self, settings: Mapping[str, Any]) -> "Data":
         """The same data, in which a run with other values of these settings is absent."""
