@@ -1,5 +1,7 @@
 """How training speed and memory change with seeds, workers, width and processes: A3C, GRU with LN.
 
+Seeds are counted by compiled code too, which takes one seed after the other through a rollout.
+
 Each point is one fresh process (or several side by side), so that its memory is its own. The cost of a step should fall
 or stay flat as seeds grow: the stack spreads the cost of an operation over more learners, until the parameters leave
 the cache. A run therefore trains its seeds in blocks (lnlab.runs.BLOCK), one after the other.
@@ -23,6 +25,7 @@ AXES: dict[str, list[int]] = {
     "workers": [1, 2, 5, 10, 20],
     "hidden": [32, 64, 128, 256, 512],
     "processes": [1, 2, 4, 8, 16],
+    "native": [1, 2, 5, 10, 20, 50, 100],  # seeds
 }
 BASE = {"algorithm": "a3c", "core": "gru", "norm": "ln", "seeds": 5}
 
@@ -47,6 +50,13 @@ def _point(config: RunConfig, seconds: float, ready: Any, queue: Any) -> None:
     queue.put((episodes * config.seeds * config.workers * EPISODE_STEPS / elapsed, peak))
 
 
+def settings(axis: str, value: int) -> RunConfig:
+    """The settings of a point."""
+    if axis == "native":
+        return parse(BASE | {"seeds": value, "backend": "native"})
+    return parse(BASE if axis == "processes" else BASE | {axis: value})
+
+
 def points() -> list[tuple[str, int]]:
     """Axis and value of every point; no more processes than this machine has cores."""
     cores = usable_cores()
@@ -59,8 +69,8 @@ def main(rounds: int = 3, seconds: float = 6.0) -> bool:
     with tqdm(total=rounds * len(measured), desc="scaling", unit="point") as bar:
         for _ in range(rounds):
             for (axis, value), results in measured.items():
-                settings = BASE if axis == "processes" else BASE | {axis: value}
-                results.append(measure_point(parse(settings), seconds / 2, value if axis == "processes" else 1))
+                processes = value if axis == "processes" else 1
+                results.append(measure_point(settings(axis, value), seconds / 2, processes))
                 bar.update()
     rows = [_row(axis, value, results) for (axis, value), results in measured.items()]
     print(f"\n{'axis':<12}{'value':>6}{'steps/s':>10}{'µs/step':>10}{'MiB':>8}")

@@ -295,3 +295,12 @@ def test_a_share_of_clusters_that_agree_rests_on_their_number_and_of_clusters_al
     spread = np.tile([[1, 1, 0, 0], [1, 0, 1, 1], [0, 0, 1, 0], [1, 1, 0, 1]], (5, 1))
     assert stats.clustered_share(spread) == pytest.approx(by_hand(0.5625, 80, 20), rel=0.2)
     assert stats.clustered_share(np.zeros((5, 18))).low == 0 < stats.clustered_share(np.zeros((5, 18))).high
+
+
+@pytest.mark.parametrize("seeds", [2, 12, 30])
+def test_a_mean_has_the_jackknife_errors_of_any_statistic(seeds):
+    rng = np.random.default_rng(0)
+    arms = {"a": rng.lognormal(size=(seeds, 3)), "b": rng.normal(size=(seeds, 3))}
+    in_closed_form = contrast(arms, {"a": 2.0, "b": -2.0})
+    by_leaving_out = contrast(arms, {"a": 2.0, "b": -2.0}, lambda x, axis: np.mean(x, axis))
+    np.testing.assert_allclose(in_closed_form, by_leaving_out, rtol=1e-12)

@@ -72,6 +72,9 @@ def mean(scores: ArrayLike, axis: int | None = None) -> Any:
     return np.mean(np.asarray(scores, dtype=float), axis=axis)
 
 
+MEANS = (np.mean, mean)
+
+
 def iqm(scores: ArrayLike, axis: int | None = None) -> Any:
     """Interquartile mean: the mean without the lowest and the highest floor(n / 4) scores (Agarwal et al. 2021).
 
@@ -213,7 +216,7 @@ class _Sum(NamedTuple):
 
 def weighted_sum(arms: Sequence[Array], weights: Sequence[float], statistic: Statistic) -> Interval:
     """As `contrast`, of finite scores of one shape and with any weights."""
-    if statistic in (np.mean, mean):  # the mean of the seeds' means: the same number, sooner
+    if statistic in MEANS:  # the mean of the seeds' means: the same number, sooner
         arms = [arm.reshape(len(arm), -1).mean(axis=1) for arm in arms]
     of = _Sum(list(arms), list(weights), statistic)
     return _jackknife_t(of) if len(arms[0]) < BOOTSTRAP_FROM else _bootstrap_t(of)
@@ -271,6 +274,8 @@ def _errors(of: _Sum, seeds: NDArray[np.int64]) -> Array:
     reps, n = seeds.shape
     if n == 1:
         return np.full(reps, np.nan)
+    if of.statistic in MEANS and of.arms[0].ndim == 1:  # the jackknife error of a sum of means in closed form
+        return np.asarray(np.tensordot(of.weights, of.arms, axes=1)[seeds].std(axis=1, ddof=1) / math.sqrt(n))
     others = np.arange(n - 1) + (np.arange(n - 1) >= np.arange(n)[:, None])  # (n, n - 1): row i leaves place i out
     seeds = np.sort(seeds, axis=1)
     distinct = np.diff(seeds, axis=1, prepend=-1) > 0  # (reps, n): leaving out any copy of a seed gives the same
