@@ -238,8 +238,8 @@ def test_quick_facts_read_agents_extent_and_seeds_from_the_runs() -> None:
     }
     shown = show.facts("Does it?", "It does.", **told).splitlines()
     assert shown[3:6] == ["- **Question:** Does it?", "- **Answer:** It does.", f"- **Agents:** {told['agents']}"]
-    driving = show.origin(Data.at(), ["td3-ln-leaky-b32"])
-    assert (driving["agents"], driving["environment"]) == ("TD3; 1 arms", "driving by camera, 5,000 steps")
+    driving = show.origin(Data.at(), ["td3-ln-leaky-b32"] * 2)  # a line for each of two measures
+    assert (driving["agents"], driving["environment"]) == ("TD3; 1 arm", "driving by camera, 5,000 steps")
 
 
 def test_a_link_to_a_term_shows_its_definition() -> None:

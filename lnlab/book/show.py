@@ -133,11 +133,12 @@ def facts(question: str, answer: str, **rest: str) -> output.Text:
 
 def origin(data: Data, runs: Sequence[str], document: str = "") -> dict[str, str]:
     """Lines of `facts` that are read from runs: agents, environment, seeds, and where the claims of a document are."""
+    runs = list(dict.fromkeys(runs))  # a table of several measures names each run as often
     configs = [data.run(run).config for run in runs]
     names = [[label for name, label in labels(run).items() if name in AGENT] for run in runs]
     agents = [" ".join(style.ALGORITHM_LABEL.get(label, label) for label in each) for each in names]
     told = {
-        "agents": f"{words.listed(dict.fromkeys(agents))}; {len(configs)} arms",
+        "agents": f"{words.listed(dict.fromkeys(agents))}; {len(configs)} arm{'s' * (len(configs) > 1)}",
         "environment": words.listed(dict.fromkeys(map(_environment, configs))),
         "seeds": f"{words.counted(config.seeds for config in configs)} per arm",
     }
