@@ -208,6 +208,10 @@ def _curve(data: Data, name: str, run: Run) -> str:
         rows = run.table("checks").groupby(["seed", "step"])["return"].mean().rename("value").reset_index()
         rows = rows.assign(quantity="", arm=name, run=name, norm=run.config.norm)
     bands = tidy.bands(rows, x)
+    bands = bands[np.isfinite(bands["mean"])]  # early in training no episode may have ended
+    if bands.empty:
+        return ""
+    bands = bands.assign(low=bands.low.fillna(bands["mean"]), high=bands.high.fillna(bands["mean"]))  # of one seed
     bands = bands.iloc[:: max(1, len(bands) // POINTS)]
     ends = f"{bands['mean'].iloc[0]:.3g} to {bands['mean'].iloc[-1]:.3g}".replace("-", "−")
     told = f"Mean {what} of {bands.n.max()} seeds through training, with its pointwise 95 % interval: from {ends}."
