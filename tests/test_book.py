@@ -201,6 +201,7 @@ def test_every_published_run_has_a_page_that_says_what_its_data_say() -> None:
     assert len(made) == len(list(PUBLISHED.glob("*/*/config.json")))
     assert made == {page.stem: page.read_text(encoding="utf-8") for page in (BOOK / "runs").iterdir()}
     assert not [name for name, page in made.items() if re.search(r"\bnan\b", page)]  # of a curve that begins later
+    assert not [name for name, page in made.items() if "No page rests on it" in page]
 
 
 def test_no_table_names_an_object_of_the_process_that_wrote_it() -> None:

@@ -160,7 +160,8 @@ def command(engine: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "engine", [pytest.param(each, marks=[only_long] * (each in ("--shard", "--on slurm"))) for each in KILLS]
+    "engine",
+    [pytest.param(each, marks=[only_long] * (each in ("--shard", "--on slurm", "--on ray"))) for each in KILLS],
 )
 def test_whatever_process_is_killed_the_bits_are_the_same_and_none_is_left(root, engine, straight, request):
     """The command, a process that trains, one between them, a notebook, or a node; then the command again."""

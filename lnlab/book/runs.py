@@ -73,6 +73,7 @@ def _parts(data: Data, name: str, run: Run, users: list[str]) -> Iterator[str]:
     config, facts = run.config, run.provenance
     study = run.dir.parent.name
     about = f": {profiles()[study]}" if study in profiles() else ""
+    yield "---\norphan: true\n---"  # in no menu
     yield f"# {title(config)}{f', {study}' * ('/' in name and study != DRIVING)}"
     speed = f" at {facts['steps_per_second']:,.0f} environment steps a second" if facts.get("steps_per_second") else ""
     yield f":::{{card}} Run `{run.id}` of the study `{study}`{about}"
