@@ -130,10 +130,7 @@ def contents(names: Sequence[str]) -> str:
     }
     parts = [{"caption": PARTS[part], "chapters": chapters} for part, chapters in (listed | written).items()
              if chapters and part != "root"]  # fmt: skip
-    runs = {
-        "caption": "Runs",
-        "chapters": [{"file": "runs"}],
-    }  # their pages are orphans: a menu of all would be on each
+    runs = {"caption": "Runs", "chapters": [{"file": "runs"}]}  # a menu of all their pages would be on every page
     words = {
         "caption": "Reference",
         "chapters": [{"file": name} for name in ("related", "glossary", "references", "changelog")],
