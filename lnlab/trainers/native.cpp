@@ -35,6 +35,7 @@ struct Job {  // lnlab.trainers.native reads these names and fills them in
     int64_t heads_norm_gain, heads_norm_bias, heads_weight, heads_bias, heads_time;
     int64_t embed_scale, core_input_scale, core_state_scale, heads_scale;       // of normed weights
     int64_t embed_norm, core_norm, heads_norm;                                  // their kinds
+    int64_t embed_norm_mean, embed_norm_var, core_norm_mean, core_norm_var, heads_norm_mean, heads_norm_var;
     int64_t layers, following, held;                                            // 0 layers: their steps are not looked at
     double gamma, value_cost, entropy_cost, value_huber, limit, lr, beta1, beta2, eps, continues, divisor;
     float *obs, *state, *embed, *active, *gates, *sums, *core, *out;            // the tape, (T+1, N, …)
@@ -44,6 +45,7 @@ struct Job {  // lnlab.trainers.native reads these names and fills them in
     int64_t *action, *order, *clock, *places;                                   // (T, N), (members, L), (1,), (100, 2, N)
     float *stock, *pool, *slots, *due, *script, *shown, *scale, *to_good, *to_bad;  // OffloadingBatch's
     float *left, *shares, *lengths;                                             // (T+1,), (pushes, layers, L), (layers, L)
+    float *seen;                                                                // (N, 3, 2, hidden): of norms over the batch
     int64_t *bounds;                                                            // (layers, 3): start, end of weights, end
     uint8_t *alive, *channel;                                                   // (L,), (N,)
 };
@@ -190,13 +192,24 @@ static void back(const float *d, const float *w, float *dx, int steps, int input
     for (; t < steps; t++) back_steps<1, 4>(d + (int64_t)t * outputs, w, dx + (int64_t)t * inputs, inputs, outputs);
 }
 
-enum { NONE, LAYER, RMS, UNIT };  // lnlab.trainers.native gives the kinds these numbers
+enum { NONE, LAYER, RMS, UNIT, BATCH };  // lnlab.trainers.native gives the kinds these numbers
 struct Norm {
-    int64_t kind, gain, shift;
+    int64_t kind, gain, shift, mean, var;
 };
-static inline Norm embed_norm(const Job &j) { return {j.embed_norm, j.embed_norm_gain, j.embed_norm_bias}; }
-static inline Norm core_norm(const Job &j) { return {j.core_norm, j.core_norm_gain, j.core_norm_bias}; }
-static inline Norm heads_norm(const Job &j) { return {j.heads_norm, j.heads_norm_gain, j.heads_norm_bias}; }
+static inline Norm embed_norm(const Job &j) {
+    return {j.embed_norm, j.embed_norm_gain, j.embed_norm_bias, j.embed_norm_mean, j.embed_norm_var};
+}
+static inline Norm core_norm(const Job &j) {
+    return {j.core_norm, j.core_norm_gain, j.core_norm_bias, j.core_norm_mean, j.core_norm_var};
+}
+static inline Norm heads_norm(const Job &j) {
+    return {j.heads_norm, j.heads_norm_gain, j.heads_norm_bias, j.heads_norm_mean, j.heads_norm_var};
+}
+
+static inline V inverse_root(V x) {
+    for (int k = 0; k < W; k++) x[k] = 1 / std::sqrt(x[k]);
+    return x;
+}
 
 struct Moments {
     float mean, scale;
@@ -214,8 +227,14 @@ static Moments moments(int64_t kind, const float *x, int width) {
     return {mean, kind == UNIT ? 1 / std::max(std::sqrt(square), 1e-8f) : 1 / std::sqrt(square / width + 1e-5f)};
 }
 
-// The norm of x (or x itself without one), rectified where `positive`
+// The norm of x (or x itself without one) as it acts, rectified where `positive`
 static void normed(const float *p, Norm norm, const float *x, float *y, int width, bool positive) {
+    for (int i = 0; norm.kind == BATCH && i < width; i += W) {  // by the running statistics
+        V factor = load(p + norm.gain + i) * inverse_root(load(p + norm.var + i) + 1e-5f);
+        V v = (load(x + i) - load(p + norm.mean + i)) * factor + load(p + norm.shift + i);
+        store(y + i, positive ? relu(v) : v);
+    }
+    if (norm.kind == BATCH) return;
     Moments found = norm.kind == NONE ? Moments{0, 1} : moments(norm.kind, x, width);
     for (int i = 0; i < width; i += W) {
         V v = (load(x + i) - found.mean) * found.scale;
@@ -225,10 +244,63 @@ static void normed(const float *p, Norm norm, const float *x, float *y, int widt
     }
 }
 
+struct Batch {
+    V mean, square, scale;
+};
+// Of W features over a rollout: mean, sum of squares about it, and what brings the variance to 1
+static inline Batch batch_moments(const float *x, int64_t apart, int steps) {
+    V total = {}, square = {};
+    for (int t = 0; t < steps; t++) total += load(x + t * apart);
+    V mean = total / (float)steps;
+    for (int t = 0; t < steps; t++) {
+        V away = load(x + t * apart) - mean;
+        square += away * away;
+    }
+    return {mean, square, inverse_root(square / (float)steps + 1e-5f)};
+}
+
+// The norm of a rollout as it is trained: one over the batch sees all of it, and notes its mean and variance in `seen`.
+// x and y: `apart` and `gap` floats between steps
+static void train_normed(const float *p, Norm norm, const float *x, int64_t apart, float *y, int64_t gap, int steps,
+                         int width, bool positive, float *seen) {
+    if (norm.kind != BATCH) {
+        for (int t = 0; t < steps; t++) normed(p, norm, x + t * apart, y + t * gap, width, positive);
+        return;
+    }
+    for (int i = 0; i < width; i += W) {
+        const Batch found = batch_moments(x + i, apart, steps);
+        store(seen + i, found.mean), store(seen + width + i, found.square / (float)(steps - 1));
+        for (int t = 0; t < steps; t++) {
+            V v = (load(x + t * apart + i) - found.mean) * found.scale * load(p + norm.gain + i) + load(p + norm.shift + i);
+            store(y + t * gap + i, positive ? relu(v) : v);
+        }
+    }
+}
+
+static void batch_back(
+    const float *p, float *g, Norm norm, const float *x, int64_t apart, float *d, int steps, int width) {
+    for (int i = 0; i < width; i += W) {
+        const Batch found = batch_moments(x + i, apart, steps);
+        V total = {}, along = {}, factor = load(p + norm.gain + i) * found.scale;
+        for (int t = 0; t < steps; t++) {
+            V each = load(d + t * width + i);
+            total += each;
+            along += each * (load(x + t * apart + i) - found.mean) * found.scale;
+        }
+        store(g + norm.gain + i, along), store(g + norm.shift + i, total);
+        store(g + norm.mean + i, V{}), store(g + norm.var + i, V{});  // they are no parameters
+        for (int t = 0; t < steps; t++) {
+            V unit = (load(x + t * apart + i) - found.mean) * found.scale;
+            store(d + t * width + i, factor * (load(d + t * width + i) - (total + unit * along) / (float)steps));
+        }
+    }
+}
+
 // d (T, width) by the norm's output becomes that by its input; x: `apart` floats between steps
 static void normed_back(
     const float *p, float *g, Norm norm, const float *x, int64_t apart, float *d, int steps, int width) {
     if (norm.kind == NONE) return;
+    if (norm.kind == BATCH) return batch_back(p, g, norm, x, apart, d, steps, width);
     if (norm.gain >= 0) std::fill(g + norm.gain, g + norm.gain + width, 0.0f);
     if (norm.shift >= 0) std::fill(g + norm.shift, g + norm.shift + width, 0.0f);
     for (int t = 0; t < steps; t++, x += apart, d += width) {
@@ -307,49 +379,96 @@ static void take_back(const Job &j, int64_t n, float *g) {
     }
 }
 
+// The core of row n at step t, without its norm: `gates`, and of a GRU the next state. Returns what is normed
+static float *core_step(const Job &j, const float *p, int64_t t, int64_t n) {
+    const int h = j.hidden;
+    const int64_t at = t * j.rows + n, wide = (j.recurrent ? 3 : 1) * h;
+    float *gates = j.gates + at * wide;
+    affine(p + j.core_input_weight, p + j.core_input_bias, j.active + at * h, gates, h, wide);
+    if (!j.recurrent) return gates;
+    float *before = j.state + at * h, *sums = j.sums + at * wide;
+    float *after = t < j.steps ? before + j.rows * h : j.core + at * h;  // of the bootstrap the next state is not wanted
+    affine(p + j.core_state_weight, p + j.core_state_bias, before, sums, h, wide);
+    for (int i = 0; i < h; i += W) {
+        V r = sigmoid(load(gates + i) + load(sums + i)), z = sigmoid(load(gates + h + i) + load(sums + h + i));
+        V n = 2.0f * sigmoid(2.0f * (load(gates + 2 * h + i) + r * load(sums + 2 * h + i))) - 1.0f;
+        store(gates + i, r);
+        store(gates + h + i, z);
+        store(gates + 2 * h + i, n);
+        store(after + i, n + z * (load(before + i) - n));
+    }
+    return after;
+}
+
+// Logits and value of row n at step t from x
+static void heads_step(const Job &j, const float *p, int64_t t, int64_t n, const float *x) {
+    const int64_t at = t * j.rows + n;
+    Q found[4] = {*(const Q *)(p + j.heads_bias)};
+    const Q *w = (const Q *)(p + j.heads_weight);
+    for (int i = 0; i < j.hidden; i += 4)
+        for (int k = 0; k < 4; k++) found[k] += x[i + k] * w[i + k];
+    *(Q *)(j.out + at * OUT) = (found[0] + found[1]) + (found[2] + found[3]);
+    if (j.heads_time >= 0)
+        for (int i = 0; i < j.hidden; i++) j.out[at * OUT + OUT - 1] += p[j.heads_time + i] * j.left[t];
+}
+
 // The network of row n at step t, as ActorCritic.step
 static void forward(const Job &j, int64_t t, int64_t n) {
     const int h = j.hidden;
     const float *p = j.effective + n * j.size;
-    const int64_t at = t * j.rows + n, wide = (j.recurrent ? 3 : 1) * h;
-    float *embed = j.embed + at * h, *active = j.active + at * h, *gates = j.gates + at * wide, *core = j.core + at * h;
+    const int64_t at = t * j.rows + n;
+    float *embed = j.embed + at * h, *core = j.core + at * h;
     affine(p + j.embed_weight, p + j.embed_bias, j.obs + at * j.inputs, embed, j.inputs, h);
-    normed(p, embed_norm(j), embed, active, h, true);
-    affine(p + j.core_input_weight, p + j.core_input_bias, active, gates, h, wide);
-    if (j.recurrent) {
-        float *before = j.state + at * h, *sums = j.sums + at * wide;
-        float *after = t < j.steps ? before + j.rows * h : core;  // of the bootstrap the next state is not wanted
-        affine(p + j.core_state_weight, p + j.core_state_bias, before, sums, h, wide);
-        for (int i = 0; i < h; i += W) {
-            V r = sigmoid(load(gates + i) + load(sums + i)), z = sigmoid(load(gates + h + i) + load(sums + h + i));
-            V n = 2.0f * sigmoid(2.0f * (load(gates + 2 * h + i) + r * load(sums + 2 * h + i))) - 1.0f;
-            store(gates + i, r);
-            store(gates + h + i, z);
-            store(gates + 2 * h + i, n);
-            store(after + i, n + z * (load(before + i) - n));
-        }
-        normed(p, core_norm(j), after, core, h, false);
-    } else {
-        normed(p, core_norm(j), gates, core, h, true);
-    }
+    normed(p, embed_norm(j), embed, j.active + at * h, h, true);
+    const float *found = core_step(j, p, t, n);
+    normed(p, core_norm(j), found, core, h, !j.recurrent);
     float own[h], *into = core;
     if (j.heads_norm) normed(p, heads_norm(j), core, into = own, h, false);
-    Q found[4] = {*(const Q *)(p + j.heads_bias)};
-    const Q *w = (const Q *)(p + j.heads_weight);
-    for (int i = 0; i < h; i += 4)
-        for (int k = 0; k < 4; k++) found[k] += into[i + k] * w[i + k];
-    *(Q *)(j.out + at * OUT) = (found[0] + found[1]) + (found[2] + found[3]);
-    if (j.heads_time >= 0)
-        for (int i = 0; i < h; i++) j.out[at * OUT + OUT - 1] += p[j.heads_time + i] * j.left[t];
+    heads_step(j, p, t, n, into);
+}
+
+static bool over_batches(const Job &j) { return j.embed_norm == BATCH || j.core_norm == BATCH || j.heads_norm == BATCH; }
+
+// Row n's rollout once more as it is trained, as ActorCritic.retrace
+static void retrace(const Job &j, int64_t n) {
+    const int h = j.hidden, steps = j.steps;
+    const float *p = j.effective + n * j.size;
+    const int64_t row = j.rows * h, wide = j.recurrent ? 3 * h : h;
+    float *core = j.core + n * h, *active = j.active + n * h, *seen = j.seen + n * 6 * h;
+    static thread_local std::vector<float> into;
+    into.resize(steps * h);
+    train_normed(p, embed_norm(j), j.embed + n * h, row, active, row, steps, h, true, seen);
+    for (int t = 0; t < steps; t++) core_step(j, p, t, n);
+    const float *found = j.recurrent ? j.state + row + n * h : j.gates + n * wide;
+    train_normed(p, core_norm(j), found, j.recurrent ? row : j.rows * wide, core, row, steps, h, !j.recurrent, seen + 2 * h);
+    train_normed(p, heads_norm(j), core, row, into.data(), h, steps, h, false, seen + 4 * h);
+    for (int t = 0; t < steps; t++) heads_step(j, p, t, n, into.data() + t * h);
+}
+
+// Running statistics of a learner a tenth of the way to its members' mean
+static void move_statistics(const Job &j, int64_t learner, float *p) {
+    const int64_t h = j.hidden;
+    const Norm norms[] = {embed_norm(j), core_norm(j), heads_norm(j)};
+    for (int k = 0; k < 6; k++) {
+        const Norm &norm = norms[k / 2];
+        float *running = p + (k % 2 ? norm.var : norm.mean);
+        for (int64_t i = 0; norm.kind == BATCH && i < h; i += W) {
+            V total = {};
+            for (int64_t n = learner * j.members; n < (learner + 1) * j.members; n++)
+                total += load(j.seen + (n * 6 + k) * h + i);
+            store(running + i, load(running + i) + 0.1f * (total / (float)j.members - load(running + i)));
+        }
+    }
 }
 
 // Gradient g of row n's rollout from dout, as ActorCritic.backward, and its norm
 static void backward(const Job &j, int64_t n, float *g) {
     const int h = j.hidden, steps = j.steps, wide = (j.recurrent ? 3 : 1) * h;
     static thread_local std::vector<float> room;
-    room.resize(steps * (2 * h + 2 * (int64_t)wide) + 2 * OUT * h + h);
+    room.resize(steps * (3 * h + 2 * (int64_t)wide) + 2 * OUT * h + h);
     float *d = room.data(), *d_active = d + steps * h, *d_input = d_active + steps * h, *d_state = d_input + steps * wide;
     float *heads = d_state + steps * wide, *d_heads = heads + OUT * h, *carried = d_heads + OUT * h;
+    float *into = carried + h, unwanted[2 * h];
     const float *p = j.effective + n * j.size;
     const int64_t row = j.rows * h, gap = j.rows * wide;
     const float *core = j.core + n * h, *gates = j.gates + n * wide;
@@ -357,10 +476,9 @@ static void backward(const Job &j, int64_t n, float *g) {
     std::fill(g + j.heads_bias, g + j.heads_bias + OUT, 0.0f);
     for (int i = 0; i < h; i++)
         for (int a = 0; a < OUT; a++) heads[a * h + i] = p[j.heads_weight + i * OUT + a];
+    if (j.heads_norm) train_normed(p, heads_norm(j), core, row, into, h, steps, h, false, unwanted);
     for (int t = 0; t < steps; t++) {
-        const float *dout = j.dout + (t * j.rows + n) * OUT, *x = core + t * row;
-        float own[h];
-        if (j.heads_norm) normed(p, heads_norm(j), x, own, h, false), x = own;
+        const float *dout = j.dout + (t * j.rows + n) * OUT, *x = j.heads_norm ? into + t * h : core + t * row;
         for (int a = 0; a < OUT; a++) g[j.heads_bias + a] += dout[a];
         for (int i = 0; i < h; i += W) {
             V each = load(x + i), found = {};
@@ -488,6 +606,7 @@ static void update(const Job &j, int64_t learner, float *g, int64_t steps) {
         }
         return;
     }
+    if (over_batches(j)) move_statistics(j, learner, p);
     static thread_local std::vector<Push> pushes;
     pushes.clear();
     for (int64_t k = 0; k < pushed; k++) {
@@ -635,8 +754,13 @@ void native_tick(const Job *job) {
         }
         for (int64_t n = first; n < last; n++) {
             forward(j, steps, n);
+            float *end = j.state + (steps * rows + n) * j.hidden, acting_on[j.hidden];
+            const bool again = over_batches(j), kept = again && j.recurrent;
+            if (kept) std::copy(end, end + j.hidden, acting_on);
+            if (again) retrace(j, n);
             judge(j, n);
             backward(j, n, j.gradient + (n - first) * j.size);  // all seeds use the same memory: it stays in the cache
+            if (kept) std::copy(acting_on, acting_on + j.hidden, end);
         }
         for (int64_t n = first; n < last; n += j.members)
             update(j, n / j.members, j.gradient + (n - first) * j.size, taken);

@@ -1,7 +1,7 @@
 """A tick of A3C and Individual as one call of compiled code, native.cpp: the numbers of torch's path but for rounding.
 
 The code is compiled for this processor when it is first wanted, and kept in a cache folder. What it does not know
-(separate trunks, norms of batches and gates, scaled returns, a GPU), and a machine without a compiler, take torch's
+(separate trunks, norms of gates, scaled returns, a GPU), and a machine without a compiler, take torch's
 path.
 A run goes on to the same bits on a like processor with the same compiler.
 """
@@ -24,20 +24,21 @@ from torch import Tensor
 
 from lnlab.envs.rules import REWARD_DIVISOR
 from lnlab.models.actor_critic import ActorCritic
-from lnlab.models.stacked import LayerNorm, LayerNormOnly, Layout, NoNorm, RMSNorm, UnitNorm, WeightNorm
+from lnlab.models.stacked import BatchNorm, LayerNorm, LayerNormOnly, Layout, NoNorm, RMSNorm, UnitNorm, WeightNorm
 from lnlab.trainers.steps import LayerSteps
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 FLAGS = ["-std=gnu++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared"]
 WIDTH = 16  # hidden widths are multiples of it
-KINDS = {NoNorm: 0, LayerNorm: 1, LayerNormOnly: 1, RMSNorm: 2, UnitNorm: 3}  # as the code numbers them
+KINDS = {NoNorm: 0, LayerNorm: 1, LayerNormOnly: 1, RMSNorm: 2, UnitNorm: 3, BatchNorm: 4}  # as the code numbers them
 PLAIN: dict[str, Any] = {"trunks": "shared"} | dict.fromkeys(("clip_percentile", "return_scale", "gradient_carry"), 0)
 
 
 def knows(config: Any, net: ActorCritic, device: torch.device) -> bool:
     """Whether the code has what these settings of the offloading task ask for."""
     plain = all(getattr(config, name) == value for name, value in PLAIN.items()) and config.hidden % WIDTH == 0
-    normed = all(type(norm) in KINDS for norm in net.norms.values())
+    batch = config.rollout > 1  # one sample has no variance
+    normed = all(type(norm) in KINDS and (batch or type(norm) is not BatchNorm) for norm in net.norms.values())
     normed &= all(each.norm in (None, WeightNorm.norm) for each in net.products.values())
     return plain and normed and device.type == "cpu"
 
@@ -118,7 +119,7 @@ class NativeTick:
             "shared": env.cloud == "shared", "refilled": env.cloud != "budget", "divisor": REWARD_DIVISOR,
             "lr": group["lr"], "beta1": group["betas"][0], "beta2": group["betas"][1], "eps": group["eps"],
             "continues": 1.0, "sums": trainer.tape.hidden, "hidden": config.hidden,
-            "dout": zeros(config.rollout, trainer.rows, 4), "norm": zeros(trainer.rows),
+            "dout": zeros(config.rollout, trainer.rows, 4), "norm": zeros(trainer.rows), "seen": zeros(trainer.rows, 6, config.hidden),
             "draws": zeros(config.rollout, trainer.rows),
             "order": trainer.action.new_zeros(trainer.members, trainer.learners),
             "averaged": trainer.members > 1 and config.schedule == "sync", **self._of_layers(trainer),
