@@ -194,7 +194,9 @@ def test_a_learner_that_turns_nan_is_frozen_and_leaves_the_others_to_the_bit() -
     assert torch.equal(ill.parameters[1], healthy.parameters[1])
 
 
-@pytest.mark.parametrize("settings", [{"norm": "batch", "rollout": 1}, {"trunks": "separate"}, {"hidden": 24}, {"norm": "ln_gates"}])
+@pytest.mark.parametrize(
+    "settings", [{"norm": "batch", "rollout": 1}, {"trunks": "separate"}, {"hidden": 24}, {"norm": "ln_gates"}]
+)
 def test_what_the_code_does_not_know_keeps_the_bits_of_torchs_path(settings: dict[str, Any]) -> None:
     asked, usual = trainer(**settings), trainer(backend="torch", **settings)
     assert asked.backend == "torch"
