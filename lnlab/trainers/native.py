@@ -119,8 +119,8 @@ class NativeTick:
             "shared": env.cloud == "shared", "refilled": env.cloud != "budget", "divisor": REWARD_DIVISOR,
             "lr": group["lr"], "beta1": group["betas"][0], "beta2": group["betas"][1], "eps": group["eps"],
             "continues": 1.0, "sums": trainer.tape.hidden, "hidden": config.hidden,
-            "dout": zeros(config.rollout, trainer.rows, 4), "norm": zeros(trainer.rows), "seen": zeros(trainer.rows, 6, config.hidden),
-            "draws": zeros(config.rollout, trainer.rows),
+            "dout": zeros(config.rollout, trainer.rows, 4), "norm": zeros(trainer.rows),
+            "draws": zeros(config.rollout, trainer.rows), "seen": zeros(trainer.rows, 6, config.hidden),
             "order": trainer.action.new_zeros(trainer.members, trainer.learners),
             "averaged": trainer.members > 1 and config.schedule == "sync", **self._of_layers(trainer),
         }  # fmt: skip
