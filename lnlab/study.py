@@ -98,7 +98,7 @@ def expand(profile: str, study: Path = STUDY) -> list[Config]:
         ConfigError: the file cannot be read, a name or value in it is not allowed, or two arms are the same run.
 
     >>> [config.run_id for config in expand("quick")][:3]
-    ['a3c-gru-none', 'a3c-gru-ln', 'a3c-ff-none']
+    ['a3c-gru-none-native', 'a3c-gru-ln-native', 'a3c-ff-none-native']
     """
     content = _read(study)
     found = _named(content.profiles, profile, "profiles", study)

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lnlab.book import Data, registered
+from lnlab.book import Data, needs, registered
+from lnlab.claims.studies import Missing
 from lnlab.runs import load
 from tests.by_hand import made
 
@@ -64,3 +65,18 @@ def test_too_few_seeds_for_any_clear_effect_are_admitted():
     few, enough = (rows((5, 3, 7, n), (5, 3, 7, n)) for n in (6, 7))  # two tests: 2 · 2^(1 − n) < 0.05 from 7 on
     assert "6 seeds are too few" in registered.criterion(few)
     assert "too few" not in registered.criterion(enough)
+
+
+def test_arms_by_compiled_code_stand_for_those_of_the_main_study_and_for_no_others(tmp_path):
+    for norm in ("none", "ln"):
+        for profile in ("quick", "rates"):
+            made(tmp_path / profile, norm=norm, backend="native", quantities=("return_final",))
+    data = Data(load(tmp_path / "quick"))
+    assert registered.pairs(data) == {"A3C GRU": "a3c-gru"}
+    assert data.run("a3c-gru-ln").id == "a3c-gru-ln-native"
+    assert data.score("a3c-gru-ln").shape == (4,)
+    with pytest.raises(Missing, match="a3c-gru-ln of the profile 'rates'"):
+        data.run("rates/a3c-gru-ln")
+    assert needs.lacking(["explore"], tmp_path / "quick") == {"explore": ""}
+    made(tmp_path / "quick", norm="ln", quantities=("return_final",))
+    assert Data(load(tmp_path / "quick")).run("a3c-gru-ln").id == "a3c-gru-ln"

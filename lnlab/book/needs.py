@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lnlab.claims.studies import Data, Missing
+from lnlab.claims.studies import Data, Missing, plain
 from lnlab.paths import NOTEBOOKS
 from lnlab.runs import Run, Study, load
 
@@ -79,7 +79,7 @@ def lacking(pages: Iterable[str], folder: Path) -> dict[str, str]:
 
 def _lacks(needs: Mapping[str, Any], runs: list[Run], folder: Path) -> str:
     """The first need that is not met, in words; "" if all are."""
-    there = {run.id: run for run in runs}
+    there = {plain(run.id): run for run in runs} | {run.id: run for run in runs}
     for name in needs.get("runs", []):
         if name not in there:
             return f"the run {name}"

@@ -13,7 +13,7 @@ import pandas as pd
 from lnlab.analysis.stats import holm
 from lnlab.book import output, plot, show, words
 from lnlab.book.tidy import contrasts, minus, values
-from lnlab.claims.studies import Data, labels
+from lnlab.claims.studies import Data, labels, plain
 
 LEVEL = 0.05  # of the tests together, by Holm's method
 
@@ -43,7 +43,7 @@ OUTCOMES = {
 
 def pairs(data: Data) -> dict[str, str]:
     """The agents of a study with and without LayerNorm, by what readers call them: {"A3C GRU": "a3c-gru", …}."""
-    there = {run.id for run in data.main.runs if run.complete}
+    there = {plain(run.id) for run in data.main.runs if run.complete}
     both = [
         (algorithm, core)
         for algorithm, core in itertools.product(("a3c", "individual"), ("gru", "ff"))

@@ -83,6 +83,15 @@ def _main() -> Any:
     return next(iter(expand(PROFILE)))
 
 
+def plain(run_id: str) -> str:
+    """The arm of a run of the main study: compiled code trains the same one, but for rounding.
+
+    >>> plain("a3c-gru-ln-native")
+    'a3c-gru-ln'
+    """
+    return run_id.removesuffix("-native")
+
+
 def paired(*arms: Array) -> list[Array]:
     """The arms over the seeds that all of them have: rows are seeds in rising order, from the same first one."""
     shared = min(map(len, arms))
@@ -222,6 +231,7 @@ class Data:
             same = [run for run in _same_extent(there) if _kind(run.config) == _kind(known()[arm])]
         else:
             same = [run for run in there if run.id == name]
+            same = same or [run for run in there if not profile and plain(run.id) == name]
         if not same:
             raise Missing(f"needs the run {name} of the profile {study.dir.name!r}, which is not complete{self._over}")
         return same[0], f"{profile}/{same[0].id}" if profile else same[0].id
