@@ -28,6 +28,7 @@ from lnlab.models.actor_critic import norm_layers, of_settings, seeded_rows
 from lnlab.models.norms import USUAL
 from lnlab.trainers import native
 from lnlab.trainers.actions import Actions, Choice
+from lnlab.trainers.adam import Adam
 from lnlab.trainers.captured import CapturedTick
 from lnlab.trainers.native import NativeTick
 from lnlab.trainers.returns import Boundaries, Losses, actor_critic_gradient, n_step_returns, over_time
@@ -159,7 +160,7 @@ class ActorCriticTrainer:
         self.parameters = seeded_rows(net, keys).to(self.device)
         self.parameters.grad = self.shared_gradient = torch.zeros_like(self.parameters)
         kind = self.device.type
-        self.adam = torch.optim.Adam([self.parameters], lr=config.lr, fused=kind == "cpu", capturable=kind == "cuda")
+        self.adam = Adam([self.parameters], lr=config.lr, fused=kind == "cpu", capturable=kind == "cuda")
         self._start_adam()
         self.projection = net.projection(self.parameters)
         if (hold := self.projection) is not None:

@@ -25,6 +25,7 @@ from lnlab.config import RECORD_STEPS, TD3Config
 from lnlab.envs.images import make_env
 from lnlab.models.cnn import make_actor, make_critics
 from lnlab.models.mlp import MLP
+from lnlab.trainers.adam import Adam
 from lnlab.trainers.monitor import EarlyStopping
 from lnlab.trainers.replay import powers
 from lnlab.trainers.schedule import Purpose
@@ -60,7 +61,7 @@ class Side:
         self.parameters.grad = self.gradient
         views = [net.layout.views(each) for each in (self.parameters, self.target, self.gradient)]
         self.p, self.behind, self.g = views
-        self.adam = torch.optim.Adam([self.parameters], lr=config.lr, fused=True)
+        self.adam = Adam([self.parameters], lr=config.lr, fused=True)
         self.adam.step()  # makes the moments; a zero gradient moves nothing
         self.moments["step"].zero_()
         self.hold = net.projection(self.parameters)

@@ -25,6 +25,7 @@ from lnlab.config import RECORD_STEPS, TD3Config
 from lnlab.envs.driving_reward import WEIGHTS
 from lnlab.envs.images import make_env
 from lnlab.models.cnn import Batch, batch, make_actor, make_cnn, make_critics, state, state_size
+from lnlab.trainers.adam import Adam
 from lnlab.trainers.captured import CapturedUpdate
 from lnlab.trainers.monitor import EarlyStopping
 from lnlab.trainers.replay import Replay, Transitions
@@ -54,7 +55,7 @@ class Side:
     def __init__(self, cnn: nn.Module, heads: nn.Module, lr: float, clip: float, *, own: bool = True) -> None:
         self.cnn, self.heads, self.clip, self.own = cnn, heads, clip or math.inf, own
         self.parameters = [*(cnn.parameters() if own else ()), *heads.parameters()]
-        self.optimizer = torch.optim.Adam(self.parameters, lr=lr, fused=True)
+        self.optimizer = Adam(self.parameters, lr=lr, fused=True)
         self.watch: Callable[[Tensor, Tensor], None] | None = None  # of a captured update, which asks the host nothing
 
     def descend(self, loss: Tensor, who: str, seen: Seen | None) -> bool:
