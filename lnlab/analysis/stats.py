@@ -50,7 +50,7 @@ class Interval(NamedTuple):
 
     def __str__(self) -> str:
         digits = decimals(self.estimate, self.low, self.high)
-        return f"{self.estimate:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}] (n={self.n})"
+        return f"{self.estimate:z.{digits}f} [{self.low:z.{digits}f}, {self.high:z.{digits}f}] (n={self.n})"
 
 
 def decimals(estimate: float, low: float, high: float) -> int:

@@ -20,12 +20,12 @@ TURNS = "|".join(map(re.escape, TURNED))
 
 
 def number(value: float, digits: int = 1) -> str:
-    """A number with a true minus sign, thousands separated; `n/a` where undefined.
+    """A number with a true minus sign, none before a zero, thousands separated; `n/a` where undefined.
 
-    >>> number(-1234.56)
-    '−1,234.6'
+    >>> number(-1234.56), number(-0.04)
+    ('−1,234.6', '0.0')
     """
-    return f"{value:,.{digits}f}".replace("-", "−") if np.isfinite(value) else "n/a"
+    return f"{value:z,.{digits}f}".replace("-", "−") if np.isfinite(value) else "n/a"
 
 
 def estimate(row: Any, digits: int = 1) -> str:
