@@ -146,6 +146,30 @@ def test_batch_norm_trains_on_the_rollouts_statistics_and_moves_the_running_ones
 
 @compiled
 @pytest.mark.parametrize("algorithm", ["a3c", "individual"])
+@pytest.mark.parametrize(
+    "settings",
+    [{"return_scale": True}, {"return_scale": True, "value_sees_time": True, "core": "ff"}, {"clip_percentile": 30}],
+    ids=str,
+)
+def test_scaled_returns_and_limits_that_follow_are_those_of_torchs_path(
+    algorithm: str, settings: dict[str, Any]
+) -> None:
+    settings = {"norm": "none", "algorithm": algorithm, "lr": 1e-4, "seeds": 3} | settings
+    theirs, ours = trainer(backend="torch", **settings), trainer(**settings)
+    for _ in range(4):
+        there, here = theirs.train_episode(), ours.train_episode()
+        assert torch.equal(ours.action, theirs.action)
+        for key in there:
+            np.testing.assert_allclose(here[key], there[key], rtol=5e-3, atol=5e-3, err_msg=key)
+    assert (ours.backend, theirs.backend) == ("native", "torch")
+    torch.testing.assert_close(ours.parameters, theirs.parameters, rtol=1e-4, atol=5e-4)
+    if ours.autoclip and theirs.autoclip:
+        for here, there in zip(ours.autoclip.seen, theirs.autoclip.seen, strict=True):
+            np.testing.assert_allclose(here, there, rtol=1e-3)
+
+
+@compiled
+@pytest.mark.parametrize("algorithm", ["a3c", "individual"])
 @pytest.mark.parametrize(("norm", "leader"), [("none", "ln"), ("ln", "none"), ("none", "ln_project")])
 def test_steps_of_another_arm_are_imposed_as_by_torchs_path(algorithm: str, norm: str, leader: str) -> None:
     settings = {"algorithm": algorithm, "norm": norm, "steps_of": leader, "lr": 1e-4}
@@ -168,7 +192,7 @@ def test_steps_of_another_arm_are_imposed_as_by_torchs_path(algorithm: str, norm
 @pytest.mark.parametrize(
     "settings",
     [{}, {"algorithm": "individual", "core": "ff"}, {"schedule": "sync"}, {"steps_of": "none"}, {"norm": "weight"},
-     {"norm": "batch"}],
+     {"norm": "batch"}, {"clip_percentile": 30, "return_scale": True, "algorithm": "individual"}],
     ids=str,
 )  # fmt: skip
 def test_a_saved_and_loaded_training_goes_on_to_the_same_bits_and_a_seed_is_what_it_is_alone(

@@ -52,13 +52,14 @@ class AutoClip:
         self.share = percentile / 100
         self.seen: list[list[float]] = [[] for _ in range(learners)]  # rising
 
-    def limits(self, norm: Tensor) -> Tensor:
-        """Norms (L, members), of which those that are not finite are left out → limits (L, 1)."""
-        for own, new in zip(self.seen, norm.tolist(), strict=True):
+    def limits(self, norm: Tensor, learners: slice = slice(None)) -> Tensor:
+        """Norms (L, members) of some learners, of which those that are not finite are left out → limits (L, 1)."""
+        seen = self.seen[learners]
+        for own, new in zip(seen, norm.tolist(), strict=True):
             for each in new:
                 if math.isfinite(each):
                     insort(own, each)
-        return norm.new_tensor([[self._percentile(own)] for own in self.seen])
+        return norm.new_tensor([[self._percentile(own)] for own in seen])
 
     def _percentile(self, rising: list[float]) -> float:
         """As numpy has it; 0 of nothing."""

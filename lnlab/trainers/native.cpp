@@ -33,15 +33,16 @@ struct Job {  // lnlab.trainers.native reads these names and fills them in
     int64_t embed_weight, embed_bias, embed_norm_gain, embed_norm_bias;
     int64_t core_input_weight, core_input_bias, core_state_weight, core_state_bias, core_norm_gain, core_norm_bias;
     int64_t heads_norm_gain, heads_norm_bias, heads_weight, heads_bias, heads_time;
+    int64_t heads_mean, heads_var;                                              // of returns, where values are scaled
     int64_t embed_scale, core_input_scale, core_state_scale, heads_scale;       // of normed weights
     int64_t embed_norm, core_norm, heads_norm;                                  // their kinds
     int64_t embed_norm_mean, embed_norm_var, core_norm_mean, core_norm_var, heads_norm_mean, heads_norm_var;
     int64_t layers, following, held;                                            // 0 layers: their steps are not looked at
-    double gamma, value_cost, entropy_cost, value_huber, limit, lr, beta1, beta2, eps, continues, divisor;
+    double gamma, value_cost, entropy_cost, value_huber, lr, beta1, beta2, eps, continues, divisor;
     float *obs, *state, *embed, *active, *gates, *sums, *core, *out;            // the tape, (T+1, N, …)
     float *parameters, *snapshot, *gradient, *exp_avg, *exp_avg_sq, *step;      // (L or N, size); step: (1,)
     float *effective;                                                           // (N, size): snapshots with normed weights
-    float *reward, *draws, *dout, *totals, *last, *norm;                        // (T, N, …), (4, N), (3, N), (N,)
+    float *reward, *draws, *dout, *returns, *totals, *last, *norm, *limits;     // (T, N, …), (4, N), (3, N), (N,), (L,)
     int64_t *action, *order, *clock, *places;                                   // (T, N), (members, L), (1,), (100, 2, N)
     float *stock, *pool, *slots, *due, *script, *shown, *scale, *to_good, *to_bad;  // OffloadingBatch's
     float *left, *shares, *lengths;                                             // (T+1,), (pushes, layers, L), (layers, L)
@@ -400,6 +401,9 @@ static float *core_step(const Job &j, const float *p, int64_t t, int64_t n) {
     return after;
 }
 
+// Of the returns that values are learned on, as lnlab.models.actor_critic.ReturnScale
+static float deviation(const Job &j, const float *p) { return std::max(std::sqrt(p[j.heads_var]), 1e-4f); }
+
 // Logits and value of row n at step t from x
 static void heads_step(const Job &j, const float *p, int64_t t, int64_t n, const float *x) {
     const int64_t at = t * j.rows + n;
@@ -410,6 +414,7 @@ static void heads_step(const Job &j, const float *p, int64_t t, int64_t n, const
     *(Q *)(j.out + at * OUT) = (found[0] + found[1]) + (found[2] + found[3]);
     if (j.heads_time >= 0)
         for (int i = 0; i < j.hidden; i++) j.out[at * OUT + OUT - 1] += p[j.heads_time + i] * j.left[t];
+    if (j.heads_var >= 0) j.out[at * OUT + OUT - 1] = j.out[at * OUT + OUT - 1] * deviation(j, p) + p[j.heads_mean];
 }
 
 // The network of row n at step t, as ActorCritic.step
@@ -472,6 +477,10 @@ static void backward(const Job &j, int64_t n, float *g) {
     const float *p = j.effective + n * j.size;
     const int64_t row = j.rows * h, gap = j.rows * wide;
     const float *core = j.core + n * h, *gates = j.gates + n * wide;
+    if (j.heads_var >= 0) {  // an error in reward becomes one in deviations
+        for (int t = 0; t < steps; t++) j.dout[(t * j.rows + n) * OUT + OUT - 1] /= deviation(j, p);
+        g[j.heads_mean] = g[j.heads_var] = 0;
+    }
     std::fill(d_heads, d_heads + OUT * h, 0.0f);
     std::fill(g + j.heads_bias, g + j.heads_bias + OUT, 0.0f);
     for (int i = 0; i < h; i++)
@@ -543,6 +552,37 @@ static void backward(const Job &j, int64_t n, float *g) {
     j.norm[n] = length(g, j.size);
 }
 
+// Statistics of a learner's returns a hundredth of the way to its members' newest; the heads are changed so that every
+// value stays what it was
+static void move_returns(const Job &j, int64_t learner, float *p) {
+    const int64_t steps = j.steps, members = j.members;
+    float mean[members], whole = 0, spread = 0;
+    for (int64_t k = 0; k < members; k++) {
+        mean[k] = 0;
+        for (int64_t t = 0; t < steps; t++) mean[k] += j.returns[t * j.rows + learner * members + k];
+        mean[k] /= steps, whole += mean[k];
+    }
+    whole /= members;
+    for (int64_t k = 0; k < members; k++) {
+        float var = 0;
+        for (int64_t t = 0; t < steps; t++) {
+            float away = j.returns[t * j.rows + learner * members + k] - mean[k];
+            var += away * away;
+        }
+        spread += var / steps + (mean[k] - whole) * (mean[k] - whole);
+    }
+    const float rate = 0.01f, away = whole - p[j.heads_mean], before = deviation(j, p);
+    p[j.heads_var] = (1 - rate) * (p[j.heads_var] + rate * away * away) + rate * (spread / members);
+    p[j.heads_mean] += rate * away;
+    const float after = deviation(j, p), factor = before / after;
+    for (int64_t i = 0; i < j.hidden; i++) {
+        p[j.heads_weight + i * OUT + OUT - 1] *= factor;
+        if (j.heads_time >= 0) p[j.heads_time + i] *= factor;
+    }
+    float *bias = p + j.heads_bias + OUT - 1;
+    *bias = *bias * factor - rate * away / after;
+}
+
 struct Push {
     const float *g;
     float *to, clip, rate, root;
@@ -607,11 +647,12 @@ static void update(const Job &j, int64_t learner, float *g, int64_t steps) {
         return;
     }
     if (over_batches(j)) move_statistics(j, learner, p);
+    if (j.heads_var >= 0) move_returns(j, learner, p);
     static thread_local std::vector<Push> pushes;
     pushes.clear();
     for (int64_t k = 0; k < pushed; k++) {
         int64_t n = pushed > 1 ? j.order[k * learners + learner] : first;
-        double count = steps + k + 1, clip = std::min(1.0f, (float)j.limit / (j.norm[n] + 1e-6f));
+        double count = steps + k + 1, clip = std::min(1.0f, j.limits[learner] / (j.norm[n] + 1e-6f));
         pushes.push_back({g + (n - first) * size, pushed > 1 ? j.snapshot + n * size : p, (float)clip,
                           (float)(j.lr / (1 - std::pow(j.beta1, count))),
                           (float)(1 / std::sqrt(1 - std::pow(j.beta2, count)))});
@@ -691,7 +732,8 @@ static void judge(const Job &j, int64_t n) {
     const int steps = j.steps;
     float returns[steps], advantage[steps], mean = 0, square = 0, total[4] = {};
     float after = j.out[(steps * j.rows + n) * OUT + OUT - 1] * (float)j.continues;
-    for (int t = steps - 1; t >= 0; t--) returns[t] = after = j.reward[t * j.rows + n] + (float)j.gamma * after;
+    for (int t = steps - 1; t >= 0; t--)
+        j.returns[t * j.rows + n] = returns[t] = after = j.reward[t * j.rows + n] + (float)j.gamma * after;
     for (int t = 0; t < steps; t++)
         mean += advantage[t] = returns[t] - j.out[(t * j.rows + n) * OUT + OUT - 1];
     for (int t = 0; t < steps; t++) {
@@ -736,44 +778,55 @@ void native_update(const Job *j) {
     *j->step += j->averaged ? 1 : j->members;
 }
 
-// Seed by seed: rollout, gradient, update
-void native_tick(const Job *job) {
+// Rollout and gradients of the seed whose rows begin at `first`
+void native_roll(const Job *job, int64_t first) {
     const Job &j = *job;
-    const int64_t rows = j.rows, steps = j.steps, taken = (int64_t)*j.step;
-    for (int64_t first = 0; first < rows; first += j.workers) {
-        const int64_t last = first + j.workers;
-        for (int64_t n = first; n < last; n++) take_effect(j, n);
-        for (int64_t t = 0; t < steps; t++) {
-            for (int64_t n = first; n < last; n++) {
-                float policy[OUT - 1], draw = j.draws[t * rows + n];
-                forward(j, t, n);
-                softmax(j.out + (t * rows + n) * OUT, policy, nullptr);
-                j.action[t * rows + n] = (draw >= policy[0]) + (draw >= policy[0] + policy[1]);
-            }
-            drive(j, first, *j.clock + t, t);
-        }
+    const int64_t rows = j.rows, steps = j.steps, last = first + j.workers;
+    for (int64_t n = first; n < last; n++) take_effect(j, n);
+    for (int64_t t = 0; t < steps; t++) {
         for (int64_t n = first; n < last; n++) {
-            forward(j, steps, n);
-            float *end = j.state + (steps * rows + n) * j.hidden, acting_on[j.hidden];
-            const bool again = over_batches(j), kept = again && j.recurrent;
-            if (kept) std::copy(end, end + j.hidden, acting_on);
-            if (again) retrace(j, n);
-            judge(j, n);
-            backward(j, n, j.gradient + (n - first) * j.size);  // all seeds use the same memory: it stays in the cache
-            if (kept) std::copy(acting_on, acting_on + j.hidden, end);
+            float policy[OUT - 1], draw = j.draws[t * rows + n];
+            forward(j, t, n);
+            softmax(j.out + (t * rows + n) * OUT, policy, nullptr);
+            j.action[t * rows + n] = (draw >= policy[0]) + (draw >= policy[0] + policy[1]);
         }
-        for (int64_t n = first; n < last; n += j.members)
-            update(j, n / j.members, j.gradient + (n - first) * j.size, taken);
-        for (int64_t n = first; n < last; n++) {
-            j.totals[2 * rows + n] += j.norm[n];
-            j.totals[3 * rows + n] += j.norm[n] > (float)j.limit;
-            std::copy(j.obs + (steps * rows + n) * j.inputs, j.obs + (steps * rows + n + 1) * j.inputs, j.obs + n * j.inputs);
-            if (j.recurrent)
-                std::copy(j.state + (steps * rows + n) * j.hidden, j.state + (steps * rows + n + 1) * j.hidden,
-                          j.state + n * j.hidden);
-        }
+        drive(j, first, *j.clock + t, t);
     }
+    for (int64_t n = first; n < last; n++) {
+        forward(j, steps, n);
+        float *end = j.state + (steps * rows + n) * j.hidden, acting_on[j.hidden];
+        const bool again = over_batches(j), kept = again && j.recurrent;
+        if (kept) std::copy(end, end + j.hidden, acting_on);
+        if (again) retrace(j, n);
+        judge(j, n);
+        backward(j, n, j.gradient + (n - first) * j.size);  // all seeds use the same memory: it stays in the cache
+        if (kept) std::copy(acting_on, acting_on + j.hidden, end);
+    }
+}
+
+// Its update; after that of the last seed the clocks go on
+void native_push(const Job *job, int64_t first) {
+    const Job &j = *job;
+    const int64_t rows = j.rows, steps = j.steps, last = first + j.workers;
+    for (int64_t n = first; n < last; n += j.members)
+        update(j, n / j.members, j.gradient + (n - first) * j.size, (int64_t)*j.step);
+    for (int64_t n = first; n < last; n++) {
+        j.totals[2 * rows + n] += j.norm[n];
+        j.totals[3 * rows + n] += j.norm[n] > j.limits[n / j.members];
+        std::copy(j.obs + (steps * rows + n) * j.inputs, j.obs + (steps * rows + n + 1) * j.inputs, j.obs + n * j.inputs);
+        if (j.recurrent)
+            std::copy(j.state + (steps * rows + n) * j.hidden, j.state + (steps * rows + n + 1) * j.hidden,
+                      j.state + n * j.hidden);
+    }
+    if (last < rows) return;
     *j.step += j.averaged ? 1 : j.members;
     *j.clock += steps;
+}
+
+void native_tick(const Job *job) {
+    for (int64_t first = 0; first < job->rows; first += job->workers) {
+        native_roll(job, first);
+        native_push(job, first);
+    }
 }
 }

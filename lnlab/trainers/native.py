@@ -1,7 +1,7 @@
 """A tick of A3C and Individual as one call of compiled code, native.cpp: the numbers of torch's path but for rounding.
 
 The code is compiled for this processor when it is first wanted, and kept in a cache folder. What it does not know
-(separate trunks, norms of gates, scaled returns, a GPU), and a machine without a compiler, take torch's
+(separate trunks, norms of gates, a GPU), and a machine without a compiler, take torch's
 path.
 A run goes on to the same bits on a like processor with the same compiler.
 """
@@ -31,12 +31,13 @@ SOURCE = Path(__file__).with_suffix(".cpp")
 FLAGS = ["-std=gnu++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared"]
 WIDTH = 16  # hidden widths are multiples of it
 KINDS = {NoNorm: 0, LayerNorm: 1, LayerNormOnly: 1, RMSNorm: 2, UnitNorm: 3, BatchNorm: 4}  # as the code numbers them
-PLAIN: dict[str, Any] = {"trunks": "shared"} | dict.fromkeys(("clip_percentile", "return_scale", "gradient_carry"), 0)
+PLAIN: dict[str, Any] = {"trunks": "shared", "gradient_carry": False}
 
 
 def knows(config: Any, net: ActorCritic, device: torch.device) -> bool:
     """Whether the code has what these settings of the offloading task ask for."""
     plain = all(getattr(config, name) == value for name, value in PLAIN.items()) and config.hidden % WIDTH == 0
+    plain &= not config.clip_percentile or config.schedule == "async"  # the norm of an average is not known before it
     batch = config.rollout > 1  # one sample has no variance
     normed = all(type(norm) in KINDS and (batch or type(norm) is not BatchNorm) for norm in net.norms.values())
     normed &= all(each.norm in (None, WeightNorm.norm) for each in net.products.values())
@@ -119,7 +120,8 @@ class NativeTick:
             "shared": env.cloud == "shared", "refilled": env.cloud != "budget", "divisor": REWARD_DIVISOR,
             "lr": group["lr"], "beta1": group["betas"][0], "beta2": group["betas"][1], "eps": group["eps"],
             "continues": 1.0, "sums": trainer.tape.hidden, "hidden": config.hidden,
-            "dout": zeros(config.rollout, trainer.rows, 4), "norm": zeros(trainer.rows),
+            "dout": zeros(config.rollout, trainer.rows, 4), "returns": zeros(config.rollout, trainer.rows),
+            "norm": zeros(trainer.rows), "limits": zeros(trainer.learners) + trainer.limit,
             "draws": zeros(config.rollout, trainer.rows), "seen": zeros(trainer.rows, 6, config.hidden),
             "order": trainer.action.new_zeros(trainer.members, trainer.learners),
             "averaged": trainer.members > 1 and config.schedule == "sync", **self._of_layers(trainer),
@@ -130,6 +132,7 @@ class NativeTick:
         sources = [own, places, env.buffers(), trainer.adam.state[trainer.parameters], trainer.tape._asdict()]
         known: ChainMap[str, Any] = ChainMap(*sources, vars(trainer), config.model_dump())
         absent = {name: -1 for name, type_ in FIELDS.items() if type_ is ctypes.c_int64}
+        self.autoclip, self.members = trainer.autoclip, trainer.members
         self.code, self.tensors = code, {name: known[name] for name in DTYPES}
         numbers = {name: known.get(name, absent.get(name)) for name in FIELDS if name not in DTYPES}
         self.job = Job(**numbers)
@@ -166,9 +169,23 @@ class NativeTick:
         if self.sizes and self.sizes.follow:
             wanted = [self.sizes.follow.noted.pop(0) for _ in shares]
             shares.copy_(torch.stack([torch.stack([each[layer] for layer in self.layers]) for each in wanted]))
-        self.code.native_tick(ctypes.byref(self.job))
+        self._take()
         if self.sizes and not self.sizes.follow:
             self.sizes.noted += [dict(zip(self.layers, each, strict=True)) for each in shares.clone()]
+
+    def _take(self) -> None:
+        """The tick in one call; where limits follow the norms of gradients, seed by seed and in two."""
+        job = ctypes.byref(self.job)
+        if self.autoclip is None:
+            self.code.native_tick(job)
+            return
+        norm, limits, workers = self.tensors["norm"], self.tensors["limits"], int(self.job.workers)
+        for first in range(0, len(norm), workers):
+            self.code.native_roll(job, ctypes.c_int64(first))
+            own = slice(first // self.members, (first + workers) // self.members)
+            found = self.autoclip.limits(norm[first : first + workers].view(-1, self.members), own)
+            limits[own] = found.squeeze(1)
+            self.code.native_push(job, ctypes.c_int64(first))
 
     def step(self, t: int) -> None:
         """The networks of all rows at step t of the tape, as `ActorCritic.step`."""
