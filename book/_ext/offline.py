@@ -7,6 +7,7 @@ for the excerpts of the search; the drawing library of the explorer; commits tha
 
 import functools
 import json
+import os
 import re
 from html import unescape
 from pathlib import Path
@@ -112,8 +113,17 @@ def commit(name: str, raw: str, text: str, line: int, inliner: Any, *_: object) 
     return [nodes.reference("", "", shown, refuri=f"{url.rstrip('/')}/commit/{text}") if url else shown], []
 
 
+def in_parallel(app: Sphinx, config: object) -> None:
+    """Read and write pages on all cores; Jupyter Book has no option for it."""
+    app.parallel = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for extension in app.extensions.values():
+        if extension.parallel_read_safe is None:  # of Jupyter Book's own, which do not say: pages are the same bits
+            extension.parallel_read_safe = True
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_role("commit", commit)
+    app.connect("config-inited", in_parallel)
     app.connect("doctree-resolved", link_files)
     app.connect("html-page-context", keep_numbers_whole)
     app.connect("build-finished", write_scripts)
