@@ -34,7 +34,7 @@ from lnlab.claims.special import SPECIAL
 from lnlab.claims.studies import Array, Data, Missing, paired
 
 OF_SEEDS: dict[str, Statistic] = {"sd": std, "worst_tenth": worst_decile}
-ALWAYS_FREE = {"seeds", "first_seed", "eval_episodes"}  # in which compared arms may differ
+ALWAYS_FREE = {"seeds", "first_seed", "eval_episodes", "backend"}  # in which compared arms may differ; backend: by rounding
 ROUNDING = 1e-9  # the same numbers added in another order
 
 
