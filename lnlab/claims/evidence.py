@@ -34,7 +34,8 @@ from lnlab.claims.special import SPECIAL
 from lnlab.claims.studies import Array, Data, Missing, paired
 
 OF_SEEDS: dict[str, Statistic] = {"sd": std, "worst_tenth": worst_decile}
-ALWAYS_FREE = {"seeds", "first_seed", "eval_episodes", "backend"}  # in which compared arms may differ; backend: by rounding
+# in which compared arms may differ; backends differ by rounding
+ALWAYS_FREE = {"seeds", "first_seed", "eval_episodes", "backend"}
 ROUNDING = 1e-9  # the same numbers added in another order
 
 
