@@ -181,6 +181,8 @@ def by_torch(norm: str, p: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
         return functional.rms_norm(x, width, gain, eps=1e-5)
     if norm == "unit":
         return functional.normalize(x, dim=-1, eps=1e-8)
+    if norm == "long":
+        return 4 * x
     if norm == "batch":
         return functional.batch_norm(x, None, None, gain, bias, training=True)
     return functional.layer_norm(x, width, gain, bias)

@@ -37,6 +37,7 @@ NORMS = {
     ),
     "rms": Norm("RMSNorm", "#b5487c", AFTER, heads=BOTH, places=ANY),
     "unit": Norm("features of length 1", "#8a6d3b", ("heads.norm",), heads=("last.norm",), places=ANY),
+    "long": Norm("features times 4", "#7a7a7a", ("heads.norm",), heads=("last.norm",), places=ANY),
     "batch": Norm("BatchNorm", "#b23a2e", AFTER, heads=BOTH, places=ANY),
     "weight": Norm("weight norm", "#5b8e2f", ("embed", "core"), heads=("first", "second"), places=ANY),
 }

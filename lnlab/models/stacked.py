@@ -222,6 +222,15 @@ class UnitNorm(ByAutograd):
         return normalize(x, dim=-1, eps=self.eps)
 
 
+class LongFeatures(ByAutograd):
+    """No norm, but a constant: the features times 4. A control for what a norm does by the length of features alone."""
+
+    factor = 4.0
+
+    def forward(self, p: Views, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
 class BatchNorm(ByAutograd):
     """Ioffe & Szegedy 2015: each feature to mean 0 and variance 1 over the batch of an update, then gain and bias.
 
@@ -308,6 +317,7 @@ KINDS: dict[str, type[LayerNorm | ByAutograd]] = {
     "ln_project": LayerNorm,  # and `Projection`
     "rms": RMSNorm,
     "unit": UnitNorm,
+    "long": LongFeatures,
     "batch": BatchNorm,
 }
 AnyNorm = NoNorm | LayerNorm | ByAutograd
