@@ -81,7 +81,7 @@ def test_every_network_says_what_its_stack_says(norm: str, core: str, trunks: st
     played(policy, trainer, 1, seen())
     own = [each for each in policy.module().modules() if type(each).__module__.startswith("lnlab")]
     kinds = {type(each).__name__ for each in own} - {"ActorCriticModule", "Trunk"}
-    assert kinds == {"unit": {"Own"}, "ln_gates": {"NormedGRUCell"}}.get(norm, set())
+    assert kinds == {"unit": {"Own"}, "long": {"Own"}, "ln_gates": {"NormedGRUCell"}}.get(norm, set())
 
 
 @pytest.mark.parametrize("at", ["embed", "core", "heads"])
