@@ -11,6 +11,7 @@ from lnlab.envs.images import has_images
 from lnlab.models import single
 from lnlab.models.cnn import Batch, state
 from lnlab.models.mlp import MLP
+from lnlab.models.norms import NORMS
 from lnlab.play import trained
 from lnlab.policy import Policy
 from lnlab.runs import Run
@@ -54,7 +55,7 @@ def of(policy: Any, state: dict[str, Any], seeds: list[int]) -> Patient:
         module = _vector_pair(policy, state["learner"], seeds)
     else:
         module = Met(policy.module(), torch.from_numpy(states))
-    return Patient(module, torch.from_numpy(observations), config.norm != "none")
+    return Patient(module, torch.from_numpy(observations), NORMS[config.norm].normalises)
 
 
 def _met(policy: Policy, steps: int) -> tuple[np.ndarray, np.ndarray]:

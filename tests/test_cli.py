@@ -107,7 +107,7 @@ def test_list_shows_the_runs_of_a_profile_and_trains_nothing(capsys):
     assert main(["study", "quick", "--only", "a3c", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     arms = ("gru-none", "gru-ln", "ff-none", "ff-ln")
-    assert [line.split()[:2] for line in lines[1:]] == [[f"a3c-{arm}", "new"] for arm in arms]
+    assert [line.split()[:2] for line in lines[1:]] == [[f"a3c-{arm}-native", "new"] for arm in arms]
     assert not runs.RESULTS.exists()
 
 

@@ -123,7 +123,7 @@ def contents(names: Sequence[str]) -> str:
         "checks": [*listed["checks"], {"file": "limits"}],
         "reference": [
             *({"file": name} for name in ("own-agent", "cluster", "other-worlds", "setup")),
-            *({"file": name} for name in ("methods", "registered", "registered-td3", "reproduce")),
+            *({"file": name} for name in ("methods", "registered", "registered-tasks", "registered-td3", "reproduce")),
             *listed["reference"],
             {"file": "data-dictionary"},
         ],

@@ -19,13 +19,14 @@ class Norm(NamedTuple):
     heads: tuple[str, ...] | None = None  # of TD3 and DDPG on vectors: layers of actor and critics
     kind: str = ""  # its code, where that is another row's: the same norm at other places
     places: tuple[str, ...] = ()  # of `norm_at`: parts of the actor-critic that can have it alone
+    normalises: bool = True
 
 
 AFTER = ("embed.norm", "core.norm")
 BOTH = ("first.norm", "second.norm")
 ANY = ("embed", "core", "heads")
 NORMS = {
-    "none": Norm("no norm", "#d9730d", (), (), ()),
+    "none": Norm("no norm", "#d9730d", (), (), (), normalises=False),
     "ln": Norm("LayerNorm", "#1683c7", AFTER, ("conv1", "conv2", "conv3", "fc"), BOTH, places=ANY),
     "ln_embed": Norm("LayerNorm after the first layer only", "#2e8b57", AFTER[:1], kind="ln"),
     "ln_core": Norm("LayerNorm before the heads only", "#a05ab4", AFTER[1:], kind="ln"),
@@ -37,7 +38,7 @@ NORMS = {
     ),
     "rms": Norm("RMSNorm", "#b5487c", AFTER, heads=BOTH, places=ANY),
     "unit": Norm("features of length 1", "#8a6d3b", ("heads.norm",), heads=("last.norm",), places=ANY),
-    "long": Norm("features times 4", "#7a7a7a", ("heads.norm",), heads=("last.norm",), places=ANY),
+    "long": Norm("features times 4", "#7a7a7a", ("heads.norm",), heads=("last.norm",), places=ANY, normalises=False),
     "batch": Norm("BatchNorm", "#b23a2e", AFTER, heads=BOTH, places=ANY),
     "weight": Norm("weight norm", "#5b8e2f", ("embed", "core"), heads=("first", "second"), places=ANY),
 }
