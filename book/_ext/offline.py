@@ -57,7 +57,7 @@ def write_scripts(app: Sphinx, error: Exception | None) -> None:
     if error or app.builder.format != "html":
         return
     static, images = (Path(app.outdir) / name for name in ("_static", "_images"))
-    texts = {page: _text(app.env.get_doctree(page)) for page in sorted(app.env.found_docs)}
+    texts = {page: app.env.lnlab_texts.get(page, "") for page in sorted(app.env.found_docs)}
     (static / "texts").mkdir(exist_ok=True)
     (static / "texts" / "pages.js").write_text(f"lnlabTexts = {_json(texts)};\n", encoding="utf-8")
     for figure in images.glob("*.svg"):
@@ -91,12 +91,22 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _text(doctree: nodes.document) -> str:
-    """The words of a page in one line, without markup and code."""
-    for code in list(doctree.findall(nodes.literal_block)):
+def keep_text(app: Sphinx, doctree: nodes.document) -> None:
+    """Note a page's words when it is read, so that pages which did not change are not loaded again for them."""
+    copy = doctree.deepcopy()
+    for code in list(copy.findall(nodes.literal_block)):
         code.parent.remove(code)
-    words = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", doctree.astext(), flags=re.S)
-    return " ".join(unescape(words).split())[:LONGEST]
+    words = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", copy.astext(), flags=re.S)
+    app.env.lnlab_texts[app.env.docname] = " ".join(unescape(words).split())[:LONGEST]
+
+
+def start_texts(app: Sphinx, env: Any, *_: object) -> None:
+    if not hasattr(env, "lnlab_texts"):
+        env.lnlab_texts = {}  # page → its words in one line, without markup and code
+
+
+def merge_texts(app: Sphinx, env: Any, pages: list[str], other: Any) -> None:
+    env.lnlab_texts |= {page: other.lnlab_texts[page] for page in pages if page in other.lnlab_texts}
 
 
 @functools.cache
@@ -121,11 +131,14 @@ def in_parallel(app: Sphinx, config: object) -> None:
             extension.parallel_read_safe = True
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
+def setup(app: Sphinx) -> dict[str, int]:
     app.add_role("commit", commit)
     app.connect("config-inited", in_parallel)
+    app.connect("env-before-read-docs", start_texts)
+    app.connect("doctree-read", keep_text)
+    app.connect("env-merge-info", merge_texts)
     app.connect("doctree-resolved", link_files)
     app.connect("html-page-context", keep_numbers_whole)
     app.connect("build-finished", write_scripts)
     app.connect("build-finished", keep_used_icons)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    return {"parallel_read_safe": True, "parallel_write_safe": True, "env_version": 1}
