@@ -94,8 +94,9 @@ def _json(value: object) -> str:
 def keep_text(app: Sphinx, doctree: nodes.document) -> None:
     """Note a page's words when it is read, so that pages which did not change are not loaded again for them."""
     copy = doctree.deepcopy()
-    for code in list(copy.findall(nodes.literal_block)):
-        code.parent.remove(code)
+    for kind in (nodes.literal_block, nodes.system_message):
+        for each in list(copy.findall(kind)):
+            each.parent.remove(each)
     words = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", copy.astext(), flags=re.S)
     app.env.lnlab_texts[app.env.docname] = " ".join(unescape(words).split())[:LONGEST]
 
