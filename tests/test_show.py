@@ -285,6 +285,15 @@ def test_type_of_every_figure_is_ten_pixels_or_more_in_the_column_of_a_laptop() 
         assert min(sizes) * min(natural, column) / width >= 10, path.name
 
 
+def test_each_of_a_few_rates_has_a_tick_of_its_own():
+    rates = [1e-4, 3e-4, 1e-3, 3e-3]
+    rows = pd.DataFrame({"lr": rates, "measure": "x", "norm": "ln", "estimate": 1.0, "low": 0.0, "high": 2.0})
+    figure = plot.lines(rows, x="lr", xlabel="rate", ylabel="return", log=True)
+    figure.canvas.draw()
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["1e-4", "3e-4", "1e-3", "3e-3"]
+    assert not figure.axes[0].get_xticks(minor=True).size
+
+
 def test_a_legend_of_long_names_is_no_wider_than_the_figure() -> None:
     names = [norm.label for norm in NORMS.values()]
     rows = pd.DataFrame({"measure": "return", "norm": names, "lr": 1e-4, "estimate": 1.0, "low": 0.0, "high": 2.0})

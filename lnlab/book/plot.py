@@ -18,6 +18,7 @@ from lnlab.book import style
 
 Lines = Mapping[str, float]  # reference → value: policies that learn nothing, a threshold, no effect
 LIGHT = ListedColormap(colormaps["viridis"](np.linspace(0.45, 1, 256)))
+FEW = 6  # values on an axis that are each a tick
 DASHES = ("--", ":", "-.")
 ARROW = {"higher": "better →", "lower": "← better"}
 EPISODES = [0, 10, 100, 1000]  # ticks of an axis that is linear up to 10, then logarithmic
@@ -106,6 +107,7 @@ def lines(
 ) -> Figure:  # fmt: skip
     """Estimates with intervals against x, joined by lines: rates, numbers of workers, velocities."""
     figure, axes, names = _grid(rows, panel, columns, 6.6, height, sharex=True, sharey=sharey)
+    tried = sorted(rows[x].unique())
     for axis, name in zip(axes, names, strict=False):
         for kind, part in rows[rows[panel] == name].groupby(hue, sort=False):
             axis.vlines(part[x], part.low, part.high, color=style.colour(str(kind)), linewidth=1.5)
@@ -113,6 +115,9 @@ def lines(
         _refer(axis, references)
         axis.set_xscale("log" if log else "linear")
         axis.set_yscale("log" if logy else "linear")
+        if log and len(tried) <= FEW:  # a power of ten alone would leave the reader to guess the rates between
+            axis.set_xticks(tried)
+            axis.set_xticks([], minor=True)
         _powers(axis)
     return _finish(figure, axes, columns, xlabel, ylabel)
 
