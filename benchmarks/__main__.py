@@ -9,6 +9,7 @@ BENCHMARKS = (
     "off_the_shelf",
     "anywhere",
     "norms",
+    "instead",
     "scaling",
     "roofline",
     "evaluation",

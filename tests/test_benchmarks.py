@@ -1,5 +1,6 @@
 """The benchmarks run for real, small; both sides of a comparison do the same work."""
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as command
-from benchmarks import convolutions, machine, norms, plain_a3c, roofline, td3, trainers
+from benchmarks import convolutions, instead, machine, norms, plain_a3c, roofline, td3, trainers
 from lnlab.config import parse
 from lnlab.envs.rules import STEPS
 from lnlab.models.actor_critic import make_actor_critic
@@ -48,13 +49,28 @@ def test_the_cost_of_a_norm_is_a_share_of_the_speed_without(tmp_path: Path, monk
     norms.main(rounds=1, seconds=0.1)
     rows = json.loads((tmp_path / "norms.json").read_text())["arms"]
     found = {(each["backend"], each["norm"]): each for each in rows}
-    compiled = [("native", "none"), ("native", "ln")] if library() else []  # which does not know BatchNorm
-    assert [*found] == [("torch", "none"), ("torch", "ln"), ("torch", "batch"), *compiled]
+    backends = ("torch", "native") if library() else ("torch",)
+    assert [*found] == list(itertools.product(backends, ("none", "ln", "batch")))
     for (backend, norm), each in found.items():
         none = found[backend, "none"]
         assert each["parameters"] - none["parameters"] == {"none": 0, "ln": 4 * 128, "batch": 4 * 128}[norm]
         speeds = [arm["steps_per_second"]["median"] for arm in (each, none)]
         assert each["share"]["median"] == pytest.approx(speeds[0] / speeds[1])
+
+
+@only_long
+@pytest.mark.slow
+def test_the_cost_of_each_alternative_is_a_share_of_the_speed_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "RESULTS", tmp_path)
+    monkeypatch.setattr(instead, "CORES", ("ff",))
+    instead.main(rounds=1, seconds=0.1)
+    found = {each["way"]: each for each in json.loads((tmp_path / "instead.json").read_text())["arms"]}
+    assert [*found] == [*instead.WAYS]
+    plain = found["no norm"]["steps_per_second"]["median"]
+    for each in found.values():
+        assert each["share"]["median"] == pytest.approx(each["steps_per_second"]["median"] / plain)
 
 
 def test_an_unknown_benchmark_is_answered_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
