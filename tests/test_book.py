@@ -193,6 +193,7 @@ def test_the_readmes_answer_is_that_of_the_landing_page(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert generated.readme_with(readme, generated.answer(BOOK / "intro.ipynb")) == readme
     assert (BOOK / build.TOC).read_text(encoding="utf-8") == build.contents(build.analyses())
+    assert set(build.READING) <= set(build.analyses())
 
 
 @pytest.mark.slow

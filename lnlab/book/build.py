@@ -40,6 +40,10 @@ PARTS = {  # of the book: what a notebook's metadata calls it, and its heading
     "checks": "Can it be trusted?",
     "reference": "How it was done",
 }
+READING = (  # pages that build on one another; the others of a part follow by name
+    "tuned", "sensitivity", "tasks", "elsewhere", "norms", "instead", "scaled", "driving", "driving_more", "off_policy",
+    "claims", "mechanism", "steps", "interventions",
+)  # fmt: skip
 SUMMARY = "summary"  # the page of every report; the published book has more to say on the same runs
 MADE = ("runs", "figures", "data", generated.FOLDER, digests.LIST)  # of the book, made rather than written
 CONFIG, TOC = "_config.yml", "_toc.yml"
@@ -253,8 +257,9 @@ def part_of(name: str) -> str:
 def analyses() -> list[str]:
     """The notebooks that become pages: those that name a part of the book, in the book's order."""
     parts = {path.stem: part_of(path.stem) for path in NOTEBOOKS.glob("*.ipynb")}
-    order = list(PARTS)
-    return sorted((name for name in parts if parts[name]), key=lambda name: (order.index(parts[name]), name))
+    order, known = list(PARTS), dict(zip(READING, range(len(READING)), strict=True))
+    named = (name for name in parts if parts[name])
+    return sorted(named, key=lambda name: (order.index(parts[name]), known.get(name, len(READING)), name))
 
 
 def render(folder: Path) -> Path:
