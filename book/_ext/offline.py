@@ -9,6 +9,7 @@ import functools
 import json
 import os
 import re
+from hashlib import sha256
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import yaml
 from docutils import nodes
 from sphinx.addnodes import download_reference
 from sphinx.application import Sphinx
+from sphinx.search.en import SearchEnglish
 
 WHOLE = r"(?:[−+-]?\d[\d.,e−+-]* )?\[[−+\d.][^\]<>]*\]|(?:&[lg]t;|[≤≥]) ?\.?\d[\d.]*"  # an interval; < .001
 CELL = re.compile(r"<td\b.*?</td>", re.S)
@@ -124,6 +126,14 @@ def commit(name: str, raw: str, text: str, line: int, inliner: Any, *_: object) 
     return [nodes.reference("", "", shown, refuri=f"{url.rstrip('/')}/commit/{text}") if url else shown], []
 
 
+class Words(SearchEnglish):
+    """The search's words without numbers, which its script skips in a query, and without digests of files: every page
+    loads the index."""
+
+    def word_filter(self, word: str) -> bool:
+        return bool(super().word_filter(word)) and not word.isdigit() and len(word) < len(sha256().hexdigest())
+
+
 def in_parallel(app: Sphinx, config: object) -> None:
     """Read and write pages on all cores; Jupyter Book has no option for it."""
     app.parallel = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -134,6 +144,7 @@ def in_parallel(app: Sphinx, config: object) -> None:
 
 def setup(app: Sphinx) -> dict[str, int]:
     app.add_role("commit", commit)
+    app.add_search_language(Words)
     app.connect("config-inited", in_parallel)
     app.connect("env-before-read-docs", start_texts)
     app.connect("doctree-read", keep_text)
