@@ -118,6 +118,7 @@ def ended(process: "subprocess.Popen[str]") -> str:
     return said
 
 
+@only_long
 def test_a_ray_cluster_that_loses_a_node_gives_the_bits_of_a_local_run(root, cluster, straight):
     process = begin("study", "spread", "--on", "ray", "--address", cluster.address)
     second = next(node for node in cluster.list_all_nodes() if not node.head)

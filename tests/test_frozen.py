@@ -10,6 +10,7 @@ from lnlab.book import build, words
 from lnlab.claims.documents import documents
 from lnlab.paths import BOOK
 from tests import freeze
+from tests.fakes import only_long
 
 MEANT = "if this was meant: python -m tests.freeze"
 
@@ -19,8 +20,12 @@ def test_verdicts_and_numbers_are_the_frozen_ones(part: str) -> None:
     assert freeze.differences(freeze.frozen(part), freeze.now(part)) == [], MEANT
 
 
+AGAIN = ("claims", "checks", "explore")  # what they show is judged above and on the documents' own pages, or is data
+PAGES = [pytest.param(page, marks=[only_long] * (page in AGAIN)) for page in build.analyses()]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", build.analyses())
+@pytest.mark.parametrize("page", PAGES)
 def test_a_page_made_from_the_published_data_is_the_committed_one(page: str, tmp_path: Path) -> None:
     freeze.gather(page, tmp_path)
     assert freeze.page_differences(page, BOOK, tmp_path / "book") == [], f"{MEANT} --pages"
