@@ -20,7 +20,7 @@ def test_verdicts_and_numbers_are_the_frozen_ones(part: str) -> None:
     assert freeze.differences(freeze.frozen(part), freeze.now(part)) == [], MEANT
 
 
-AGAIN = ("claims", "checks", "explore")  # what they show is judged above and on the documents' own pages, or is data
+AGAIN = ("checks", "explore")  # what they show is judged above and on the documents' own pages, or is data
 PAGES = [pytest.param(page, marks=[only_long] * (page in AGAIN)) for page in build.analyses()]
 
 

@@ -120,6 +120,18 @@ def test_a_training_follows_torchs_path_and_its_environment_to_the_bit(algorithm
     assert theirs.backend == "torch"
 
 
+def trained_alike(settings: dict[str, Any], episodes: int) -> tuple[Any, Any]:
+    """Two trainers after some episodes, torch's path and compiled code, whose actions and numbers agreed in each."""
+    theirs, ours = trainer(backend="torch", **settings), trainer(**settings)
+    assert (ours.backend, theirs.backend) == ("native", "torch")
+    for _ in range(episodes):
+        there, here = theirs.train_episode(), ours.train_episode()
+        assert torch.equal(ours.action, theirs.action)
+        for key in there:
+            np.testing.assert_allclose(here[key], there[key], rtol=5e-3, atol=5e-3, err_msg=key)
+    return theirs, ours
+
+
 @compiled
 @pytest.mark.parametrize("core", ["gru", "ff"])
 @pytest.mark.parametrize(
@@ -130,13 +142,7 @@ def test_batch_norm_trains_on_the_rollouts_statistics_and_moves_the_running_ones
 ) -> None:
     # parameters stay: rounding alone moves a bias that the norm takes away, by a whole step of Adam
     settings = {"norm": "batch", "core": core, "lr": 1e-9} | settings
-    theirs, ours = trainer(backend="torch", **settings), trainer(**settings)
-    for _ in range(3):
-        there, here = theirs.train_episode(), ours.train_episode()
-        assert torch.equal(ours.action, theirs.action)
-        for key in there:
-            np.testing.assert_allclose(here[key], there[key], rtol=5e-3, atol=5e-3, err_msg=key)
-    assert (ours.backend, theirs.backend) == ("native", "torch")
+    theirs, ours = trained_alike(settings, episodes=3)
     torch.testing.assert_close(ours.parameters, theirs.parameters, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(ours.snapshot, theirs.snapshot, rtol=1e-4, atol=1e-5)
     views = ours.net.layout.views(ours.parameters)
@@ -155,13 +161,7 @@ def test_scaled_returns_and_limits_that_follow_are_those_of_torchs_path(
     algorithm: str, settings: dict[str, Any]
 ) -> None:
     settings = {"norm": "none", "algorithm": algorithm, "lr": 1e-4, "seeds": 3} | settings
-    theirs, ours = trainer(backend="torch", **settings), trainer(**settings)
-    for _ in range(4):
-        there, here = theirs.train_episode(), ours.train_episode()
-        assert torch.equal(ours.action, theirs.action)
-        for key in there:
-            np.testing.assert_allclose(here[key], there[key], rtol=5e-3, atol=5e-3, err_msg=key)
-    assert (ours.backend, theirs.backend) == ("native", "torch")
+    theirs, ours = trained_alike(settings, episodes=4)
     torch.testing.assert_close(ours.parameters, theirs.parameters, rtol=1e-4, atol=5e-4)
     if ours.autoclip and theirs.autoclip:
         for here, there in zip(ours.autoclip.seen, theirs.autoclip.seen, strict=True):

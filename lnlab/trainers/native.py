@@ -1,9 +1,8 @@
 """A tick of A3C and Individual as one call of compiled code, native.cpp: the numbers of torch's path but for rounding.
 
 The code is compiled for this processor when it is first wanted, and kept in a cache folder. What it does not know
-(separate trunks, norms of gates, a GPU), and a machine without a compiler, take torch's
-path.
-A run goes on to the same bits on a like processor with the same compiler.
+(separate trunks, norms of gates, features times a constant, carried gradients, a GPU), and a machine without a
+compiler, take torch's path. A run goes on to the same bits on a like processor with the same compiler.
 """
 
 import ctypes
